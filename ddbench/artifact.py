@@ -1,0 +1,239 @@
+"""The artefact: one `.safetensors` file that says what it holds and how to train on it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ddbench.errors import UserError
+from ddbench.files import digest, write_atomically
+from ddbench.registry import DECODERS
+
+FORMAT_VERSION = 1
+LabelKind = Literal["index", "probabilities", "logits", "targets"]
+LABEL_KINDS = ("index", "probabilities", "logits", "targets")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an artefact wants to be trained on, where the method learned that too; None leaves it to the protocol.
+
+    Args:
+        lr: step size, (), or one for each step of training, (epochs * batches,); positive
+        order: which images each step sees, (batches, batch_size) indices, walked in this order every epoch
+        epochs: passes over `order`
+        momentum: of SGD
+    """
+
+    lr: Tensor | None = None
+    order: Tensor | None = None
+    epochs: int | None = None
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class DistilledDataset:
+    """A distilled training set. Construction detaches and copies to the CPU, so that no later step can change it.
+
+    Args:
+        parts: what the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
+            preprocessed space and `labels`, (N,) int64 or (N, K) float32
+        decoder: name of a registered decoder
+        label_kind: `index` classes, `probabilities` that sum to 1, `logits`, or `targets` of a regression
+        recipe: learned training settings
+        initial: the weights that a method of the `fixed` setting distilled for, by parameter name
+        provenance: filled by the harness: dataset, preprocessing, method, seed, versions
+
+    Raises:
+        FloatingPointError: when a part is not finite (the runner records such a run as diverged).
+        ValueError: when types do not fit.
+    """
+
+    parts: Mapping[str, Tensor]
+    decoder: str = "pixels"
+    label_kind: LabelKind = "index"
+    recipe: Recipe = field(default_factory=Recipe)
+    initial: Mapping[str, Tensor] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.label_kind not in LABEL_KINDS:
+            raise ValueError(f"label_kind {self.label_kind!r} is none of {', '.join(LABEL_KINDS)}")
+        DECODERS.canonical(self.decoder)
+        object.__setattr__(self, "parts", _freeze("parts", self.parts))
+        object.__setattr__(self, "recipe", _freeze_recipe(self.recipe))
+        if self.initial is not None:
+            object.__setattr__(self, "initial", _freeze("initial", self.initial))
+
+    @classmethod
+    def pixels(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        label_kind: LabelKind = "index",
+        recipe: Recipe | None = None,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> DistilledDataset:
+        """Plain images, (N, C, H, W), and their labels, (N,) or (N, K)."""
+        return cls({"images": images, "labels": labels}, "pixels", label_kind, recipe or Recipe(), initial)
+
+    def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Training images, (M, C, H, W), and labels for one epoch."""
+        images, labels = DECODERS.get(self.decoder).decode(self.parts, epoch, generator)
+        return images, labels
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes of the image parts, the labels, the recipe and the initial weights, apart."""
+        tensors = self._tensors()
+
+        def size(prefix: str) -> int:
+            return sum(value.nbytes for name, value in tensors.items() if name.startswith(prefix))
+
+        labels = size("parts.labels")
+        return {
+            "images": size("parts.") - labels,
+            "labels": labels,
+            "recipe": size("recipe."),
+            "initial": size("initial."),
+        }
+
+    def with_provenance(self, provenance: Mapping[str, Any]) -> DistilledDataset:
+        return replace(self, provenance=dict(provenance))
+
+    def to_bytes(self) -> bytes:
+        """The file's content: equal artefacts give equal bytes."""
+        header = {
+            "format_version": FORMAT_VERSION,
+            "decoder": self.decoder,
+            "label_kind": self.label_kind,
+            "recipe": {"epochs": self.recipe.epochs, "momentum": self.recipe.momentum},
+            "provenance": self.provenance,
+        }
+        text = json.dumps(header, sort_keys=True, allow_nan=False)
+        return safetensors.torch.save(self._tensors(), metadata={"ddbench": text})
+
+    def save(self, path: Path) -> str:
+        """Write the file atomically and return its digest."""
+        data = self.to_bytes()
+        write_atomically(path, data)
+        return digest(data)
+
+    @classmethod
+    def load(cls, path: Path) -> DistilledDataset:
+        """Read an artefact and check that it is whole.
+
+        Raises:
+            UserError: when the file is missing, truncated, no artefact, or of another format version.
+        """
+        header, tensors = _read(path)
+        if header.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {header.get('format_version')!r} and this ddbench reads {FORMAT_VERSION}; "
+                "score it with the release that wrote it"
+            )
+        try:
+            recipe = Recipe(lr=tensors.get("recipe.lr"), order=tensors.get("recipe.order"), **header["recipe"])
+            return cls(
+                _with_prefix(tensors, "parts."),
+                header["decoder"],
+                header["label_kind"],
+                recipe,
+                _with_prefix(tensors, "initial.") or None,
+                header["provenance"],
+            )
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, FloatingPointError) as error:
+            raise UserError(f"{path} is no sound artefact ({error}); write it again with `ddbench distill`") from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"parts.{name}": value for name, value in self.parts.items()}
+        for name in ("lr", "order"):
+            value = getattr(self.recipe, name)
+            if value is not None:
+                tensors[f"recipe.{name}"] = value
+        for name, value in (self.initial or {}).items():
+            tensors[f"initial.{name}"] = value
+        return tensors
+
+
+def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
+    """Refuse an artefact that is not what the task asked for.
+
+    Raises:
+        ValueError: more bytes than K * ipc images, images of another shape, or labels that are unbalanced or none of
+            the task's classes.
+    """
+    allowed = 4 * classes * ipc * math.prod(shape)
+    stored = artifact.stored_bytes()["images"]
+    if stored > allowed:
+        raise ValueError(f"image parts take {stored} bytes; {ipc} images a class are {allowed}")
+    images, labels = artifact.decode(0, torch.Generator().manual_seed(0))
+    if images.shape[1:] != shape:
+        raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    if artifact.label_kind != "index":
+        if labels.shape[1:] != (classes,):
+            raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
+        return
+    if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels lie outside 0 to {classes - 1}")
+    counts = labels.bincount(minlength=classes)
+    if len(counts.unique()) != 1:
+        raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
+    if artifact.decoder == "pixels" and len(images) != classes * ipc:
+        raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
+
+
+def file_digest(path: Path) -> str:
+    return digest(path.read_bytes())
+
+
+def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    frozen = {}
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{what}[{name!r}] is a {type(value).__name__}; a tensor is needed")
+        value = value.detach().to("cpu", copy=True).contiguous()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"{what}[{name!r}] holds values that are not finite")
+        frozen[name] = value
+    return frozen
+
+
+def _freeze_recipe(recipe: Recipe) -> Recipe:
+    tensors = {name: value for name in ("lr", "order") if (value := getattr(recipe, name)) is not None}
+    frozen = _freeze("recipe", tensors)
+    if "lr" in frozen and not bool((frozen["lr"] > 0).all()):
+        raise ValueError(f"recipe.lr must be positive, got {frozen['lr'].tolist()}")
+    return replace(recipe, **frozen)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise UserError(f"no artefact at {path}; `ddbench distill` writes one")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata["ddbench"])
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy or write it again") from error
+    except KeyError as error:
+        raise UserError(f"{path} is a safetensors file without a ddbench header; `ddbench distill` writes one") from error
+    return header, tensors

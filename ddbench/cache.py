@@ -1,0 +1,58 @@
+"""What several cells compute alike, such as expert trajectories: made once, charged in full at every use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ddbench.files import canonical_json, digest, write_atomically
+
+
+@dataclass(frozen=True)
+class Entry:
+    tensors: dict[str, Tensor]
+    seconds: float
+    """what making it cost"""
+    steps: dict[str, int]
+    """steps by loop that making it took"""
+
+
+class Cache:
+    """A folder of safetensors files named by the hash of everything that decides their content.
+
+    Args:
+        folder: created on first use
+        context: what belongs to every key: data digest, network, device, threads, versions
+    """
+
+    def __init__(self, folder: Path, context: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._context = dict(context)
+
+    def key(self, name: str, key: Mapping[str, Any]) -> str:
+        return digest(canonical_json({"name": name, "key": dict(key), "context": self._context}))
+
+    def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> Entry | None:
+        path = self._path(name, key)
+        if not path.exists():
+            return None
+        with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
+            tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
+            header = json.loads(file.metadata()["ddbench"])
+        return Entry(tensors, header["seconds"], header["steps"])
+
+    def put(self, name: str, key: Mapping[str, Any], entry: Entry) -> None:
+        header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
+        tensors = {part: tensor.detach().cpu().contiguous() for part, tensor in entry.tensors.items()}
+        write_atomically(self._path(name, key), safetensors.torch.save(tensors, {"ddbench": json.dumps(header)}))
+
+    def _path(self, name: str, key: Mapping[str, Any]) -> Path:
+        return self._folder / f"{name}-{self.key(name, key).removeprefix('sha256:')[:16]}.safetensors"

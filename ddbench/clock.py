@@ -1,0 +1,67 @@
+"""What a second is: core-seconds on a CPU, device seconds on a GPU."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Protocol
+
+import torch
+
+
+class Clock(Protocol):
+    def tick(self) -> float:
+        """Seconds so far; on a GPU up to the last step that the device is known to have finished."""
+        ...
+
+    def settle(self) -> float:
+        """Seconds so far, exactly; waits for the device."""
+        ...
+
+
+class ProcessClock:
+    """CPU time of this process, all its threads together: a busy machine hardly inflates it."""
+
+    def tick(self) -> float:
+        return time.process_time()
+
+    def settle(self) -> float:
+        return time.process_time()
+
+
+class DeviceClock:
+    """CUDA events, one a tick; waits for the device only when it is more than `ahead` ticks behind."""
+
+    def __init__(self, device: torch.device, ahead: int = 8) -> None:
+        self._stream = torch.cuda.current_stream(device)
+        self._ahead = ahead
+        self._pending: deque[torch.cuda.Event] = deque()
+        self._last = self._event()
+        self._last.synchronize()
+        self._seconds = 0.0
+
+    def tick(self) -> float:
+        self._pending.append(self._event())
+        while self._pending and (len(self._pending) > self._ahead or self._pending[0].query()):
+            self._finish(self._pending.popleft())
+        return self._seconds
+
+    def settle(self) -> float:
+        self._pending.append(self._event())
+        while self._pending:
+            self._finish(self._pending.popleft())
+        return self._seconds
+
+    def _event(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(self._stream)
+        return event
+
+    def _finish(self, event: torch.cuda.Event) -> None:
+        event.synchronize()
+        self._seconds += self._last.elapsed_time(event) / 1000
+        self._last = event
+
+
+def clock_for(device: torch.device) -> Clock:
+    return DeviceClock(device) if device.type == "cuda" else ProcessClock()

@@ -1,0 +1,203 @@
+"""Boards: one YAML of cells and one table. Read strictly; every complaint names the place and the value."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from ddbench.errors import UserError, suggestion
+from ddbench.records import Network, Strict
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_seconds(value: object) -> object:
+    """Seconds from `60s`, `2m`, `1.5h`; other things pass through to be refused by type.
+
+    >>> parse_seconds("2m")
+    120.0
+    """
+    return _parse_quantity(value, SECONDS, "a budget such as 60s, 2m or 1h") if isinstance(value, str) else value
+
+
+def parse_bytes(value: object) -> object:
+    """Bytes from `8GB`, `512MiB`."""
+    return _parse_quantity(value, BYTES, "an amount such as 8GB") if isinstance(value, str) else value
+
+
+def _parse_quantity(text: str, units: Mapping[str, float], wanted: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+    if match is None or match[2] not in units or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is not {wanted}")
+    return float(match[1]) * units[match[2]]
+
+
+def parse_network(value: object) -> object:
+    """A network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
+    if isinstance(value, str):
+        name, *settings = value.split(",")
+        return {"name": name, "parameters": parse_settings(settings)}
+    if isinstance(value, Mapping) and "parameters" not in value:
+        return {"name": value.get("name"), "parameters": {k: v for k, v in value.items() if k != "name"}}
+    return value
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["lr=0.5", "init=real"]` to a dictionary; values are read as YAML."""
+    parsed = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{setting!r} is not KEY=VALUE")
+        parsed[name.strip()] = yaml.safe_load(_with_point(value))
+    return parsed
+
+
+def _with_point(value: str) -> str:
+    """YAML 1.1 reads `1e-3` as text; nobody who writes it means that."""
+    return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value)
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Ipcs = Annotated[list[Annotated[int, Field(gt=0, strict=True)]], BeforeValidator(_listed), Field(min_length=1)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+Preprocessing = Literal["normalize", "zca"]
+SettingName = Literal["random", "fixed"]
+
+
+class Entry(Strict):
+    """Some methods of a board; what it leaves out it takes from the board."""
+
+    methods: Names
+    set: dict[str, Any] = {}
+    """hyper-parameters that differ from the methods' defaults"""
+    datasets: Names | None = None
+    ipc: Ipcs | None = None
+    network: NetworkField | None = None
+    setting: SettingName | None = None
+    preprocessing: Preprocessing | None = None
+    protocol: str | None = None
+    networks: Count | None = None
+    budget: Seconds | None = None
+    steps: Count | None = None
+    seeds: Count | None = None
+
+
+class Board(Strict):
+    """One leaderboard: its cells, and the defaults they share."""
+
+    board: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    title: str = ""
+    datasets: Names
+    ipc: Ipcs
+    network: NetworkField = Network(name="convnet")
+    setting: SettingName = "random"
+    preprocessing: Preprocessing = "normalize"
+    protocol: str = "dsa-1000@1"
+    networks: Count | None = None
+    """evaluation networks; None takes the protocol's number"""
+    budget: Seconds | None = None
+    """seconds a run may spend; None runs every planned step"""
+    steps: Count | None = None
+    """steps a run may take, over all its loops"""
+    peak_bytes: Bytes | None = None
+    seeds: Count = 1
+    """distillation seeds 0, 1, ..."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """score on this stratified share of the training data, held back from the methods, in place of the test set"""
+    threads: Count = 1
+    """of a run's process"""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
+    entries: Annotated[list[Entry], Field(min_length=1)]
+
+    def cells(self) -> Iterator[Entry]:
+        """One complete entry for each method, data set and ipc, in the order of the file."""
+        for entry in self.entries:
+            own = {name: value for name, value in entry if value is not None}
+            shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
+            full = Entry.model_construct(**{**shared, **own})
+            for method in full.methods:
+                for dataset in full.datasets or []:
+                    for ipc in full.ipc or []:
+                        yield full.model_copy(update={"methods": [method], "datasets": [dataset], "ipc": [ipc]})
+
+
+def load_board(path: Path) -> Board:
+    """Read a board from YAML.
+
+    Raises:
+        UserError: when the file is missing, is no YAML, or holds an unknown key, a wrong type or a value out of range;
+            the sentence names the place in the file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, not a board; see configs/quickstart.yaml")
+    return make_board(content, where=str(path))
+
+
+def make_board(content: Mapping[str, Any], where: str = "board") -> Board:
+    """A board from plain values; the same checks as for a file."""
+    try:
+        return Board.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_complaint(error)}") from error
+
+
+def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
+    """A method with these hyper-parameters, the others at their defaults.
+
+    Raises:
+        UserError: when a name is unknown, a value has the wrong type or lies outside its range.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    known = [field.name for field in dataclasses.fields(cls)]
+    values = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise UserError(f"unknown hyper-parameter {name!r} of {cls.name}; {suggestion(name, known)}")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            raise UserError(f"{name}={value!r} of {cls.name}: {_lower(detail['msg'])}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value!r} of {cls.name} is not finite; give a number")
+    return cls(**values)
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first complaint as one sentence: where, what, what was given, and the nearest known key."""
+    detail = error.errors()[0]
+    path = [str(part) for part in detail["loc"] if not str(part).startswith("function-")]
+    where = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        model = Entry if path[0] == "entries" else Board
+        return f"unknown key {where!r}; {suggestion(path[-1], model.model_fields)}"
+    message = _lower(detail["msg"].removeprefix("Value error, "))
+    given = "" if detail["type"] in ("missing", "value_error") else f", got {detail['input']!r}"
+    return f"{where}: {message}{given}"
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]

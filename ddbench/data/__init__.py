@@ -1,0 +1,72 @@
+"""Data sets as tensors, what they go through, and what a method gets of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from ddbench.data import builtin as builtin  # registers the data sets
+from ddbench.data.dataset import Dataset, make_dataset
+from ddbench.data.files import load_npz
+from ddbench.data.folders import load_folder
+from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names
+from ddbench.data.preprocess import KINDS, Preprocessing, Transform
+from ddbench.data.real import RealData
+from ddbench.errors import UserError, suggestion
+from ddbench.registry import DATASETS
+
+__all__ = [
+    "KINDS",
+    "Dataset",
+    "Preprocessing",
+    "RealData",
+    "Transform",
+    "cache_folder",
+    "dataset_names",
+    "load_dataset",
+    "load_folder",
+    "load_npz",
+    "make_dataset",
+]
+
+
+def load_dataset(name_or_path: str) -> Dataset:
+    """A data set by name or path, on the CPU.
+
+    In this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of class folders, an `.npz` file. A
+    registered one is read from `$DDBENCH_DATA` where that has it, and is otherwise downloaded on first use.
+
+    >>> load_dataset("digits").shape
+    (1, 8, 8)
+
+    Raises:
+        UserError: when there is no such data set, or it cannot be read or downloaded.
+    """
+    name = str(name_or_path)
+    if name in DATASETS:
+        return _load_once(DATASETS.get(name), os.environ.get(DATA_VARIABLE), os.environ.get(CACHE_VARIABLE))
+    file = provided(name)
+    if file is not None:
+        return load_npz(file)
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return load_folder(path)
+    if path.suffix == ".npz":
+        return load_npz(path)
+    raise UserError(
+        f"unknown dataset {name!r}; {suggestion(name, dataset_names())} "
+        f"(or give the path of an .npz file or of a folder of class folders)"
+    )
+
+
+def dataset_names() -> list[str]:
+    """Names that `load_dataset` knows now, sorted: the registered ones and those of `$DDBENCH_DATA`."""
+    return sorted({*DATASETS, *provided_names()})
+
+
+@lru_cache(maxsize=2)
+def _load_once(load: Callable[[], Dataset], data_folder: str | None, cache: str | None) -> Dataset:
+    """The folders' names are in the key, because what a loader gives depends on them."""
+    return load()

@@ -1,0 +1,117 @@
+"""Data sets known by name: one that is embedded, the others from `$DDBENCH_DATA` or through torchvision."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+
+import numpy as np
+
+from ddbench.data.dataset import Array, Dataset, make_dataset
+from ddbench.data.files import load_npz
+from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided
+from ddbench.data.split import stratified_split
+from ddbench.errors import UserError
+from ddbench.registry import DATASETS
+
+DIGITS = tuple("0123456789")
+
+
+@DATASETS.register("digits")
+def digits() -> Dataset:
+    """Handwritten digits, 1x8x8, 10 classes, 1797 images; ships with scikit-learn, nothing to download."""
+    return _provided_or("digits", _digits)
+
+
+@DATASETS.register("mnist")
+def mnist() -> Dataset:
+    """Handwritten digits, 1x28x28, 10 classes, 60000 + 10000 images."""
+    return _provided_or("mnist", lambda: _download("mnist", "MNIST", DIGITS))
+
+
+@DATASETS.register("fashion_mnist")
+def fashion_mnist() -> Dataset:
+    """Photographs of clothes, 1x28x28, 10 classes, 60000 + 10000 images."""
+    return _provided_or("fashion_mnist", lambda: _download("fashion_mnist", "FashionMNIST"))
+
+
+@DATASETS.register("usps")
+def usps() -> Dataset:
+    """Digits from envelopes, 1x16x16, 10 classes, 7291 + 2007 images."""
+    return _provided_or("usps", lambda: _download("usps", "USPS", DIGITS))
+
+
+@DATASETS.register("svhn")
+def svhn() -> Dataset:
+    """House numbers, 3x32x32, 10 classes, 73257 + 26032 images."""
+    return _provided_or("svhn", lambda: _download("svhn", "SVHN", DIGITS))
+
+
+@DATASETS.register("cifar10")
+def cifar10() -> Dataset:
+    """Small photographs, 3x32x32, 10 classes, 50000 + 10000 images."""
+    return _provided_or("cifar10", lambda: _download("cifar10", "CIFAR10"))
+
+
+@DATASETS.register("cifar100")
+def cifar100() -> Dataset:
+    """Small photographs, 3x32x32, 100 classes, 50000 + 10000 images."""
+    return _provided_or("cifar100", lambda: _download("cifar100", "CIFAR100"))
+
+
+def _provided_or(name: str, load: Callable[[], Dataset]) -> Dataset:
+    path = provided(name)
+    return load() if path is None else load_npz(path)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    images = np.rint(loaded.images * 255 / 16).astype(np.uint8)  # (1797, 8, 8), from 0..16
+    labels = loaded.target.astype(np.int64)
+    train, test = stratified_split(labels, 0.2)
+    return make_dataset("digits", images[train], labels[train], images[test], labels[test], DIGITS)
+
+
+def _download(name: str, kind: str, classes: tuple[str, ...] | None = None) -> Dataset:
+    """Read the torchvision class `kind` from the cache folder, where it is downloaded on first use.
+
+    Raises:
+        UserError: when the download or its integrity check fails.
+    """
+    try:
+        # torchvision reports a download on standard output, which belongs to --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = (_split(kind, part) for part in ("train", "test"))
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise UserError(
+            f"cannot get {name}: {_one_line(error)}; connect once and run `ddbench prepare {name}` "
+            f"(it fills the folder named by {CACHE_VARIABLE}, now {cache_folder()}), or put {name}.npz with arrays "
+            "train_images (N, H, W, C) uint8, train_labels, test_images and test_labels "
+            f"into the folder named by {DATA_VARIABLE}"
+        ) from error
+    return make_dataset(name, *_arrays(train), *_arrays(test), classes or tuple(train.classes))
+
+
+def _split(kind: str, part: str) -> Any:
+    from torchvision import datasets
+
+    folder = cache_folder() / "datasets"
+    if kind == "SVHN":
+        return datasets.SVHN(folder, split=part, download=True)
+    return getattr(datasets, kind)(folder, train=part == "train", download=True)
+
+
+def _arrays(split: Any) -> tuple[Array, Array]:
+    images = np.asarray(split.data)
+    if hasattr(split, "labels"):  # SVHN alone spells it so, and alone keeps channels first
+        return images.transpose(0, 2, 3, 1), np.asarray(split.labels)
+    return images, np.asarray(split.targets)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,199 @@
+"""A data set: two splits of images and labels in memory, with a digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddbench.data.split import stratified_split
+from ddbench.errors import UserError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of both splits on one device; `make_dataset` builds one from checked arrays.
+
+    Attributes:
+        train_images: (N, C, H, W) uint8.
+        train_labels: (N,) int64 in 0..K-1.
+        test_images: (M, C, H, W) uint8.
+        test_labels: (M,) int64.
+        classes: the K class names.
+        given_digest: the digest to report instead of computing it (a moved or derived data set has one).
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    given_digest: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:...` over shapes, types and bytes of the four arrays; a validation split adds `+validation(...)`."""
+        if self.given_digest is not None:
+            return self.given_digest
+        content = hashlib.sha256()
+        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            array = tensor.cpu().contiguous().numpy()
+            content.update(f"{array.dtype}{array.shape}".encode())
+            content.update(array.data)
+        return f"sha256:{content.hexdigest()}"
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """(K,) int64: training images per class."""
+        return torch.bincount(self.train_labels, minlength=len(self.classes))
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same data set with its tensors on `device`."""
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            test_images=self.test_images.to(device),
+            test_labels=self.test_labels.to(device),
+            given_digest=self.digest,
+        )
+
+    def validation(self, fraction: float, seed: int = 0) -> Dataset:
+        """A data set whose test split is a stratified part of this one's train split; the real test split is gone.
+
+        Args:
+            fraction: share of every class that becomes the new test split, in (0, 1).
+            seed: which part; one that is not 0 is said in the digest.
+
+        Raises:
+            UserError: when the fraction is not in (0, 1), or a class has a single image.
+        """
+        kept, held = map(torch.from_numpy, stratified_split(self.train_labels.cpu().numpy(), fraction, seed))
+        kept, held = kept.to(self.train_labels.device), held.to(self.train_labels.device)
+        detail = f"{fraction}" if seed == 0 else f"{fraction}, seed={seed}"
+        return replace(
+            self,
+            train_images=self.train_images[kept],
+            train_labels=self.train_labels[kept],
+            test_images=self.train_images[held],
+            test_labels=self.train_labels[held],
+            given_digest=f"{self.digest}+validation({detail})",
+        )
+
+
+def make_dataset(
+    name: str,
+    train_images: Array,
+    train_labels: Array,
+    test_images: Array,
+    test_labels: Array,
+    classes: Sequence[str] | None = None,
+    source: str | None = None,
+) -> Dataset:
+    """Check arrays and copy them into a `Dataset` on the CPU.
+
+    Args:
+        train_images: (N, H, W, C) or, if grey, (N, H, W) uint8; square, 1 or 3 channels. `test_images` alike.
+        train_labels: (N,) integers in 0..K-1, every class at least once. `test_labels` alike, classes may be absent.
+        classes: K names; "0", "1", ... without them.
+        source: where the arrays came from, for messages; the name without it.
+
+    Raises:
+        UserError: one sentence naming the array, what it holds, and the fix.
+    """
+    where = source or name
+    train = _checked_images(where, "train_images", train_images)
+    test = _checked_images(where, "test_images", test_images)
+    if train.shape[1:] != test.shape[1:]:
+        raise UserError(
+            f"{where}: test_images are {_size(test)}, train_images {_size(train)}; give both splits one size"
+        )
+    _check_labels(where, "train_labels", train_labels, len(train))
+    _check_labels(where, "test_labels", test_labels, len(test))
+    names = tuple(classes) if classes is not None else tuple(map(str, range(int(train_labels.max()) + 1)))
+    _check_range(where, "train_labels", train_labels, len(names))
+    _check_range(where, "test_labels", test_labels, len(names))
+    _check_classes(where, train_labels, names)
+    return Dataset(name, _nchw(train), _int64(train_labels), _nchw(test), _int64(test_labels), names)
+
+
+def _checked_images(where: str, field: str, images: Array) -> Array:
+    if images.dtype.kind == "f" and (broken := int(np.isnan(images).sum())):
+        raise UserError(f"{where}: {field} holds {broken} NaN values; repair them and save uint8 values in 0..255")
+    if images.dtype != np.uint8:
+        raise UserError(f"{where}: {field} has type {images.dtype}; save uint8 values in 0..255")
+    if images.ndim not in (3, 4):
+        raise UserError(f"{where}: {field} has shape {images.shape}; save (N, H, W, C), or (N, H, W) for grey images")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.size == 0:
+        raise UserError(f"{where}: {field} is empty, shape {images.shape}; give at least one image")
+    _, height, width, channels = images.shape
+    if channels not in (1, 3):
+        raise UserError(
+            f"{where}: {field} has {channels} channels, shape {images.shape}; "
+            "save (N, H, W, C) with channels last, 1 for grey or 3 for RGB"
+        )
+    if height != width:
+        raise UserError(f"{where}: {field} are {_size(images)}, not square; crop or resize them")
+    return images
+
+
+def _check_labels(where: str, field: str, labels: Array, images: int) -> None:
+    if labels.dtype.kind == "f" and (broken := int(np.isnan(labels).sum())):
+        raise UserError(f"{where}: {field} holds {broken} NaN values; repair them and save integers")
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"{where}: {field} has type {labels.dtype}; save integers, one class index an image")
+    if labels.ndim != 1 or len(labels) != images:
+        raise UserError(
+            f"{where}: {field} has shape {labels.shape} for {images} images; save one label an image, ({images},)"
+        )
+
+
+def _check_range(where: str, field: str, labels: Array, classes: int) -> None:
+    for value in (int(labels.min()), int(labels.max())):
+        if not 0 <= value < classes:
+            raise UserError(
+                f"{where}: {field} holds {value}; number the {classes} classes of the train split 0..{classes - 1}"
+            )
+
+
+def _check_classes(where: str, labels: Array, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise UserError(f"{where}: train_labels hold {len(classes)} class; give at least two")
+    present = set(np.unique(labels).tolist())
+    absent = next((index for index in range(len(classes)) if index not in present), None)
+    if absent is not None:
+        raise UserError(
+            f"{where}: class {absent} ({classes[absent]!r}) has no image in train_labels; "
+            f"add some, or number only the classes that have images"
+        )
+
+
+def _size(images: Array) -> str:
+    _, height, width, channels = images.shape
+    return f"{height}x{width} pixels (height x width) with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _nchw(images: Array) -> Tensor:
+    # An explicit copy: for one channel the transposed view is contiguous already and would alias the caller's array.
+    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
+
+
+def _int64(labels: Array) -> Tensor:
+    return torch.from_numpy(np.array(labels, dtype=np.int64))

@@ -1,0 +1,153 @@
+"""What images go through before a network sees them: per-channel normalisation, or ZCA whitening."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor
+
+from ddbench.data.dataset import Dataset
+from ddbench.data.statistics import channel_statistics
+from ddbench.errors import UserError, suggestion
+from ddbench.files import canonical_json, digest
+
+if TYPE_CHECKING:
+    from kornia.enhance import ZCAWhitening
+
+Kind = Literal["normalize", "zca"]
+KINDS: tuple[str, ...] = get_args(Kind)
+ZCA_EPS = 0.1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """A preprocessing by name; `fit` turns it into something that takes images.
+
+    Attributes:
+        kind: `normalize`, or `zca`: whitening fitted on the train split's pixels in [0, 1], as in the code of
+            Cazenavette et al. 2022, whose papers' figures depend on it.
+        mean: C numbers, pixels scaled to [0, 1]; 0 for `zca`.
+        std: C numbers, none 0; 1 for `zca`.
+        eps: what ZCA adds to every eigenvalue of the covariance; 0 for `normalize`.
+    """
+
+    kind: Kind
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    eps: float = 0.0
+
+    @classmethod
+    def for_dataset(cls, dataset: Dataset, kind: str = "normalize") -> Preprocessing:
+        """The preprocessing of this kind with the data set's statistics.
+
+        Raises:
+            UserError: when the kind is unknown.
+        """
+        if _checked_kind(kind) == "zca":
+            channels = dataset.shape[0]
+            return cls("zca", (0.0,) * channels, (1.0,) * channels, ZCA_EPS)
+        return cls("normalize", *channel_statistics(dataset))
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Preprocessing:
+        """Undo `Transform.describe`; its checksum is not looked at.
+
+        Raises:
+            UserError: when the kind is unknown or a number is missing or useless.
+        """
+        kind = _checked_kind(description.get("kind"))
+        mean, std = _numbers(description, "mean"), _numbers(description, "std")
+        if len(mean) != len(std) or min(std) <= 0:
+            raise UserError(f"preprocessing has mean {mean} and std {std}; give as many of each, std above 0")
+        eps = description.get("eps", 0.0)
+        if not _is_number(eps) or eps < 0 or (kind == "zca" and eps == 0):
+            raise UserError(f"preprocessing {kind!r} has eps {eps!r}; give a number above 0, as {ZCA_EPS}")
+        return cls(kind, mean, std, float(eps))
+
+    def fit(self, dataset: Dataset) -> Transform:
+        """Fit to the train split, on the device where it lies; ZCA takes C*H*W squared float32 numbers.
+
+        Raises:
+            UserError: when the data set has another number of channels.
+        """
+        if len(self.mean) != dataset.shape[0]:
+            raise UserError(
+                f"preprocessing is for {len(self.mean)} channels, data set {dataset.name!r} has {dataset.shape[0]}; "
+                f"use Preprocessing.for_dataset with it"
+            )
+        if self.kind == "normalize":
+            return Transform(self, _checksum(self, None), None)
+        from kornia.enhance import ZCAWhitening
+
+        whitening = ZCAWhitening(eps=self.eps, compute_inv=True)
+        whitening.fit(normalize(dataset.train_images, self.mean, self.std))
+        return Transform(self, _checksum(self, dataset.digest), whitening)
+
+
+class Transform:
+    """A fitted preprocessing: a function of uint8 images that can be undone."""
+
+    def __init__(self, preprocessing: Preprocessing, checksum: str, whitening: ZCAWhitening | None) -> None:
+        self.preprocessing = preprocessing
+        self.checksum = checksum
+        self._whitening = whitening
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 to (N, C, H, W) float32 on the same device, never aliasing the input."""
+        normal = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+        return normal if self._whitening is None else self._whitening_on(images.device)(normal)
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float as a network sees it back to pixels, [0, 1] for images of the data set."""
+        if self._whitening is not None:
+            images = self._whitening_on(images.device).inverse_transform(images)
+        mean, std = _per_channel(self.preprocessing.mean, images), _per_channel(self.preprocessing.std, images)
+        return images * std + mean
+
+    def describe(self) -> dict[str, Any]:
+        """What an artefact stores, ready for JSON: kind, mean, std, eps and checksum.
+
+        The checksum is over what the state was fitted from (ZCA: the data set's digest too) and not over the
+        whitening matrix, whose last bits depend on the machine.
+        """
+        values = asdict(self.preprocessing)
+        return {**values, "mean": list(values["mean"]), "std": list(values["std"]), "checksum": self.checksum}
+
+    def _whitening_on(self, device: torch.device) -> ZCAWhitening:
+        assert self._whitening is not None
+        return self._whitening.to(device)
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(N, C, H, W) uint8 to float32: scaled to [0, 1], minus mean, over std."""
+    scaled = images.to(torch.float32, copy=True).div_(255)
+    return scaled.sub_(_per_channel(mean, scaled)).div_(_per_channel(std, scaled))
+
+
+def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=images.dtype).to(images.device, non_blocking=True).view(1, -1, 1, 1)
+
+
+def _checksum(preprocessing: Preprocessing, fitted_on: str | None) -> str:
+    return digest(canonical_json([asdict(preprocessing), fitted_on]))[: len("sha256:") + 16]
+
+
+def _checked_kind(kind: object) -> Kind:
+    if kind not in KINDS:
+        raise UserError(f"unknown preprocessing {kind!r}; {suggestion(str(kind), KINDS)}")
+    return cast(Kind, kind)
+
+
+def _numbers(description: Mapping[str, Any], field: str) -> tuple[float, ...]:
+    values = description.get(field)
+    if not isinstance(values, list | tuple) or not values or not all(map(_is_number, values)):
+        raise UserError(f"preprocessing has {field} {values!r}; give a list of one finite number a channel")
+    return tuple(map(float, values))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

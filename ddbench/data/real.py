@@ -1,0 +1,136 @@
+"""What a method gets of the training data: batches, and never the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ddbench.data.dataset import Dataset
+from ddbench.data.preprocess import Transform
+from ddbench.errors import UserError
+
+CHUNK = 4096  # images whitened at a time, so that a large set leaves no second float copy of it
+
+
+class RealData:
+    """The train split on one device, served as preprocessed batches.
+
+    Every call returns `images` (n, C, H, W) float32 and `labels` (n,) int64 on the device, never views of the store.
+
+    Args:
+        dataset: its train split is kept; its test split is not.
+        transform: the fitted preprocessing; normalisation is applied a batch at a time, ZCA once, here.
+        device: where images are kept and generators must live.
+
+    Attributes:
+        counts: images per class.
+        shape: (C, H, W) of an image.
+        device: where the batches are.
+    """
+
+    def __init__(self, dataset: Dataset, transform: Transform, device: torch.device | str) -> None:
+        images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+        whitened = transform.preprocessing.kind == "zca"
+        self._images = _whitened(images, transform) if whitened else images
+        self._transform = None if whitened else transform
+        self._labels = labels
+        self._table = _class_table(labels, len(dataset.classes))  # (K, max_count)
+        self.counts: tuple[int, ...] = tuple(dataset.counts.tolist())
+        self.shape = dataset.shape
+        self.device: torch.device = images.device
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, n: int, generator: torch.Generator, of: int | Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Random images without replacement.
+
+        Args:
+            n: how many; a smaller set or class gives all it has.
+            generator: on the same device as the data.
+            of: None for images of all classes; a class for n of that; several classes for n of each, grouped in that
+                order, where all give as many as the smallest can.
+
+        Raises:
+            UserError: when n is below 1, a class is unknown or the generator lives elsewhere.
+        """
+        self._check(n, generator)
+        if of is None:
+            return self._gather(torch.randperm(len(self), generator=generator, device=self.device)[:n])
+        classes = [of] if isinstance(of, int) else list(map(int, of))
+        return self._gather(self._draw(n, self._known(classes), generator))
+
+    def batches(self, n: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch in batches of n, the last one possibly smaller; shuffled where a generator is given.
+
+        Raises:
+            UserError: when n is below 1 or the generator lives elsewhere.
+        """
+        self._check(n, generator)
+        order = torch.arange(len(self), device=self.device)
+        if generator is not None:
+            order = torch.randperm(len(self), generator=generator, device=self.device)
+        return (self._gather(order[start : start + n]) for start in range(0, len(self), n))
+
+    def take(self, indices: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and labels at these positions in stored order, each 0 <= index < len(self).
+
+        Raises:
+            UserError: for a position outside (not looked for in indices on an accelerator, which that would stall).
+        """
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        if positions.device.type == "cpu":
+            outside = positions[(positions < 0) | (positions >= len(self))]
+            if len(outside):
+                raise UserError(f"no training image {int(outside[0])}; positions are 0..{len(self) - 1}")
+        return self._gather(positions.to(self.device))
+
+    def class_indices(self, c: int) -> Tensor:
+        """(counts[c],) int64: positions of class c, ascending."""
+        (known,) = self._known([c])
+        return self._table[known, : self.counts[known]].clone()
+
+    def _draw(self, n: int, classes: list[int], generator: torch.Generator) -> Tensor:
+        """(len(classes) * count,) positions: in every class's row of the table those with the largest random keys."""
+        count = min(n, *(self.counts[c] for c in classes))
+        rows = self._table
+        if classes != list(range(len(self.counts))):
+            rows = rows[torch.tensor(classes).to(self.device, non_blocking=True)]
+        # float64: float32 keys collide within a class of some thousands, and ties are broken by position.
+        keys = torch.rand(rows.shape, generator=generator, device=self.device, dtype=torch.float64)
+        chosen = keys.masked_fill_(rows < 0, -1).topk(count, dim=1).indices  # (len(classes), count)
+        return rows.gather(1, chosen).flatten()
+
+    def _gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        images = self._images[positions]
+        return images if self._transform is None else self._transform(images), self._labels[positions]
+
+    def _known(self, classes: list[int]) -> list[int]:
+        if not classes:
+            raise UserError("batch was asked for images of no class (of=[]); name at least one")
+        for c in classes:
+            if not 0 <= c < len(self.counts):
+                raise UserError(f"no class {c}; classes are 0..{len(self.counts) - 1}")
+        return classes
+
+    def _check(self, n: int, generator: torch.Generator | None) -> None:
+        if n < 1:
+            raise UserError(f"cannot draw a batch of {n} images; ask for at least 1")
+        if generator is not None and generator.device != self.device:
+            raise UserError(
+                f"the generator lives on {generator.device}, the data on {self.device}; "
+                f"make it with torch.Generator('{self.device}')"
+            )
+
+
+def _whitened(images: Tensor, transform: Transform) -> Tensor:
+    return torch.cat([transform(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
+
+
+def _class_table(labels: Tensor, classes: int) -> Tensor:
+    """(K, max_count) int64: the positions of each class, ascending, padded with -1."""
+    rows = [torch.nonzero(labels == c).flatten() for c in range(classes)]
+    return pad_sequence(rows, batch_first=True, padding_value=-1)

@@ -1,0 +1,201 @@
+"""The one training loop that scores: fresh networks on an artefact, accuracy on the test set at the last step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ddbench.artifact import DistilledDataset, Recipe
+from ddbench.augment import DSA, shift_scale_rotate
+from ddbench.data import Dataset, Transform
+from ddbench.errors import UserError
+from ddbench.generators import derive_seed, seeded
+from ddbench.networks import InitialWeights, build_network
+from ddbench.protocols import Protocol
+from ddbench.records import Network, Score
+from ddbench.registry import DECODERS
+
+TEST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everything a score depends on but the artefact.
+
+    Args:
+        data: its test split is scored on
+        transform: the artefact's preprocessing, fitted
+        protocol: how networks are trained
+        network: which architecture
+        device: where
+    """
+
+    data: Dataset
+    transform: Transform
+    protocol: Protocol
+    network: Network
+    device: torch.device
+
+    def score(
+        self, artifact: DistilledDataset, *, seed: int, short: bool = False, beat: Callable[[], None] = lambda: None
+    ) -> Score:
+        """Train the seed's network on the artefact and test it.
+
+        The network's weights and the order of its batches come from the protocol's name, the architecture and
+        `seed`, drawn on the CPU: the same for every artefact, method and device.
+
+        Args:
+            seed: of the evaluation network, 0, 1, ...
+            short: the protocol's short form
+            beat: called after every step
+        """
+        network = build_network(self.network.name, self.data.shape, len(self.data.classes), self.network.parameters)
+        weights = _train(self, artifact, network, seed, short, beat)
+        return Score(network=self.network, seed=seed, accuracy=self._accuracy(network, weights))
+
+    @torch.no_grad()
+    def _accuracy(self, network: nn.Module, weights: dict[str, Tensor]) -> float:
+        network.eval()
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        images, labels = self.data.test_images, self.data.test_labels
+        for start in range(0, len(labels), TEST_BATCH):
+            batch = self.transform(images[start : start + TEST_BATCH].to(self.device))
+            answers = functional_call(network, weights, (batch,)).argmax(1)
+            correct += (answers == labels[start : start + TEST_BATCH].to(self.device)).sum()
+        return int(correct) / len(labels)
+
+
+def evaluate(artifact: DistilledDataset, judge: Judge, networks: int) -> list[Score]:
+    """Train `networks` fresh networks on an artefact, a Score each.
+
+    >>> evaluate(DistilledDataset.load(path), judge, networks=5)  # doctest: +SKIP
+    """
+    return [judge.score(artifact, seed=seed) for seed in range(networks)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training, resolved from a protocol and what it honours of a recipe.
+
+    Args:
+        lrs: one step size a step
+        drop: the step at which the step size falls and the momentum starts anew
+        order: (batches, batch_size) indices walked every epoch; None shuffles
+    """
+
+    lrs: list[float]
+    drop: int | None
+    momentum: float
+    weight_decay: float
+    order: Tensor | None
+
+
+def plan(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) -> Plan:
+    """The training that `protocol` gives an artefact of `count` images with this recipe."""
+    if recipe.order is not None and "order" in protocol.honours:
+        return _learned_plan(protocol, recipe, recipe.order)
+    batches = -(-count // protocol.batch_size)
+    steps = protocol.steps or (protocol.epochs or 0) * batches
+    if short:
+        steps = protocol.short * (1 if protocol.steps else batches)
+    lr = float(recipe.lr.mean()) if recipe.lr is not None and "lr" in protocol.honours else protocol.lr
+    drop = round(protocol.decay_at * steps)
+    lrs = [lr if step < drop else 0.1 * lr for step in range(steps)]
+    return Plan(lrs, drop, protocol.momentum, protocol.weight_decay, None)
+
+
+def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
+    """Plain gradient descent along the learned order; one learned step size serves every step."""
+    epochs = recipe.epochs if recipe.epochs is not None and "epochs" in protocol.honours else 1
+    steps = epochs * len(order)
+    lrs = recipe.lr.flatten().tolist() if recipe.lr is not None and "lr" in protocol.honours else [protocol.lr]
+    if len(lrs) not in (1, steps):
+        raise UserError(f"recipe.lr has {len(lrs)} step sizes for {steps} steps; store one, or one a step")
+    return Plan(lrs if len(lrs) == steps else lrs * steps, None, recipe.momentum or 0.0, 0.0, order)
+
+
+def _train(
+    judge: Judge,
+    artifact: DistilledDataset,
+    network: nn.Module,
+    seed: int,
+    short: bool,
+    beat: Callable[[], None],
+) -> dict[str, Tensor]:
+    """Weights of the seed's network after the whole plan."""
+    protocol = judge.protocol
+    generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
+    weights = _initial(network, artifact, protocol, generator, judge.device)
+    count = len(artifact.decode(0, seeded(0))[1])
+    training = plan(protocol, artifact.recipe, count, short)
+    batches = _batches(judge, artifact, training, generator)
+    optimizer = _sgd(weights, training)
+    network.train()
+    for step, lr in enumerate(training.lrs):
+        if step == training.drop:
+            optimizer = _sgd(weights, training)
+        optimizer.param_groups[0]["lr"] = lr
+        images, labels = next(batches)
+        loss = _loss(functional_call(network, weights, (images,)), labels, artifact.label_kind)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        beat()
+    return weights
+
+
+def _initial(
+    network: nn.Module, artifact: DistilledDataset, protocol: Protocol, generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    weights = InitialWeights(network.cpu())(generator)
+    network.to(device)
+    if artifact.initial is not None and "initial" in protocol.honours:
+        if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in artifact.initial.items()}:
+            raise UserError("the artefact's initial weights are of another network; score it with the one it names")
+        weights = dict(artifact.initial)
+    return {name: weight.to(device, copy=True).requires_grad_() for name, weight in weights.items()}
+
+
+def _sgd(weights: dict[str, Tensor], training: Plan) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        weights.values(), lr=training.lrs[0], momentum=training.momentum, weight_decay=training.weight_decay
+    )
+
+
+def _batches(
+    judge: Judge, artifact: DistilledDataset, training: Plan, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that changes anything."""
+    augment = _augmentation(judge.protocol, judge.data.name)
+    fresh, epoch = DECODERS.get(artifact.decoder).fresh, 0
+    images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
+    while True:
+        if fresh and epoch:
+            images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
+        for chosen in _indices(training.order, len(labels), judge.protocol.batch_size, generator):
+            batch = images[chosen.to(judge.device)]
+            yield batch if augment is None else augment(batch, generator), labels[chosen.to(judge.device)]
+        epoch += 1
+
+
+def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch.Generator) -> Iterable[Tensor]:
+    return order if order is not None else torch.randperm(count, generator=generator).split(batch_size)
+
+
+def _augmentation(protocol: Protocol, dataset: str) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    if protocol.augmentation == "none":
+        return None
+    if protocol.augmentation == "dsa":
+        return DSA.for_dataset(dataset)
+    return shift_scale_rotate
+
+
+def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
+    if kind == "targets":
+        return F.mse_loss(logits, labels)
+    return F.cross_entropy(logits, labels.softmax(1) if kind == "logits" else labels)

@@ -1,0 +1,146 @@
+"""A board's runs, resolved: everything that decides each one, and the key that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from ddbench.config import Board, Entry, make_method
+from ddbench.data import Dataset, load_dataset
+from ddbench.errors import UserError
+from ddbench.files import digest
+from ddbench.networks import build_network
+from ddbench.records import Budget, Cell, run_key
+from ddbench.registry import METHODS, PROTOCOLS, load_method_file
+
+if TYPE_CHECKING:
+    from ddbench.protocols import Protocol
+    from ddbench.task import Method
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, small enough to be sent to another process."""
+
+    board: str
+    cell: Cell
+    seed: int
+    method: str
+    """a registered name, or the path of a file that registers one"""
+    method_source: str
+    """digest of the method's file"""
+    dataset: str
+    """a name or a path"""
+    validation: float | None
+    checkpoint_seconds: float
+
+    @property
+    def key(self) -> str:
+        return run_key(self.cell, self.seed, self.method_source)
+
+    @property
+    def folder(self) -> str:
+        """Where the run lives below the board's folder."""
+        cell = self.cell
+        return f"{cell.method}/{Path(cell.dataset).stem}-ipc{cell.ipc}-seed{self.seed}-{self.key}"
+
+    def protocol(self) -> Protocol:
+        protocol: Protocol = PROTOCOLS.get(self.cell.protocol)
+        return protocol
+
+    def load_data(self) -> Dataset:
+        """The data set with the split that the cell scores on."""
+        return load_split(self.dataset, self.validation)
+
+    def make_method(self) -> Method:
+        method: Method = make_method(find_method(self.method), self.cell.hyperparameters)
+        return method
+
+
+def resolve(board: Board, device: str = "auto") -> list[Job]:
+    """Every run of a board, in its order: seeds innermost.
+
+    Raises:
+        UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, or
+            a GPU where there is none.
+    """
+    kind = resolve_device(device).type
+    return [
+        job
+        for number, entry in enumerate(board.cells())
+        for job in _jobs(board, entry, kind, f"{board.board}, cell {number + 1}")
+    ]
+
+
+def find_method(name: str) -> type[Any]:
+    """A method class by registered name or alias, or from a `.py` file."""
+    return load_method_file(Path(name).resolve()) if name.endswith(".py") else METHODS.get(name)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {name!r} asked for, but torch sees {torch.cuda.device_count()} GPUs; use --device cpu")
+    return device
+
+
+def load_split(dataset: str, validation: float | None) -> Dataset:
+    data = load_dataset(dataset)
+    return data if validation is None else data.validation(validation)
+
+
+def source_digest(cls: type[Any]) -> str:
+    """Digest of the file that defines a method."""
+    return digest(Path(inspect.getfile(cls)).read_bytes())
+
+
+def _jobs(board: Board, entry: Entry, device: Literal["cpu", "cuda"] | str, where: str) -> list[Job]:
+    (name,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
+    cls = find_method(name)
+    data = load_split(dataset, board.validation)
+    _check(board, entry, cls, data, ipc)
+    protocol: Protocol = PROTOCOLS.get(entry.protocol or board.protocol)
+    cell = Cell(
+        method=cls.name,
+        hyperparameters=dataclasses.asdict(make_method(cls, entry.set)),
+        dataset=data.name,
+        dataset_digest=data.digest,
+        preprocessing=entry.preprocessing or board.preprocessing,
+        network=entry.network or board.network,
+        setting=entry.setting or board.setting,
+        ipc=ipc,
+        protocol=protocol.name,
+        networks=entry.networks or protocol.networks,
+        budget=Budget(seconds=entry.budget, steps=entry.steps, peak_bytes=board.peak_bytes),
+        split="test" if board.validation is None else f"validation({board.validation})",
+        device=device,
+        threads=board.threads,
+    )
+    return [
+        Job(board.board, cell, seed, name, source_digest(cls), dataset, board.validation, board.checkpoint_seconds)
+        for seed in range(entry.seeds or board.seeds)
+    ]
+
+
+def _check(board: Board, entry: Entry, cls: type[Any], data: Dataset, ipc: int) -> None:
+    smallest = int(data.counts.min())
+    if ipc > smallest:
+        raise UserError(f"ipc {ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it")
+    setting = entry.setting or board.setting
+    if setting not in cls.settings:
+        raise UserError(f"{cls.name} does not work in the {setting!r} setting; it knows {', '.join(cls.settings)}")
+    network = entry.network or board.network
+    build_network(network.name, data.shape, len(data.classes), network.parameters)

@@ -1,0 +1,52 @@
+"""Records -> Markdown, CSV and curves: pure functions of what runs left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddbench.errors import UserError
+from ddbench.files import write_atomically
+from ddbench.leaderboard.curves import has_curve
+from ddbench.leaderboard.plots import plot_curves
+from ddbench.leaderboard.rows import Row, rows
+from ddbench.leaderboard.statistics import Interval, interval, paired_difference
+from ddbench.leaderboard.tables import csv_table, markdown, rich_table
+from ddbench.records import Record, read_records
+
+__all__ = [
+    "Interval",
+    "Row",
+    "csv_table",
+    "interval",
+    "markdown",
+    "paired_difference",
+    "plot_curves",
+    "render",
+    "rich_table",
+    "rows",
+]
+
+
+def render(records_or_folder: Path | Sequence[Record], out: Path, title: str) -> list[Path]:
+    """Write `leaderboard.md`, `leaderboard.csv` and, where a run has a curve, `curves.png` into `out`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: when there are no records, or one of them is not valid.
+    """
+    if isinstance(records_or_folder, Path):
+        records: Sequence[Record] = read_records(records_or_folder)
+        if not records:
+            raise UserError(f"no records below {records_or_folder}; run `ddbench evaluate` first or name its --out")
+    else:
+        records = records_or_folder
+    written = [out / "leaderboard.md", out / "leaderboard.csv"]
+    write_atomically(written[0], markdown(records, title).encode())
+    write_atomically(written[1], csv_table(records).encode())
+    if has_curve(records):
+        written.append(out / "curves.png")
+        plot_curves(records, written[-1])
+    return written

@@ -1,0 +1,44 @@
+"""Which records belong together, and which attempt of a run is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from ddbench.files import canonical_json
+from ddbench.records import Cell, Record, dump_record
+
+
+def identity(cell: Cell) -> str:
+    """Everything of a cell, as one string: runs that differ only by seed share it."""
+    return canonical_json(cell.model_dump(mode="json")).decode()
+
+
+def conditions(cell: Cell) -> str:
+    """What two cells must share to stand in one table: everything but the method, its settings and its budget."""
+    return canonical_json(cell.model_dump(mode="json", exclude={"method", "hyperparameters", "budget"})).decode()
+
+
+def runs_by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The newest attempt of each run, by seed, below the identity of its cell; whatever the order of the records."""
+    newest: dict[tuple[str, int], Record] = {}
+    for record in oldest_first(records):
+        newest[identity(record.result.cell), record.result.seed] = record
+    cells: dict[str, list[Record]] = {}
+    for (cell, _), record in sorted(newest.items(), key=lambda item: item[0]):
+        cells.setdefault(cell, []).append(record)
+    return cells
+
+
+def oldest_first(records: Iterable[Record]) -> list[Record]:
+    """By the time they finished; equal times are ordered by content, so that ties do not depend on file order."""
+    return sorted(records, key=lambda record: (_instant(record.measured.finished), dump_record(record)))
+
+
+def _instant(finished: str) -> datetime:
+    """A date without a zone is read as UTC; one that is no ISO 8601 date loses against any that is."""
+    try:
+        date = datetime.fromisoformat(finished)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,69 @@
+"""What a run's snapshots say: accuracy against charged seconds, over distillation seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ddbench.leaderboard.layout import Group
+from ddbench.leaderboard.rows import REFERENCE, Row
+from ddbench.leaderboard.statistics import Interval
+from ddbench.records import Record
+
+
+@dataclass(frozen=True)
+class Point:
+    """One snapshot over the seeds that reached it."""
+
+    seconds: float
+    """charged, median"""
+    low: float
+    """accuracy in [0, 1]: the worst seed, the median and the best"""
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    label: str
+    points: tuple[Point, ...]
+    """empty for a method that takes no steps"""
+    seconds: float
+    """charged to the whole run, median"""
+    final: Interval | None
+    """the headline accuracy in [0, 1], under the full protocol"""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: curves under equal conditions, and the reference that they should beat."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    reference: float | None
+    """mean accuracy of `random_real`, in [0, 1]"""
+
+
+def panel(group: Group) -> Panel:
+    means = [row.accuracy.mean for row in group.rows if row.method == REFERENCE and row.accuracy]
+    curves = [_curve(row, group.label(row)) for row in group.rows if row.method != REFERENCE]
+    drawn = tuple(curve for curve in curves if curve.points or curve.final)
+    return Panel(group.heading, drawn, statistics.fmean(means) if means else None)
+
+
+def has_curve(records: Iterable[Record]) -> bool:
+    return any(record.result.curve for record in records)
+
+
+def _curve(row: Row, label: str) -> Curve:
+    longest = max(len(run.result.curve) for run in row.representative)
+    points = tuple(_point(row.representative, index) for index in range(longest))
+    return Curve(label, points, row.seconds, row.accuracy)
+
+
+def _point(runs: Iterable[Record], index: int) -> Point:
+    reached = [run for run in runs if index < len(run.result.curve)]
+    accuracies = [run.result.curve[index].accuracy for run in reached]
+    seconds = statistics.median(run.measured.curve_seconds[index] for run in reached)
+    return Point(seconds, min(accuracies), statistics.median(accuracies), max(accuracies))

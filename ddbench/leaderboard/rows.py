@@ -1,0 +1,175 @@
+"""Records -> rows: one row a cell, whatever became of its runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell
+from ddbench.leaderboard.statistics import Interval, interval, paired_difference
+from ddbench.records import Budget, Cell, Record, Status
+
+REFERENCE = "random_real"
+"""the control that every other method is compared with"""
+NOTHING = "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell over its distillation seeds.
+
+    Seconds, bytes and steps are medians over the runs with scores, or over all runs where none has scores: what a
+    run spent before it failed says nothing of what its method costs.
+    """
+
+    board: str
+    cell: Cell
+    runs: tuple[Record, ...]
+    """the newest attempt of each seed, by seed"""
+    accuracy: Interval | None
+    """in [0, 1], over seeds, each the mean over its evaluation networks; None when no run has scores"""
+    versus_random: Interval | None
+    """difference to `random_real` under the same conditions, over common seeds; None for `random_real` itself"""
+    seconds: float
+    """charged to the budget"""
+    seconds_by_phase: dict[str, float]
+    peak_bytes: int
+    stored_bytes: dict[str, int]
+    """of the artefact: images, labels, recipe, initial"""
+    steps: str
+    """`done/planned` of the loop named `distil`, or a dash for a method without one"""
+    statuses: dict[str, int]
+    reasons: dict[str, tuple[str, ...]]
+    """the distinct reasons that runs gave, by status"""
+
+    @property
+    def method(self) -> str:
+        return self.cell.method
+
+    @property
+    def dataset(self) -> str:
+        return self.cell.dataset
+
+    @property
+    def network(self) -> str:
+        return str(self.cell.network)
+
+    @property
+    def setting(self) -> str:
+        return self.cell.setting
+
+    @property
+    def ipc(self) -> int:
+        return self.cell.ipc
+
+    @property
+    def protocol(self) -> str:
+        return self.cell.protocol
+
+    @property
+    def split(self) -> str:
+        return self.cell.split
+
+    @property
+    def budget(self) -> str:
+        return describe_budget(self.cell.budget)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        return self.cell.hyperparameters
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.result.seed for run in self.runs]
+
+    @property
+    def representative(self) -> tuple[Record, ...]:
+        """The runs with scores, or all runs where none has."""
+        return _representative(self.runs)
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """One row a cell: by data set, ipc, then the best accuracy first; cells without scores last."""
+    cells = runs_by_cell(records)
+    references = _references(cells.values())
+    made = [_row(runs, references.get(conditions(runs[0].result.cell), {})) for runs in cells.values()]
+    return sorted(made, key=_order)
+
+
+def describe_budget(budget: Budget) -> str:
+    """`120 s`, `500 steps`, `120 s and 2 GB`, or `unlimited`."""
+    parts = []
+    if budget.seconds is not None:
+        parts.append(f"{budget.seconds:g} s")
+    if budget.steps is not None:
+        parts.append(f"{budget.steps} steps")
+    if budget.peak_bytes is not None:
+        parts.append(f"{budget.peak_bytes / 1e9:g} GB")
+    return " and ".join(parts) or "unlimited"
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    mean = row.accuracy.mean if row.accuracy else None
+    return row.dataset, row.ipc, mean is None, -(mean or 0.0), row.method, identity(row.cell)
+
+
+def _references(cells: Iterable[list[Record]]) -> dict[str, dict[int, float]]:
+    """Accuracy of the reference by seed, below its conditions; its own budget and settings do not matter."""
+    references: dict[str, dict[int, float]] = {}
+    for record in oldest_first(run for runs in cells for run in runs if run.result.cell.method == REFERENCE):
+        if record.accuracy is not None:
+            references.setdefault(conditions(record.result.cell), {})[record.result.seed] = record.accuracy
+    return references
+
+
+def _row(runs: Sequence[Record], reference: dict[int, float]) -> Row:
+    cell = runs[0].result.cell
+    shown = _representative(runs)
+    accuracies = {run.result.seed: run.accuracy for run in runs if run.accuracy is not None}
+    return Row(
+        board=", ".join(sorted({run.board for run in runs})),
+        cell=cell,
+        runs=tuple(runs),
+        accuracy=interval(list(accuracies.values())) if accuracies else None,
+        versus_random=None if cell.method == REFERENCE else paired_difference(accuracies, reference),
+        seconds=statistics.median(run.charged_seconds for run in shown),
+        seconds_by_phase=_medians([run.measured.seconds for run in shown]),
+        peak_bytes=statistics.median_low(run.measured.peak_bytes for run in shown),
+        stored_bytes={name: int(value) for name, value in _medians([run.stored_bytes for run in shown]).items()},
+        steps=_steps(shown),
+        statuses=_statuses(runs),
+        reasons=_reasons(runs),
+    )
+
+
+def _representative(runs: Sequence[Record]) -> tuple[Record, ...]:
+    return tuple(run for run in runs if run.result.scores) or tuple(runs)
+
+
+def _medians(values: Sequence[dict[str, float]] | Sequence[dict[str, int]]) -> dict[str, float]:
+    """Median of each entry; a run without the entry counts as 0."""
+    names = sorted({name for value in values for name in value})
+    return {name: statistics.median(value.get(name, 0) for value in values) for name in names}
+
+
+def _steps(runs: Sequence[Record]) -> str:
+    # median_low: a number of steps that some run really made.
+    planned = statistics.median_low(run.result.steps_planned.get("distil", 0) for run in runs)
+    done = statistics.median_low(run.result.steps_done.get("distil", 0) for run in runs)
+    return f"{done}/{planned}" if planned or done else NOTHING
+
+
+def _statuses(runs: Sequence[Record]) -> dict[str, int]:
+    counts = Counter(run.result.status for run in runs)
+    return {status: counts[status] for status in get_args(Status) if counts[status]}
+
+
+def _reasons(runs: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        if run.result.reason:
+            found.setdefault(run.result.status, set()).add(run.result.reason)
+    return {status: tuple(sorted(found[status])) for status in get_args(Status) if status in found}

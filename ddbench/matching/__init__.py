@@ -1,0 +1,1 @@
+"""What methods share: unrolled training, gradient distance, discrepancies, experts, feature spaces."""

@@ -1,0 +1,62 @@
+"""The space that coresets choose in: features of a network trained on all the data, of a random one, or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddbench.checkpoint import State
+
+if TYPE_CHECKING:
+    from ddbench.meter import Meter
+    from ddbench.task import Task
+
+Space = Literal["trained", "random", "pixels"]
+
+
+def feature_space(task: Task, meter: Meter, space: Space, steps: int, batch: int) -> Tensor:
+    """Features of every training image in stored order, (N, F) float32.
+
+    Args:
+        space: `trained` fits a network to the training data inside the budget; `random` takes fresh weights
+        steps: of SGD (step size 0.01, momentum 0.9) for `trained`
+        batch: real images a step
+    """
+    if space == "pixels":
+        return _each(task, lambda images: images.flatten(1))
+    weights = task.initial(task.generator("features"))
+    if space == "trained":
+        weights = _trained(task, meter, weights, steps, batch)
+    return _each(task, lambda images: task.embed(weights, images))
+
+
+def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
+    """Real images, (K * ipc, C, H, W), and labels: `choose` picks `ipc` rows of each class's features (N_c, F)."""
+    chosen = []
+    for c in range(task.classes):
+        indices = task.real.class_indices(c)
+        chosen.append(indices[choose(features[indices], task.ipc)])
+    return task.real.take(torch.cat(chosen))
+
+
+def _each(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([embed(images) for images, _ in task.real.batches(512)])
+
+
+def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, batch: int) -> dict[str, Tensor]:
+    leaves = {name: weight.requires_grad_() for name, weight in weights.items()}
+    state = State(weights=leaves, optimizer=torch.optim.SGD(leaves.values(), lr=0.01, momentum=0.9))
+    generator = task.generator("features/real")
+    for _ in meter.steps(steps, state, name="feature network"):
+        images, labels = task.real.batch(batch, generator)
+        loss = F.cross_entropy(task.forward(leaves, images), labels)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        meter.log(feature_loss=loss)
+    return leaves

@@ -1,0 +1,37 @@
+"""Training a network by gradient descent in a way that can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+
+def gradient(loss: Tensor, weights: Mapping[str, Tensor], create_graph: bool = False) -> Weights:
+    """Gradient of a scalar with respect to each weight, by name."""
+    values = torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph)
+    return dict(zip(weights, values, strict=True))
+
+
+def unroll(
+    loss: Callable[[Weights, Tensor, Tensor], Tensor],
+    weights: Mapping[str, Tensor],
+    steps: Iterable[tuple[Tensor, Tensor, Tensor]],
+) -> Weights:
+    """Weights after gradient descent, as a differentiable function of the images, labels and step sizes.
+
+    Args:
+        loss: of weights, images (N, C, H, W) and labels, a scalar
+        weights: where training starts; detached, so that steps before it are not differentiated through
+        steps: images, labels and step size () of each step; memory grows with their number
+
+    >>> # w_1 = w_0 - lr * dloss/dw at w_0, and so on; Wang et al. 2018, Algorithm 1
+    """
+    current = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    for images, labels, lr in steps:
+        slope = gradient(loss(current, images, labels), current, create_graph=True)
+        current = {name: weight - lr * slope[name] for name, weight in current.items()}
+    return current

@@ -1,0 +1,367 @@
+"""The meter: a method asks it for steps; it keeps the budget, resumes, snapshots, logs and notices divergence."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddbench import checkpoint
+from ddbench.artifact import DistilledDataset
+from ddbench.cache import Cache, Entry
+from ddbench.checkpoint import State
+from ddbench.clock import Clock, ProcessClock
+from ddbench.files import canonical_json
+from ddbench.flops import FlopCounter
+from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.records import Budget
+
+SNAPSHOTS = (0.0, 0.1, 0.25, 0.5, 0.75)
+"""fractions of the budget at which the artefact in the making is kept; the finished one is the last point"""
+LOG_POINTS = 200
+PROGRESS_SECONDS = 0.2
+
+
+class Diverged(ArithmeticError):
+    """A logged value is not finite any more."""
+
+
+class OutOfMemoryBudget(MemoryError):
+    """The run holds more memory than its budget allows."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    step: int
+    seconds: float
+    """charged up to here"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    loop: str
+    step: int
+    planned: int
+    seconds: float
+    fraction: float
+    """of the budget, or of the planned steps where that is further"""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Where snapshots and progress go."""
+
+    snapshot: Callable[[int, DistilledDataset], None] = lambda index, artifact: None
+    progress: Callable[[Progress], None] = lambda progress: None
+
+
+class Meter:
+    """What may be spent and what was.
+
+    Args:
+        budget: seconds, steps over all loops, peak bytes
+        clock: process time on a CPU, device events on a GPU; tests inject a counting one
+        generators: the task's; saved in every checkpoint and put back when a run resumes
+        path: of the checkpoint file; None keeps nothing
+        every: wall seconds between checkpoints
+        cache: for `cached`; None computes every time
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        clock: Clock | None = None,
+        generators: Generators | None = None,
+        *,
+        path: Path | None = None,
+        every: float = 20.0,
+        cache: Cache | None = None,
+        hooks: Hooks | None = None,
+        device: torch.device | None = None,
+        snapshots: tuple[float, ...] = SNAPSHOTS,
+    ) -> None:
+        self.budget = budget
+        self.seconds: dict[str, float] = {}
+        self.uncharged: dict[str, float] = {}
+        self.done: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
+        self.history: dict[str, list[tuple[int, float]]] = {}
+        self.taken: list[Snapshot] = []
+        self.attempts = 1
+        self.flops_per_step: int | None = None
+        """operations of the first step of the main loop, the one that has snapshots"""
+        self._clock = clock or ProcessClock()
+        self._generators = generators or Generators("unnamed")
+        self._path, self._every, self._cache = path, every, cache
+        self._hooks, self._device = hooks or Hooks(), device or torch.device("cpu")
+        self._fractions = snapshots
+        self._phase = "distil"
+        self._open: str | None = None
+        self._passed = 0
+        self._logged: deque[tuple[str, int, dict[str, Tensor | float]]] = deque()
+        self._loops: dict[str, dict[str, Any]] = {}
+        self._resume()
+        self._checkpointed = self._shown = time.monotonic()
+        self._mark = self._clock.settle()
+
+    # -- what a method calls ------------------------------------------------------------------------------------
+
+    def steps(
+        self,
+        n: int,
+        state: State,
+        result: Callable[[], DistilledDataset] | None = None,
+        name: str = "distil",
+    ) -> Iterator[int]:
+        """Yield 0, 1, ... up to `n - 1`, or fewer when the budget ends first.
+
+        Args:
+            n: planned steps
+            state: everything the loop changes; saved and restored
+            result: the artefact as it stands, asked for snapshots with the clock stopped
+            name: of the loop, unique within a method; a loop that had finished before an interruption yields nothing
+        """
+        if self._open is not None:
+            raise RuntimeError(f"loop {name!r} starts inside loop {self._open!r}; flatten them into one")
+        self.planned[name] = n
+        start = self.done[name] = self._restore_loop(name, state)
+        if self._loops.get(name, {}).get("finished"):
+            return
+        try:
+            for step in range(start, n):
+                if self._spent():
+                    break
+                if result is not None:
+                    self._snapshot(result, step, n)
+                self._open = name
+                if self.flops_per_step is None and result is not None:
+                    with FlopCounter() as counter:
+                        yield step
+                    self.flops_per_step = counter.total
+                else:
+                    yield step
+                self._open = None
+                self.done[name] = step + 1
+                self._after_step(name, state, n)
+        except GeneratorExit:  # the method left the loop by itself
+            self._open = None
+        self.finish()
+        self._checkpoint(name, state, finished=True)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Charge what happens inside to the phase `name`. Waits for the device at both ends: not for single steps."""
+        self._account(self._clock.settle())
+        outer, self._phase = self._phase, name
+        try:
+            yield
+        finally:
+            self._account(self._clock.settle())
+            self._phase = outer
+
+    def cached(
+        self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Tensors that depend on `key` alone: computed once, charged in full to every run that uses them.
+
+        Args:
+            name: of the phase they are charged to, e.g. `experts`
+            key: everything that decides them but data, network, device, threads and versions, which are added
+            make: computes them with a generator seeded from the key; its loops resume like any other. What the
+                budget cuts short is returned but not stored.
+        """
+        entry = self._cache.get(name, key, self._device) if self._cache else None
+        if entry is None:
+            return self._make(name, key, make)
+        self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
+        self.done.update(entry.steps)
+        self.planned.update(entry.steps)
+        return entry.tensors
+
+    def log(self, **values: Tensor | float) -> None:
+        """Note values of this step, detached; the device is not waited for. One that is not finite ends the run."""
+        copies = {
+            name: value.detach().to("cpu", non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
+        loop = self._open or self._phase
+        self._logged.append((loop, self.done.get(loop, 0), copies))
+
+    # -- what the harness calls ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """Time spent inside is shown under `name` and not charged."""
+        self._account(self._clock.settle())
+        try:
+            yield
+        finally:
+            now = self._clock.settle()
+            self.uncharged[name] = self.uncharged.get(name, 0.0) + now - self._mark
+            self._mark = now
+
+    def finish(self) -> None:
+        """Charge what is left and check the last logged values."""
+        self._account(self._clock.settle())
+        self._read_log(lag=0)
+
+    @property
+    def truncated(self) -> bool:
+        return any(self.done[name] < planned for name, planned in self.planned.items()) and self._spent()
+
+    @property
+    def charged(self) -> float:
+        return sum(self.seconds.values())
+
+    # -- budget -------------------------------------------------------------------------------------------------
+
+    def _spent(self) -> bool:
+        budget = self.budget
+        if budget.peak_bytes is not None and (peak := peak_bytes(self._device)) > budget.peak_bytes:
+            raise OutOfMemoryBudget(f"{peak:,} bytes in use, the budget allows {budget.peak_bytes:,}")
+        return (budget.seconds is not None and self.charged >= budget.seconds) or (
+            budget.steps is not None and sum(self.done.values()) >= budget.steps
+        )
+
+    def _fraction(self, step: int, n: int) -> float:
+        parts = [step / n if n else 1.0]
+        if self.budget.seconds is not None:
+            parts.append(self.charged / self.budget.seconds)
+        if self.budget.steps is not None:
+            parts.append(sum(self.done.values()) / self.budget.steps)
+        return min(1.0, max(parts))
+
+    def _account(self, now: float) -> None:
+        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._mark
+        self._mark = now
+
+    def _after_step(self, name: str, state: State, n: int) -> None:
+        self._account(self._clock.tick())
+        self._read_log(lag=8 if self._device.type == "cuda" else 0)
+        now = time.monotonic()
+        if now - self._shown >= PROGRESS_SECONDS:
+            self._shown = now
+            done = self.done[name]
+            self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
+        if self._path is not None and now - self._checkpointed >= self._every:
+            self._checkpoint(name, state, finished=False)
+
+    # -- log ----------------------------------------------------------------------------------------------------
+
+    def _read_log(self, lag: int) -> None:
+        while len(self._logged) > lag:
+            loop, step, values = self._logged.popleft()
+            for name, value in values.items():
+                number = float(value)
+                if not math.isfinite(number):
+                    raise Diverged(f"{name} became {number} at step {step} of {loop}")
+                _append_thinned(self.history.setdefault(name, []), step, number)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------
+
+    def _snapshot(self, result: Callable[[], DistilledDataset], step: int, n: int) -> None:
+        due = sum(fraction <= self._fraction(step, n) for fraction in self._fractions)
+        if due <= self._passed:
+            return
+        with self.paused("snapshots"):
+            states = self._generators.get_state()
+            self._hooks.snapshot(len(self.taken), result())
+            self._generators.set_state(states)
+        self.taken.append(Snapshot(step, self.charged))
+        self._passed = due
+
+    # -- resuming -----------------------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        saved = checkpoint.load(self._path) if self._path else None
+        if saved is None:
+            return
+        self._loops = saved["loops"]
+        self.history = saved["history"]
+        self.uncharged = saved["uncharged"]
+        self.taken = [Snapshot(*pair) for pair in saved["taken"]]
+        self._passed = saved["passed"]
+        self.attempts = saved["attempts"] + 1
+        self.flops_per_step = saved["flops_per_step"]
+
+    def _restore_loop(self, name: str, state: State) -> int:
+        """Put back the loop as it was and return its next step; what led up to it is not charged twice."""
+        loop = self._loops.get(name)
+        if loop is None:
+            return 0
+        checkpoint.restore(state, loop["state"])
+        self._generators.set_state(loop["generators"])
+        self.seconds = dict(loop["seconds"])
+        self._mark = self._clock.settle()
+        step: int = loop["step"]
+        return step
+
+    def _checkpoint(self, name: str, state: State, finished: bool) -> None:
+        with self.paused("checkpoints"):
+            self._loops[name] = {
+                "step": self.done[name],
+                "finished": finished,
+                "state": checkpoint.capture(state),
+                "generators": self._generators.get_state(),
+                "seconds": dict(self.seconds),
+            }
+            self._save()
+        self._checkpointed = time.monotonic()
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        content = {
+            "loops": self._loops,
+            "history": self.history,
+            "uncharged": self.uncharged,
+            "taken": [(snapshot.step, snapshot.seconds) for snapshot in self.taken],
+            "passed": self._passed,
+            "attempts": self.attempts,
+            "flops_per_step": self.flops_per_step,
+        }
+        checkpoint.save(self._path, content)
+
+    def _make(
+        self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        generator = seeded(derive_seed(name, canonical_json(key)), self._device)
+        self._generators.adopt(f"cached:{name}", generator)
+        already, earlier = self.seconds.get(name, 0.0), set(self.planned)
+        with self.phase(name):
+            tensors = make(generator)
+        loops = [loop for loop in self.planned if loop not in earlier]
+        complete = all(self.done[loop] == self.planned[loop] for loop in loops)
+        if self._cache is not None and complete:
+            steps = {loop: self.done[loop] for loop in loops}
+            self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
+            for loop in loops:
+                del self._loops[loop]
+        return tensors
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory held so far: of the device on a GPU, of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _append_thinned(series: list[tuple[int, float]], step: int, value: float) -> None:
+    """Keep at most LOG_POINTS values, evenly spread: where there are more, every second goes."""
+    stride = series[1][0] - series[0][0] if len(series) > 1 else 1
+    if not series or step >= series[-1][0] + stride:
+        series.append((step, value))
+    if len(series) > LOG_POINTS:
+        del series[1::2]

@@ -1,0 +1,24 @@
+"""Networks: one architecture family a file, each with `embed(x)` and `forward(x)`, found by name in NETWORKS."""
+
+from __future__ import annotations
+
+from ddbench.networks.alexnet import AlexNet
+from ddbench.networks.base import InitialWeights, Network, build_network, parameter_count
+from ddbench.networks.convnet import ConvNet
+from ddbench.networks.lenet import LeNet
+from ddbench.networks.mlp import MLP
+from ddbench.networks.resnet import ResNet18
+from ddbench.networks.vgg import VGG11
+
+__all__ = [
+    "MLP",
+    "VGG11",
+    "AlexNet",
+    "ConvNet",
+    "InitialWeights",
+    "LeNet",
+    "Network",
+    "ResNet18",
+    "build_network",
+    "parameter_count",
+]

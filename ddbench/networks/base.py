@@ -1,0 +1,212 @@
+"""What the architectures share: the two-part network, its layers by name, its construction and its initial weights."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddbench.errors import UserError, suggestion
+from ddbench.registry import NETWORKS
+
+NORMS = ("instance", "batch", "layer", "group", "none")
+POOLINGS: dict[str, type[nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "sigmoid": nn.Sigmoid,
+    "swish": nn.SiLU,
+}
+GROUPS = 4
+
+
+class Network(nn.Module):
+    """Features, then one linear classifier: a pure function of its parameters and its batch.
+
+    It holds no buffers and draws nothing, so `torch.func.functional_call` with a dictionary of parameters is all of it.
+    """
+
+    def __init__(self, features: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.features = features
+        self.classifier = classifier
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, F), the flattened features that the classifier reads."""
+        features: Tensor = self.features(x)
+        return features.flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, K) logits."""
+        logits: Tensor = self.classifier(self.embed(x))
+        return logits
+
+
+def normalisation(kind: str, shape: tuple[int, int, int]) -> nn.Module:
+    """The normalisation of a (C, H, W) map by its name, with an affine part where the kind has one.
+
+    Raises:
+        UserError: unknown kind, or channels that do not divide into the groups.
+    """
+    check_choice("norm", kind, NORMS)
+    channels = shape[0]
+    if kind == "instance":
+        # One group a channel is instance norm; eager GroupNorm is faster than one written by hand.
+        return nn.GroupNorm(channels, channels)
+    if kind == "batch":
+        # Running statistics would be state outside the weights: lost by functional_call, refused by vmap.
+        return nn.BatchNorm2d(channels, track_running_stats=False)
+    if kind == "layer":
+        return nn.LayerNorm(shape)
+    if kind == "group":
+        if channels % GROUPS:
+            raise UserError(f"norm 'group' splits the channels into {GROUPS}; width {channels} is no multiple of it")
+        return nn.GroupNorm(GROUPS, channels)
+    return nn.Identity()
+
+
+def activation_layer(kind: str) -> nn.Module:
+    """The activation by its name; an unknown one raises UserError."""
+    check_choice("activation", kind, ACTIVATIONS)
+    return ACTIVATIONS[kind]()
+
+
+def pooling_layer(kind: str) -> nn.Module:
+    """The 2x2 pooling by its name; an unknown one raises UserError."""
+    check_choice("pooling", kind, [*POOLINGS, "none"])
+    return POOLINGS[kind](2) if kind in POOLINGS else nn.Identity()
+
+
+def extra_padding(side: int, halvings: int) -> int:
+    """Zeros to add at each end of a side so that halving it `halvings` times drops no pixel of the image.
+
+    The field treats 28x28 images as 32x32. A side of exactly 2**halvings, or below it, needs none.
+
+    >>> extra_padding(28, 3), extra_padding(32, 3), extra_padding(8, 3)
+    (2, 0, 0)
+    """
+    unit = 2**halvings
+    return -(-(-side % unit) // 2) if side > unit else 0
+
+
+def check_choice(parameter: str, value: str, known: Iterable[str]) -> None:
+    """Raise UserError with the nearest known value unless `value` is one of them."""
+    known = list(known)
+    if value not in known:
+        raise UserError(f"unknown {parameter} {value!r}; {suggestion(value, known)}")
+
+
+def check_positive(parameter: str, value: int) -> None:
+    """Raise UserError unless the whole number is at least 1."""
+    if value < 1:
+        raise UserError(f"{parameter} is {value}; it must be at least 1")
+
+
+def check_side(network: str, shape: tuple[int, int, int], smallest: int) -> None:
+    """Raise UserError for images below the smallest side that leaves the network a feature map."""
+    _, height, width = shape
+    if min(height, width) < smallest:
+        raise UserError(
+            f"{network} needs images of at least {smallest}x{smallest}, these are {height}x{width}; "
+            "enlarge them, or choose 'convnet' with a smaller depth, or 'mlp'"
+        )
+
+
+def build_network(name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]) -> nn.Module:
+    """The registered network for (C, H, W) images and K classes.
+
+    Args:
+        parameters: keyword parameters of the architecture; what is left out keeps its default.
+
+    Raises:
+        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses.
+    """
+    factory = NETWORKS.get(name)
+    signature = inspect.signature(factory, eval_str=True)
+    keywords = {key: p.annotation for key, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for key, value in parameters.items():
+        if key not in keywords:
+            fix = suggestion(key, keywords) if keywords else "it takes none"
+            raise UserError(f"network {name!r} has no parameter {key!r}; {fix}")
+        if not _fits(value, keywords[key]):
+            raise UserError(f"{key} of network {name!r} is {value!r}; it must be of type {keywords[key].__name__}")
+    network: nn.Module = factory(shape, classes, **parameters)
+    return network
+
+
+def _fits(value: object, annotation: object) -> bool:
+    # In Python True is an int and 1 is no float; a user means neither.
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation in (str, bool):
+        return type(value) is annotation
+    return True
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Numbers in all parameters of the network."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+class InitialWeights:
+    """Draws fresh weights of a network, from PyTorch's default distribution, in one kernel.
+
+    Weights and biases of convolutions and linear layers are uniform in +-1/sqrt(fan_in), as
+    `Conv2d.reset_parameters` makes them; weights of normalisations are 1 and their biases 0.
+
+    Raises:
+        TypeError: for a layer whose default distribution is not known here.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        parameters = dict(network.named_parameters())
+        bounds, means = _distributions(network)
+        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self._sizes = [parameter.numel() for parameter in parameters.values()]
+        dtype = next(iter(parameters.values())).dtype
+        repeats = torch.tensor(self._sizes)
+        bound = torch.tensor([bounds[name] for name in parameters], dtype=dtype).repeat_interleave(repeats)
+        mean = torch.tensor([means[name] for name in parameters], dtype=dtype).repeat_interleave(repeats)
+        self._maps = {torch.device("cpu"): (2 * bound, mean - bound)}
+
+    def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights by parameter name on the generator's device, without `requires_grad`; views of one flat tensor."""
+        scale, offset = self._map_on(generator.device)
+        uniform = torch.rand(scale.shape, generator=generator, dtype=scale.dtype, device=scale.device)
+        parts = torch.split(torch.addcmul(offset, uniform, scale), self._sizes)
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def _map_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._maps:
+            scale, offset = self._maps[torch.device("cpu")]
+            self._maps[device] = (scale.to(device), offset.to(device))
+        return self._maps[device]
+
+
+def _distributions(network: nn.Module) -> tuple[dict[str, float], dict[str, float]]:
+    """By parameter name, the half width and the centre of its uniform distribution."""
+    bounds: dict[str, float] = {}
+    means: dict[str, float] = {}
+    for path, module in network.named_modules():
+        for name, _ in module.named_parameters(prefix=path, recurse=False):
+            bounds[name] = _bound(module)
+            means[name] = float(_is_norm(module) and name.endswith("weight"))
+    return bounds, means
+
+
+def _bound(module: nn.Module) -> float:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return 1 / math.sqrt(module.weight[0].numel())
+    if _is_norm(module):
+        return 0.0
+    raise TypeError(f"InitialWeights knows no default distribution for the parameters of {type(module).__name__}")
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm)

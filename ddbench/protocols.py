@@ -1,0 +1,114 @@
+"""How a network is trained on an artefact and scored: named, versioned, frozen. A change is a new version."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ddbench.registry import PROTOCOLS
+
+RecipeField = Literal["lr", "order", "epochs", "momentum", "initial"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """SGD with momentum, one drop of the step size, the last step scored.
+
+    Args:
+        name: with its version, `dsa-1000@1`
+        source: where the settings come from
+        epochs: passes over the artefact; None when `steps` counts instead
+        steps: SGD steps
+        short: epochs or steps of the short form, for points on the way
+        batch_size: images a step, or the whole artefact where it is smaller
+        lr, momentum, weight_decay: of SGD
+        decay_at: share of the training after which `lr` falls to a tenth; 1 never
+        augmentation: `none`; `dsa`; or `shift_scale_rotate`, one of the three for each image
+        honours: which learned recipe fields are used where the artefact has them
+        networks: how many networks a board trains unless it says otherwise
+    """
+
+    name: str
+    source: str
+    epochs: int | None = None
+    steps: int | None = None
+    short: int = 100
+    batch_size: int = 256
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_at: float = 0.5
+    augmentation: Literal["none", "dsa", "shift_scale_rotate"] = "none"
+    honours: tuple[RecipeField, ...] = ()
+    networks: int = 5
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"protocol {self.name}: give epochs or steps, one of the two")
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values, for records."""
+        return asdict(self) | {"honours": list(self.honours)}
+
+
+def register_protocol(protocol: Protocol) -> Protocol:
+    """File a protocol under its name; a taken name raises ValueError, since protocols never change."""
+    return PROTOCOLS.register(protocol.name)(protocol)
+
+
+ZHAO = "Zhao, Mopuri, Bilen, ICLR 2021 (arXiv 2006.05929), the authors' evaluation loop"
+
+register_protocol(
+    Protocol(
+        "quick-300@1",
+        "ours: the field's optimiser for 300 small steps, so that two cores can score a board",
+        steps=300,
+        short=100,
+        batch_size=32,
+    )
+)
+register_protocol(
+    # The authors' loop runs one epoch more than its setting and drops the step size after epoch E // 2 + 1.
+    Protocol("dc-300@1", f"{ZHAO}; no augmentation", epochs=301, decay_at=152 / 301)
+)
+register_protocol(
+    Protocol(
+        "dc-mnist-1000@1",
+        f"{ZHAO}; MNIST alone is augmented, each image by one of crop, scale and rotate",
+        epochs=1001,
+        short=300,
+        decay_at=502 / 1001,
+        augmentation="shift_scale_rotate",
+    )
+)
+register_protocol(
+    Protocol(
+        "dsa-1000@1",
+        "Zhao & Bilen, ICML 2021 (arXiv 2102.08259): siamese augmentation, one operation a batch",
+        epochs=1001,
+        short=300,
+        decay_at=502 / 1001,
+        augmentation="dsa",
+    )
+)
+register_protocol(
+    Protocol(
+        "mtt-1000@1",
+        "Cazenavette et al., CVPR 2022 (arXiv 2203.11932): dsa-1000 with the learned step size, scored at the last step",
+        epochs=1001,
+        short=300,
+        decay_at=502 / 1001,
+        augmentation="dsa",
+        honours=("lr",),
+    )
+)
+register_protocol(
+    Protocol(
+        "own-recipe@1",
+        "ours: plain gradient descent as the artefact says, its initial weights, order and step sizes; "
+        "an artefact without a recipe is trained as under quick-300@1",
+        steps=300,
+        batch_size=32,
+        honours=("lr", "order", "epochs", "momentum", "initial"),
+    )
+)

@@ -1,0 +1,208 @@
+"""The one JSON file that a run leaves; every table, plot and page is computed from these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddbench.errors import UserError
+from ddbench.files import canonical_json, digest, write_atomically
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed"]
+"""`truncated`: the budget ended before the planned iterations; its scores count all the same."""
+
+
+class Strict(BaseModel):
+    """Immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(Strict):
+    name: str
+    parameters: dict[str, bool | int | float | str] = {}
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{key}={value}" for key, value in sorted(self.parameters.items()))
+        return f"{self.name}({settings})" if settings else self.name
+
+
+class Budget(Strict):
+    """What a run may spend; None means unlimited."""
+
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """device seconds on a GPU, core-seconds on a CPU"""
+    steps: int | None = Field(default=None, gt=0)
+    """steps of every loop together, expert training included"""
+    peak_bytes: int | None = Field(default=None, gt=0)
+
+
+class Cell(Strict):
+    """Everything that decides a result but the seed."""
+
+    method: str
+    hyperparameters: dict[str, Any]
+    """every field of the method, defaults included"""
+    dataset: str
+    dataset_digest: str
+    preprocessing: str
+    network: Network
+    setting: Literal["random", "fixed"]
+    ipc: int = Field(gt=0)
+    protocol: str
+    networks: int = Field(gt=0)
+    """evaluation networks a run is scored with"""
+    budget: Budget
+    split: str = "test"
+    """`test`, or `validation`: a stratified part of the training data, for choosing hyper-parameters"""
+    device: Literal["cpu", "cuda"]
+    threads: int = Field(gt=0)
+
+
+class Score(Strict):
+    """One network trained once on the artefact."""
+
+    network: Network
+    seed: int
+    accuracy: float = Field(ge=0, le=1)
+    """at the last step, in [0, 1]"""
+
+
+class CurvePoint(Strict):
+    """A snapshot taken on the way, scored with one network and the protocol's short form."""
+
+    step: int
+    accuracy: float = Field(ge=0, le=1)
+
+
+class Result(Strict):
+    """Equal between equal runs, byte for byte on a CPU."""
+
+    cell: Cell
+    seed: int = Field(ge=0)
+    status: Status
+    reason: str | None = None
+    """why a run has no scores"""
+    steps_done: dict[str, int] = {}
+    steps_planned: dict[str, int] = {}
+    artifact: str | None = None
+    """digest of the `.safetensors` file"""
+    scores: list[Score] = []
+    curve: list[CurvePoint] = []
+
+
+class Measured(Strict):
+    """What need not be equal between equal runs."""
+
+    seconds: dict[str, float] = {}
+    """charged to the budget, by phase"""
+    uncharged_seconds: dict[str, float] = {}
+    """snapshots and evaluation, by phase"""
+    curve_seconds: list[float] = []
+    """charged seconds at each point of `result.curve`"""
+    peak_bytes: int = 0
+    flops_per_step: int | None = None
+    started: str
+    finished: str
+    attempts: int = 1
+    log: dict[str, list[tuple[int, float]]] = {}
+    environment: dict[str, Any]
+
+
+class Record(Strict):
+    schema_version: Literal[1] = 1
+    key: str
+    """hash of the cell, the seed and the method's file"""
+    board: str
+    method_source: str
+    """digest of the method's file"""
+    protocol: dict[str, Any]
+    """the protocol as resolved, so that a record can be read without the code"""
+    stored_bytes: dict[str, int] = {}
+    """of the artefact: images, labels, recipe, initial"""
+    result: Result
+    measured: Measured
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over the evaluation networks, in [0, 1]; None for a run without scores."""
+        scores = self.result.scores
+        return sum(score.accuracy for score in scores) / len(scores) if scores else None
+
+    @property
+    def charged_seconds(self) -> float:
+        return sum(self.measured.seconds.values())
+
+
+def run_key(cell: Cell, seed: int, method_source: str) -> str:
+    """16 hexadecimal digits that name a run."""
+    return digest(canonical_json([cell.model_dump(mode="json"), seed, method_source])).removeprefix("sha256:")[:16]
+
+
+def dump_record(record: Record) -> bytes:
+    """Indented JSON with sorted keys and a checksum over everything else."""
+    content = record.model_dump(mode="json")
+    content["checksum"] = digest(canonical_json(content))
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_record(path: Path, record: Record) -> None:
+    write_atomically(path, dump_record(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        UserError: the first of `problems(path)`.
+    """
+    found = problems(path)
+    if found:
+        raise UserError(found[0])
+    content = json.loads(path.read_bytes())
+    del content["checksum"]
+    return Record.model_validate(content)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record below a folder, in the order of their paths."""
+    return [read_record(path) for path in sorted(folder.rglob("*.json"))]
+
+
+def problems(path: Path) -> list[str]:
+    """What is wrong with a record file, a sentence each; an empty list means valid."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return [f"{path} is not a readable JSON file ({error}); remove it and run the cell again"]
+    if not isinstance(content, dict):
+        return [f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"]
+    return list(_content_problems(path, content))
+
+
+def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
+    if content.get("schema_version") != SCHEMA_VERSION:
+        yield f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
+        return
+    checksum = content.pop("checksum", None)
+    if checksum != digest(canonical_json(content)):
+        yield f"{path} was edited after it was written (its checksum does not match); restore it or run the cell again"
+        return
+    try:
+        record = Record.model_validate(content)
+    except ValidationError as error:
+        for detail in error.errors():
+            where = ".".join(map(str, detail["loc"]))
+            yield f"{path}: {where}: {detail['msg']} (got {detail.get('input')!r})"
+        return
+    if record.key != run_key(record.result.cell, record.result.seed, record.method_source):
+        yield f"{path}: key {record.key} is not the hash of its cell and seed; run the cell again"
+    if record.result.status in ("ok", "truncated") and len(record.result.scores) == 0:
+        yield f"{path}: status {record.result.status} without scores; run the cell again"
+    if len(record.measured.curve_seconds) != len(record.result.curve):
+        yield f"{path}: {len(record.result.curve)} curve points but {len(record.measured.curve_seconds)} times"

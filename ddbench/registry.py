@@ -1,0 +1,172 @@
+"""Names for methods, data sets, networks, decoders and protocols, and how plugins add theirs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ddbench.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    from ddbench.task import Method
+
+T = TypeVar("T")
+PLUGIN_GROUP = "ddbench.methods"
+
+
+class Registry(Generic[T]):
+    """A mapping of names and aliases to registered objects.
+
+    Args:
+        kind: what the objects are ("method", "network"); it appears in messages.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._objects: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}
+
+    def register(self, name: str, *, aliases: Iterable[str] = ()) -> Callable[[T], T]:
+        """Decorator that files its object under `name` and `aliases`; a taken name raises ValueError."""
+        aliases = tuple(aliases)
+
+        def decorate(thing: T) -> T:
+            for taken in (name, *aliases):
+                if taken in self:
+                    raise ValueError(
+                        f"{self.kind} {taken!r} is already registered by {_origin(self.get(taken))}; "
+                        f"choose another name in {_origin(thing)}"
+                    )
+            self._objects[name] = thing
+            self._aliases.update(dict.fromkeys(aliases, name))
+            return thing
+
+        return decorate
+
+    def canonical(self, name: str) -> str:
+        """The registered name for a name or an alias; an unknown one raises UserError with the nearest."""
+        name = self._aliases.get(name, name)
+        if name not in self._objects:
+            raise UserError(f"unknown {self.kind} {name!r}; {suggestion(name, [*self._objects, *self._aliases])}")
+        return name
+
+    def get(self, name: str) -> T:
+        """The object registered under a name or an alias."""
+        return self._objects[self.canonical(name)]
+
+    def aliases(self, name: str) -> list[str]:
+        return sorted(alias for alias, target in self._aliases.items() if target == name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._objects or name in self._aliases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._objects))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+METHODS: Registry[type[Method]] = Registry("method")
+DATASETS: Registry[Any] = Registry("dataset")
+NETWORKS: Registry[Any] = Registry("network")
+DECODERS: Registry[Any] = Registry("decoder")
+PROTOCOLS: Registry[Any] = Registry("protocol")
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that raised while being imported; `reason` is the exception's last line."""
+
+    name: str
+    reason: str
+    trace: str
+
+
+BROKEN: dict[str, BrokenPlugin] = {}
+
+
+def register_method(name: str, *, aliases: Iterable[str] = ()) -> Callable[[type], type]:
+    """Register a method class: a frozen dataclass with `distill(task, meter) -> DistilledDataset`."""
+
+    def decorate(cls: type) -> type:
+        if not hasattr(cls, "__dataclass_fields__"):
+            raise TypeError(f"method {name!r}: put @register_method above @dataclass(frozen=True) on {cls.__name__}")
+        if not callable(getattr(cls, "distill", None)):
+            raise TypeError(f"method {name!r}: {cls.__name__} needs distill(self, task, meter)")
+        cls.name = name  # type: ignore[attr-defined]
+        METHODS.register(name, aliases=aliases)(cls)
+        return cls
+
+    return decorate
+
+
+def import_modules(package: ModuleType) -> None:
+    """Import every module of a package; one that raises is noted in `BROKEN` and hides nothing."""
+    for module in pkgutil.iter_modules(package.__path__):
+        name = f"{package.__name__}.{module.name}"
+        _import_guarded(name, lambda name=name: importlib.import_module(name))  # type: ignore[misc]
+
+
+def discover() -> None:
+    """Import the methods that ship with ddbench and those that other distributions announce.
+
+    Raises:
+        UserError: when `methods` resolves to a foreign package of that name.
+    """
+    package = importlib.import_module("methods")
+    ours = Path(__file__).resolve().parent.parent / "methods"
+    found = [Path(path).resolve() for path in package.__path__]
+    if ours not in found:
+        raise UserError(
+            f"'methods' resolves to {', '.join(map(str, found)) or 'nothing'}, not to {ours}: "
+            "run the `ddbench` command, or leave the folder that has its own 'methods'"
+        )
+    for point in entry_points(group=PLUGIN_GROUP):
+        if point.module != "methods":
+            _import_guarded(point.name, point.load)
+
+
+def load_method_file(path: Path) -> type[Method]:
+    """Import a method from a file outside any package and return the one class it registered."""
+    if not path.is_file():
+        raise UserError(f"no method file at {path}; `ddbench new {path.stem}` writes one")
+    name = f"ddbench_method_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise UserError(f"{path} does not import: {_last_line(error)}") from error
+    registered = [METHODS.get(method) for method in METHODS if METHODS.get(method).__module__ == name]
+    if len(registered) != 1:
+        raise UserError(f"{path} registers {len(registered)} methods; a method file registers exactly one")
+    return registered[0]
+
+
+def _import_guarded(name: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        BROKEN[name] = BrokenPlugin(name, _last_line(error), traceback.format_exc())
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _origin(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', repr(thing))}"

@@ -1,0 +1,129 @@
+"""What a method receives: real training data in batches, fresh networks and named generators. No test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ddbench.augment import DSA
+from ddbench.data import RealData
+from ddbench.generators import Generators
+from ddbench.networks import InitialWeights
+
+if TYPE_CHECKING:
+    from ddbench.artifact import DistilledDataset
+    from ddbench.meter import Meter
+
+Setting = Literal["random", "fixed"]
+"""`random`: every network starts from fresh weights; `fixed`: from one set of weights, stored in the artefact"""
+
+
+class Method(Protocol):
+    """A distillation method: a frozen dataclass whose fields are its hyper-parameters."""
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    paper: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]]
+    """the settings it works in"""
+    tiny: ClassVar[Mapping[str, Any]]
+    """hyper-parameters for the contract's tiny task, where a run takes a second"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset: ...
+
+
+class Task:
+    """One distillation problem.
+
+    Args:
+        real: the training data
+        network: the architecture; its own parameters are never used, see `forward`
+        ipc: images per class, the storage a method may fill
+        setting: which initial weights networks start from
+        augmentation: differentiable siamese augmentation with the operations that suit the data set
+        generators: named, seeded from the cell and the distillation seed
+        device: where batches, weights and generators live
+    """
+
+    def __init__(
+        self,
+        real: RealData,
+        network: nn.Module,
+        *,
+        shape: tuple[int, int, int],
+        classes: int,
+        ipc: int,
+        setting: Setting,
+        augmentation: DSA,
+        generators: Generators,
+        device: torch.device,
+    ) -> None:
+        self.real = real
+        self.network = network
+        self.shape = shape
+        self.classes = classes
+        self.ipc = ipc
+        self.setting = setting
+        self.augmentation = augmentation
+        self.device = device
+        self._generators = generators
+        self._fresh = InitialWeights(network)
+        self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
+
+    def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
+        """The task's generator of that name, on the task's device unless said otherwise; the meter saves it."""
+        return self._generators.get(name, device or self.device)
+
+    def initial(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Initial weights by parameter name: fresh ones, or a copy of the fixed ones in the `fixed` setting."""
+        if self._fixed is not None:
+            return {name: weight.clone() for name, weight in self._fixed.items()}
+        return self._fresh(generator or self.generator("initial"))
+
+    @property
+    def fixed_initial(self) -> dict[str, Tensor] | None:
+        """The weights to store in the artefact in the `fixed` setting."""
+        return self._fixed
+
+    def forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Logits, (N, K), of the network with these weights."""
+        logits: Tensor = functional_call(self.network, dict(weights), (images,))
+        return logits
+
+    def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Last features before the classifier, (N, F)."""
+        features: Tensor = functional_call(_Embedding(self.network), _prefixed(weights), (images,))
+        return features
+
+    def labels(self) -> Tensor:
+        """The labels of a balanced set, (K * ipc,), class by class."""
+        return torch.arange(self.classes, device=self.device).repeat_interleave(self.ipc)
+
+    def real_init(self) -> tuple[Tensor, Tensor]:
+        """Random real images, (K * ipc, C, H, W), and their labels: the same for every method at one seed."""
+        return self.real.batch(self.ipc, self.generator("real_init"), of=range(self.classes))
+
+    def noise_init(self) -> tuple[Tensor, Tensor]:
+        """Standard normal images, (K * ipc, C, H, W), and the labels of a balanced set."""
+        size = (self.classes * self.ipc, *self.shape)
+        return torch.randn(size, generator=self.generator("noise_init"), device=self.device), self.labels()
+
+
+class _Embedding(nn.Module):
+    """Makes `network.embed` callable through `functional_call`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network.embed(images)  # type: ignore[operator]
+        return features
+
+
+def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"network.{name}": weight for name, weight in weights.items()}

@@ -1,0 +1,94 @@
+"""Backprop through optimisation: images on which a few steps of gradient descent train a network.
+
+Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, Algorithm 1.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench.matching.unroll import unroll
+
+
+@register_method("backprop", aliases=["dd", "bptt"])
+@dataclass(frozen=True)
+class Backprop:
+    """Dataset distillation by back-propagation through training. Wang et al. 2018, Algorithm 1.
+
+    The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
+    size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
+    stores it. An outer step costs a second-order pass through every training step, all of which are kept in memory,
+    and a forward and backward pass over `batch_real` real images.
+
+    Differences: initial weights follow PyTorch's default where the authors use Xavier's.
+    """
+
+    family: ClassVar[str] = "backprop through optimisation"
+    paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {"iterations": 5, "epochs": 2, "batch_real": 16}
+
+    iterations: int = 24_000
+    """outer steps (the authors' 400 epochs over MNIST)"""
+    images_per_step: int = 1
+    """images of each class that a training step sees; ipc / images_per_step steps make an epoch"""
+    epochs: int = 3
+    """passes over the images, in the same order"""
+    batch_real: int = 1024
+    """real images the trained network is tested on in an outer step"""
+    lr_images: float = 0.01
+    """of Adam (0.5, 0.999) on images and raw step sizes, halved every `decay_every` outer steps"""
+    decay_every: int = 2400
+    lr_initial: float = 0.02
+    """what each learned step size starts from"""
+    init: str = "noise"
+    """images start as `noise`, as published, or `real`"""
+
+    def __post_init__(self) -> None:
+        if self.init not in ("noise", "real"):
+            raise UserError(f"init {self.init!r} of backprop is unknown; use 'noise' or 'real'")
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        images, labels = task.real_init() if self.init == "real" else task.noise_init()
+        order = self._order(task)  # (batches, K * images_per_step)
+        raw = torch.full((self.epochs * len(order),), self.lr_initial, device=task.device).expm1().log()
+        images.requires_grad_()
+        raw.requires_grad_()
+        optimizer = torch.optim.Adam([images, raw], lr=self.lr_images, betas=(0.5, 0.999))
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.decay_every, 0.5)
+        state = State(images=images, raw=raw, optimizer=optimizer, schedule=schedule)
+
+        def result() -> DistilledDataset:
+            recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
+            return DistilledDataset.pixels(state.images, labels, recipe=recipe, initial=task.fixed_initial)
+
+        def loss_of(weights: dict[str, torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(task.forward(weights, images), labels)
+
+        for _ in meter.steps(self.iterations, state, result):
+            real, real_labels = task.real.batch(self.batch_real, task.generator("real"))
+            lrs = F.softplus(state.raw)
+            walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
+            trained = unroll(
+                loss_of, task.initial(), ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk)
+            )
+            loss = loss_of(trained, real, real_labels)
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+            state.schedule.step()
+            meter.log(loss=loss, first_lr=lrs[0])
+        return result()
+
+    def _order(self, task: Task) -> torch.Tensor:
+        """Which images each step of an epoch sees: `images_per_step` of every class."""
+        if task.ipc % self.images_per_step:
+            raise UserError(
+                f"images_per_step {self.images_per_step} of backprop does not divide ipc {task.ipc}; "
+                "choose a divisor, such as 1"
+            )
+        positions = torch.arange(task.classes * task.ipc, device=task.device).view(task.classes, -1)
+        return torch.stack([chunk.flatten() for chunk in positions.split(self.images_per_step, dim=1)])

@@ -1,0 +1,52 @@
+"""Herding: real images whose running mean stays closest to the class mean.
+
+Welling, "Herding dynamical weights to learn", ICML 2009; as a coreset Chen, Welling & Smola, "Super-samples from kernel
+herding", UAI 2010, arXiv 1203.3472; the baseline of Zhao et al., ICLR 2021, in a trained network's features.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.matching.features import Space, choose_per_class, feature_space
+
+
+@register_method("herding")
+@dataclass(frozen=True)
+class Herding:
+    """Herding in feature space. Chen et al., UAI 2010.
+
+    Differences: the feature network is trained inside the budget, for a stated number of steps.
+    """
+
+    family: ClassVar[str] = "control"
+    paper: ClassVar[str] = "https://arxiv.org/abs/1203.3472"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
+
+    space: Space = "trained"
+    """where means are taken: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: int = 1000
+    """of the feature network"""
+    batch_real: int = 256
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
+        images, labels = choose_per_class(task, features, herd)
+        return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
+
+
+def herd(features: torch.Tensor, n: int) -> torch.Tensor:
+    """Positions, (n,), of the rows of (N, F) whose running mean follows the mean of all rows, without repeats."""
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    free = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    chosen = []
+    for count in range(1, n + 1):
+        distance = (mean - (total + features) / count).square().sum(1).masked_fill(~free, torch.inf)
+        best = distance.argmin()
+        chosen.append(best)
+        free[best] = False
+        total = total + features[best]
+    return torch.stack(chosen)

@@ -1,0 +1,51 @@
+"""K-means: the mean image of each cluster of a class.
+
+Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982; a baseline of Wang et al.,
+"Dataset Distillation", 2018, arXiv 1811.10959, section 4.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from sklearn.cluster import KMeans
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.matching.features import Space, feature_space
+
+
+@register_method("k_means", aliases=["kmeans"])
+@dataclass(frozen=True)
+class KMeansCentroids:
+    """Centroids of k-means, class by class. Wang et al. 2018, section 4 ('k-means').
+
+    Clusters are found in feature space; an artefact holds images, so that a cluster is stored as the mean of its
+    images. In `pixels` that is the centroid itself, as in the paper.
+    """
+
+    family: ClassVar[str] = "control"
+    paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
+
+    space: Space = "trained"
+    """where clusters are sought: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: int = 1000
+    """of the feature network"""
+    batch_real: int = 256
+    restarts: int = 1
+    """of k-means++; the best is kept"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
+        generator = task.generator("k_means", device="cpu")
+        centroids = []
+        for c in range(task.classes):
+            indices = task.real.class_indices(c)
+            seed = int(torch.randint(2**31, (), generator=generator))
+            model = KMeans(task.ipc, n_init=self.restarts, random_state=seed)
+            cluster = torch.from_numpy(model.fit_predict(features[indices].cpu().numpy()))
+            for k in range(task.ipc):
+                members, _ = task.real.take(indices[(cluster == k).to(indices.device)])
+                centroids.append(members.mean(0))
+        return DistilledDataset.pixels(torch.stack(centroids), task.labels(), initial=task.fixed_initial)

@@ -1,0 +1,25 @@
+"""Random real images: the control that every method must beat."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+
+
+@register_method("random_real", aliases=["random"])
+@dataclass(frozen=True)
+class RandomReal:
+    """Random real images of each class.
+
+    Takes the images that every method initialised with real images starts from at the same seed, so that
+    differences to it can be paired.
+    """
+
+    family: ClassVar[str] = "control"
+    paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {}
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        images, labels = task.real_init()  # (K * ipc, C, H, W), (K * ipc,)
+        return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)

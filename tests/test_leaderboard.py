@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddbench.errors import UserError
+from ddbench.leaderboard import csv_table, markdown, plot_curves, render, rich_table, rows
+from ddbench.leaderboard.statistics import Interval, interval, paired_difference
+from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key, write_record
+
+SOURCE = "sha256:" + "0" * 64
+CONVNET = Network(name="convnet", parameters={"depth": 2})
+
+
+def make_cell(method: str, **changes: Any) -> Cell:
+    fields: dict[str, Any] = {
+        "method": method,
+        "hyperparameters": {"lr": 0.5},
+        "dataset": "digits",
+        "dataset_digest": "sha256:" + "d" * 64,
+        "preprocessing": "normalise",
+        "network": CONVNET,
+        "setting": "random",
+        "ipc": 1,
+        "protocol": "dsa-1000@1",
+        "networks": 2,
+        "budget": Budget(seconds=120),
+        "device": "cpu",
+        "threads": 1,
+    }
+    return Cell(**(fields | changes))
+
+
+def make_record(
+    method: str,
+    seed: int,
+    accuracies: tuple[float, ...],
+    *,
+    status: Any = "ok",
+    reason: str | None = None,
+    steps: tuple[int, int] | None = None,
+    seconds: dict[str, float] | None = None,
+    curve: tuple[tuple[float, float], ...] = (),
+    finished: str = "2025-01-01T00:00:00+00:00",
+    **changes: Any,
+) -> Record:
+    """A record with one score an accuracy; `curve` holds (seconds, accuracy) pairs."""
+    cell = make_cell(method, **changes)
+    result = Result(
+        cell=cell,
+        seed=seed,
+        status=status,
+        reason=reason,
+        steps_done={"distil": steps[0]} if steps else {},
+        steps_planned={"distil": steps[1]} if steps else {},
+        scores=[Score(network=CONVNET, seed=i, accuracy=accuracy) for i, accuracy in enumerate(accuracies)],
+        curve=[CurvePoint(step=i, accuracy=accuracy) for i, (_, accuracy) in enumerate(curve)],
+    )
+    measured = Measured(
+        seconds=seconds or {"distil": 10.0},
+        curve_seconds=[moment for moment, _ in curve],
+        peak_bytes=1000,
+        started="2025-01-01T00:00:00+00:00",
+        finished=finished,
+        environment={},
+    )
+    return Record(
+        key=run_key(cell, seed, SOURCE),
+        board="tiny",
+        method_source=SOURCE,
+        protocol={"name": "dsa-1000@1"},
+        stored_bytes={"images": 2560, "labels": 80},
+        result=result,
+        measured=measured,
+    )
+
+
+RANDOM = [0.40, 0.42, 0.44, 0.46, 0.48]
+GOOD = [0.70, 0.71, 0.75, 0.75, 0.79]
+
+
+@pytest.fixture
+def tiny() -> list[Record]:
+    """The reference on 20 seeds, a good method on 5, a cut-short one on 2, and one that always diverges."""
+    records = [make_record("random_real", seed, (RANDOM[seed % 5],), seconds={"distil": 0.01}) for seed in range(20)]
+    for seed, accuracy in enumerate(GOOD):
+        curve = ((2.0, 0.5), (4.0 + seed, 0.6 + seed / 100))
+        scores = (accuracy - 0.01, accuracy + 0.01)
+        records.append(make_record("good", seed, scores, steps=(100, 100), curve=curve, seconds={"distil": 9.0 + seed}))
+    for seed, accuracy in ((0, 0.41), (1, 0.41)):
+        records.append(make_record("slow", seed, (accuracy,), steps=(30, 100), status="truncated"))
+    records.append(make_record("wild", 0, (), steps=(7, 100), status="diverged", reason="loss is NaN | step 7"))
+    return records
+
+
+def test_interval_uses_students_t() -> None:
+    found = interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    # t(0.975, 4) = 2.776, standard deviation 1.5811, square root of n 2.2361
+    assert found.mean == 3.0
+    assert found.half_width == pytest.approx(2.776 * 1.58114 / 2.23607, rel=1e-3)
+    assert found.n == 5
+
+
+def test_interval_of_one_value_has_no_width() -> None:
+    assert interval([0.5]) == Interval(0.5, None, 1)
+    assert not interval([0.5]).excludes_zero
+    with pytest.raises(ValueError, match="no values"):
+        interval([])
+
+
+def test_paired_difference_takes_common_seeds() -> None:
+    found = paired_difference({0: 0.5, 1: 0.7, 9: 0.0}, {0: 0.4, 1: 0.4, 2: 1.0})
+    assert found is not None
+    # differences 0.1 and 0.3: mean 0.2, deviation 0.141421, t(0.975, 1) = 12.706
+    assert found.mean == pytest.approx(0.2)
+    assert found.half_width == pytest.approx(12.7062 * 0.1414214 / 1.4142136, rel=1e-4)
+    assert found.n == 2
+    assert not found.excludes_zero
+    assert paired_difference({0: 0.5}, {1: 0.5}) is None
+
+
+def test_rows_are_means_over_networks_then_seeds(tiny: list[Record]) -> None:
+    by_method = {row.method: row for row in rows(tiny)}
+    good = by_method["good"]
+    assert good.accuracy is not None
+    assert good.accuracy.mean == pytest.approx(0.74)
+    # deviations -.04 -.03 .01 .01 .05: squares sum to .0052, deviation .0360555
+    assert good.accuracy.half_width == pytest.approx(2.776445 * 0.0360555 / 5**0.5, rel=1e-4)
+    assert good.versus_random is not None
+    # differences .30 .29 .31 .29 .31: mean .30, deviation .01
+    assert good.versus_random.mean == pytest.approx(0.30)
+    assert good.versus_random.half_width == pytest.approx(2.776445 * 0.01 / 5**0.5, rel=1e-4)
+    assert (good.seconds, good.steps, good.seeds) == (11.0, "100/100", [0, 1, 2, 3, 4])
+    assert good.seconds_by_phase == {"distil": 11.0}
+    assert good.budget == "120 s"
+    assert by_method["random_real"].versus_random is None
+    assert by_method["random_real"].steps == "–"  # noqa: RUF001
+
+
+def test_rows_are_ordered_by_accuracy_with_failures_last(tiny: list[Record]) -> None:
+    assert [row.method for row in rows(tiny)] == ["good", "random_real", "slow", "wild"]
+    later = [make_record("a", 0, (0.1,), ipc=10), make_record("b", 0, (0.1,), dataset="apples")]
+    assert [row.method for row in rows(tiny + later)] == ["b", "good", "random_real", "slow", "wild", "a"]
+
+
+def test_failed_row_is_shown_with_status_and_reason(tiny: list[Record]) -> None:
+    wild = rows(tiny)[-1]
+    assert wild.accuracy is None
+    assert wild.statuses == {"diverged": 1}
+    assert wild.reasons == {"diverged": ("loss is NaN | step 7",)}
+    line = next(line for line in markdown(tiny, "x").splitlines() if line.startswith("| wild"))
+    assert line.endswith(r"| 1 diverged (loss is NaN \| step 7) |")
+
+
+def test_partly_failed_row_keeps_its_scores() -> None:
+    records = [make_record("mixed", 0, (0.5,)), make_record("mixed", 1, (), status="failed", seconds={"distil": 99.0})]
+    (row,) = rows(records)
+    assert row.accuracy == Interval(0.5, None, 1)
+    assert (row.seconds, row.seeds, row.statuses) == (10.0, [0, 1], {"ok": 1, "failed": 1})
+
+
+def test_newest_attempt_wins_whatever_the_zone() -> None:
+    old = make_record("good", 0, (0.1,), finished="2025-01-01T12:00:00+02:00")
+    new = make_record("good", 0, (0.9,), finished="2025-01-01T11:00:00Z")
+    for records in ([old, new], [new, old]):
+        (row,) = rows(records)
+        assert row.accuracy == Interval(0.9, None, 1)
+
+
+def test_reference_may_have_another_budget_but_not_another_protocol() -> None:
+    ours = make_record("good", 0, (0.75,))
+    other_budget = make_record("random_real", 0, (0.35,), budget=Budget(steps=1), hyperparameters={})
+    other_protocol = make_record("random_real", 0, (0.5,), protocol="long@1")
+    by_method = {row.method: row for row in rows([ours, other_budget])}
+    assert by_method["good"].versus_random == Interval(0.4, None, 1)
+    assert all(row.versus_random is None for row in rows([ours, other_protocol]))
+
+
+def test_markdown_of_a_tiny_board() -> None:
+    records = [make_record("random_real", seed, (RANDOM[seed],), seconds={"distil": 0.0}) for seed in range(5)]
+    records += [make_record("good", seed, (GOOD[seed],), steps=(60, 100)) for seed in range(5)]
+    records += [make_record("wild", 0, (), steps=(7, 100), status="diverged", reason="loss is NaN")]
+    assert markdown(records, "Tiny") == EXPECTED
+
+
+EXPECTED = """\
+# Tiny
+
+Accuracy under `dsa-1000@1` (convnet(depth=2), 2 evaluation networks a run, setting random, preprocessing normalise, \
+test split, cpu, 1 thread) with a budget of 120 s a run; n counts the distillation seeds with scores; ±: 95 % interval \
+over distillation seeds; `vs random` is paired by seed; bold: interval of the difference excludes 0; seconds are \
+charged to the budget, medians as are steps (done/planned) and kB (images + labels and the rest).
+
+## digits, 1 image per class
+
+| method      |   accuracy % |   n |       vs random |   seconds |   steps |   stored kB | status                   |
+|:------------|-------------:|----:|----------------:|----------:|--------:|------------:|:-------------------------|
+| good        |   74.0 ± 4.5 |   5 | **+30.0 ± 1.2** |      10.0 |  60/100 |   2.6 + 0.1 | ok                       |
+| random_real |   44.0 ± 3.9 |   5 |               – |       0.0 |       – |   2.6 + 0.1 | ok                       |
+| wild        |            – |   0 |               – |      10.0 |   7/100 |   2.6 + 0.1 | 1 diverged (loss is NaN) |
+"""  # noqa: RUF001
+
+
+def test_tables_split_and_name_what_differs() -> None:
+    records = [
+        make_record("good", 0, (0.5,)),
+        make_record("good", 0, (0.6,), hyperparameters={"lr": 1.0}),
+        make_record("good", 0, (0.7,), protocol="long@1"),
+        make_record("good", 0, (0.7,), protocol="long@1", budget=Budget(steps=500)),
+    ]
+    text = markdown(records, "x")
+    assert "## digits, 1 image per class, dsa-1000@1" in text
+    assert "## digits, 1 image per class, long@1" in text
+    assert "| good (lr=1.0) " in text
+    assert "| good (500 steps) " in text
+    assert "budget of 120 s, 500 steps a run" in text
+
+
+def test_tables_do_not_depend_on_the_order_of_records(tiny: list[Record], tmp_path: Path) -> None:
+    shuffled = list(tiny)
+    random.Random(0).shuffle(shuffled)
+    assert markdown(tiny, "x") == markdown(shuffled, "x")
+    assert csv_table(tiny) == csv_table(shuffled)
+    plot_curves(tiny, tmp_path / "a.png")
+    plot_curves(shuffled, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_csv_can_be_read_back(tiny: list[Record]) -> None:
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO(csv_table(tiny)))}
+    good, wild = lines["good"], lines["wild"]
+    assert (good["accuracy"], good["accuracy_n"]) == ("0.740000", "5")
+    assert (good["versus_random"], good["versus_random_n"]) == ("0.300000", "5")
+    assert json.loads(good["hyperparameters"]) == {"lr": 0.5}
+    assert json.loads(good["stored_bytes"]) == {"images": 2560, "labels": 80}
+    assert (wild["accuracy"], wild["accuracy_half_width"], wild["accuracy_n"]) == ("", "", "0")
+    assert json.loads(wild["reasons"]) == {"diverged": ["loss is NaN | step 7"]}
+    assert csv_table([]) == ""
+
+
+def test_terminal_tables_hold_the_same_lines(tiny: list[Record]) -> None:
+    (table,) = rich_table(tiny)
+    assert str(table.title) == "digits, 1 image per class"
+    assert [str(cell) for cell in table.columns[0].cells] == ["good", "random_real", "slow", "wild"]
+    assert [str(cell) for cell in table.columns[3].cells][:2] == ["+30.0 ± 1.2", "–"]  # noqa: RUF001
+
+
+def test_small_negative_difference_is_not_minus_zero() -> None:
+    records = [make_record("good", 0, (0.49999,)), make_record("random_real", 0, (0.5,))]
+    assert " +0.0 " in markdown(records, "x")
+
+
+def test_plot_without_curves_or_seconds(tmp_path: Path) -> None:
+    plot_curves([], tmp_path / "none.png")
+    plot_curves([make_record("herding", 0, (0.5,), seconds={"distil": 0.0})], tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 0
+
+
+def test_render_writes_what_there_is(tiny: list[Record], tmp_path: Path) -> None:
+    for record in tiny:
+        write_record(tmp_path / "records" / f"{record.key}.json", record)
+    written = render(tmp_path / "records", tmp_path / "out", "Tiny")
+    assert [path.name for path in written] == ["leaderboard.md", "leaderboard.csv", "curves.png"]
+    assert (tmp_path / "out" / "leaderboard.md").read_text() == markdown(tiny, "Tiny")
+    without = [record for record in tiny if not record.result.curve]
+    assert [path.name for path in render(without, tmp_path / "b", "x")] == ["leaderboard.md", "leaderboard.csv"]
+
+
+def test_render_of_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run `ddbench evaluate` first"):
+        render(tmp_path, tmp_path / "out", "x")
+
+
+def test_empty_markdown() -> None:
+    assert markdown([], "x") == "# x\n\nNo records yet.\n"
