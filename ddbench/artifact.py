@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ddbench.decoders import Decoder
 from ddbench.errors import UserError
 from ddbench.files import digest, write_atomically
 from ddbench.registry import DECODERS
@@ -68,8 +69,8 @@ class DistilledDataset:
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
             raise ValueError(f"label_kind {self.label_kind!r} is none of {', '.join(LABEL_KINDS)}")
-        DECODERS.canonical(self.decoder)
         object.__setattr__(self, "parts", _freeze("parts", self.parts))
+        _check_parts(self._decoder, self.decoder, self.parts, self.label_kind)
         object.__setattr__(self, "recipe", _freeze_recipe(self.recipe))
         if self.initial is not None:
             object.__setattr__(self, "initial", _freeze("initial", self.initial))
@@ -89,8 +90,7 @@ class DistilledDataset:
 
     def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Training images, (M, C, H, W), and labels for one epoch."""
-        images, labels = DECODERS.get(self.decoder).decode(self.parts, epoch, generator)
-        return images, labels
+        return self._decoder.decode(self.parts, epoch, generator)
 
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of the image parts, the labels, the recipe and the initial weights, apart."""
@@ -151,10 +151,13 @@ class DistilledDataset:
                 _with_prefix(tensors, "initial.") or None,
                 header["provenance"],
             )
-        except UserError:
-            raise
         except (KeyError, TypeError, ValueError, FloatingPointError) as error:
             raise UserError(f"{path} is no sound artefact ({error}); write it again with `ddbench distill`") from error
+
+    @property
+    def _decoder(self) -> Decoder:
+        decoder: Decoder = DECODERS.get(self.decoder)
+        return decoder
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"parts.{name}": value for name, value in self.parts.items()}
@@ -212,12 +215,34 @@ def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return frozen
 
 
+def _check_parts(decoder: Decoder, name: str, parts: Mapping[str, Tensor], label_kind: str) -> None:
+    missing = [part for part in decoder.needs if part not in parts]
+    if missing:
+        raise ValueError(f"decoder {name!r} needs {', '.join(decoder.needs)}; {', '.join(missing)} is missing")
+    if "labels" in parts:
+        wanted = (torch.int64, 1) if label_kind == "index" else (torch.float32, 2)
+        labels = parts["labels"]
+        if (labels.dtype, labels.ndim) != wanted:
+            shape = "(N,) int64" if label_kind == "index" else "(N, K) float32"
+            raise ValueError(f"labels are {_kind(labels)}; of kind {label_kind!r} they must be {shape}")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
 def _freeze_recipe(recipe: Recipe) -> Recipe:
     tensors = {name: value for name in ("lr", "order") if (value := getattr(recipe, name)) is not None}
     frozen = _freeze("recipe", tensors)
     if "lr" in frozen and not bool((frozen["lr"] > 0).all()):
         raise ValueError(f"recipe.lr must be positive, got {frozen['lr'].tolist()}")
-    return replace(recipe, **frozen)
+    if "order" in frozen and (frozen["order"].dtype != torch.int64 or frozen["order"].ndim != 2):
+        raise ValueError(f"recipe.order is {_kind(frozen['order'])}; it must be (batches, batch_size) int64")
+    if recipe.epochs is not None and (type(recipe.epochs) is not int or recipe.epochs < 1):
+        raise ValueError(f"recipe.epochs is {recipe.epochs!r}; it must be a whole number of at least 1")
+    if recipe.momentum is not None and not 0 <= recipe.momentum < 1:
+        raise ValueError(f"recipe.momentum is {recipe.momentum!r}; it must be at least 0 and below 1")
+    return replace(recipe, lr=frozen.get("lr"), order=frozen.get("order"))
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -232,8 +257,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["ddbench"])
+        if not isinstance(header, dict):
+            raise ValueError(f"its header holds a {type(header).__name__}")
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy or write it again") from error
     except KeyError as error:
-        raise UserError(f"{path} is a safetensors file without a ddbench header; `ddbench distill` writes one") from error
+        raise UserError(
+            f"{path} is a safetensors file without a ddbench header; `ddbench distill` writes one"
+        ) from error
     return header, tensors

@@ -41,18 +41,27 @@ class Cache:
         return digest(canonical_json({"name": name, "key": dict(key), "context": self._context}))
 
     def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> Entry | None:
+        """What is stored, or None where nothing is or the file is damaged: it is then made again and replaced."""
         path = self._path(name, key)
         if not path.exists():
             return None
-        with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-            tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
-            header = json.loads(file.metadata()["ddbench"])
-        return Entry(tensors, header["seconds"], header["steps"])
+        try:
+            with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
+                tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
+                header = json.loads(file.metadata()["ddbench"])
+            return Entry(tensors, header["seconds"], header["steps"])
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+            return None
 
     def put(self, name: str, key: Mapping[str, Any], entry: Entry) -> None:
         header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
-        tensors = {part: tensor.detach().cpu().contiguous() for part, tensor in entry.tensors.items()}
+        tensors = {part: _own(tensor.detach().cpu().contiguous()) for part, tensor in entry.tensors.items()}
         write_atomically(self._path(name, key), safetensors.torch.save(tensors, {"ddbench": json.dumps(header)}))
 
     def _path(self, name: str, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{name}-{self.key(name, key).removeprefix('sha256:')[:16]}.safetensors"
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor, copied where it is a view of something larger: safetensors refuses shared memory."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()

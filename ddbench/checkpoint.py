@@ -13,6 +13,9 @@ from torch import Tensor
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
 
+VERSION = 1
+PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device)
+
 
 class State(SimpleNamespace):
     """What a loop changes from step to step; a method reads it through this namespace, never from a local copy.
@@ -23,19 +26,23 @@ class State(SimpleNamespace):
 
 
 def capture(state: State) -> dict[str, Any]:
-    """A copy of the state in tensors, containers and plain values."""
+    """A copy of the state in tensors, containers and plain values.
+
+    Raises:
+        TypeError: for a value that no checkpoint could hold.
+    """
     return {name: _capture(value) for name, value in vars(state).items()}
 
 
 def restore(state: State, saved: dict[str, Any]) -> None:
     """Put a captured state back into the namespace."""
     for name, value in saved.items():
-        setattr(state, name, _restore(getattr(state, name, None), value))
+        setattr(state, name, _restore(getattr(state, name, None), _capture(value)))
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save({"version": VERSION, **content}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -46,7 +53,13 @@ def load(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"checkpoint {path} cannot be read ({error}); delete it to start the run anew") from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"checkpoint {path} cannot be read ({reason}); delete it to start the run anew") from error
+    version = content.pop("version", None) if isinstance(content, dict) else None
+    if version != VERSION:
+        raise UserError(
+            f"checkpoint {path} has version {version} and this ddbench reads {VERSION}; delete it to start the run anew"
+        )
     return content
 
 
@@ -61,6 +74,11 @@ def _capture(value: Any) -> Any:
         return {key: _capture(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_capture(item) for item in value)
+    if not isinstance(value, PLAIN):
+        raise TypeError(
+            f"a loop's state holds a {type(value).__name__}, which cannot be resumed; keep tensors, lists, dicts, "
+            "plain values, generators or what has a state_dict in it"
+        )
     return value
 
 
@@ -71,10 +89,16 @@ def _restore(current: Any, saved: Any) -> Any:
     if hasattr(current, "load_state_dict"):
         current.load_state_dict(saved)
         return current
-    if isinstance(current, Tensor) and isinstance(saved, Tensor) and current.shape == saved.shape:
+    if isinstance(current, Tensor) and isinstance(saved, Tensor) and _alike(current, saved):
         with torch.no_grad():
             current.copy_(saved)
         return current
     if isinstance(current, dict) and isinstance(saved, dict) and current.keys() == saved.keys():
-        return {key: _restore(current[key], item) for key, item in saved.items()}
+        for key, item in saved.items():
+            current[key] = _restore(current[key], item)
+        return current
     return saved
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype

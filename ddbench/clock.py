@@ -8,6 +8,9 @@ from typing import Protocol
 
 import torch
 
+AHEAD = 8
+"""steps that the host may run ahead of a device"""
+
 
 class Clock(Protocol):
     def tick(self) -> float:
@@ -32,7 +35,7 @@ class ProcessClock:
 class DeviceClock:
     """CUDA events, one a tick; waits for the device only when it is more than `ahead` ticks behind."""
 
-    def __init__(self, device: torch.device, ahead: int = 8) -> None:
+    def __init__(self, device: torch.device, ahead: int = AHEAD) -> None:
         self._stream = torch.cuda.current_stream(device)
         self._ahead = ahead
         self._pending: deque[torch.cuda.Event] = deque()

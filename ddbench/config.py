@@ -123,6 +123,8 @@ class Board(Strict):
     """score on this stratified share of the training data, held back from the methods, in place of the test set"""
     threads: Count = 1
     """of a run's process"""
+    curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     entries: Annotated[list[Entry], Field(min_length=1)]
 
@@ -148,7 +150,9 @@ def load_board(path: Path) -> Board:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise UserError(f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship") from error
+        raise UserError(
+            f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship"
+        ) from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -15,12 +15,10 @@ from ddbench.augment import DSA, shift_scale_rotate
 from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
 from ddbench.generators import derive_seed, seeded
-from ddbench.networks import InitialWeights, build_network
+from ddbench.networks import InitialWeights, build_network, chunked
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Score
 from ddbench.registry import DECODERS
-
-TEST_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Judge:
     """Everything a score depends on but the artefact.
 
     Args:
-        data: its test split is scored on
+        data: its test split is scored on; lies on `device`
         transform: the artefact's preprocessing, fitted
         protocol: how networks are trained
         network: which architecture
@@ -58,16 +56,15 @@ class Judge:
         weights = _train(self, artifact, network, seed, short, beat)
         return Score(network=self.network, seed=seed, accuracy=self._accuracy(network, weights))
 
-    @torch.no_grad()
     def _accuracy(self, network: nn.Module, weights: dict[str, Tensor]) -> float:
         network.eval()
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        images, labels = self.data.test_images, self.data.test_labels
-        for start in range(0, len(labels), TEST_BATCH):
-            batch = self.transform(images[start : start + TEST_BATCH].to(self.device))
-            answers = functional_call(network, weights, (batch,)).argmax(1)
-            correct += (answers == labels[start : start + TEST_BATCH].to(self.device)).sum()
-        return int(correct) / len(labels)
+
+        def answers(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(network, weights, (self.transform(images),))
+            return logits.argmax(1)
+
+        correct = chunked(answers, self.data.test_images) == self.data.test_labels
+        return int(correct.sum()) / len(correct)
 
 
 def evaluate(artifact: DistilledDataset, judge: Judge, networks: int) -> list[Score]:
@@ -170,7 +167,7 @@ def _sgd(weights: dict[str, Tensor], training: Plan) -> torch.optim.SGD:
 def _batches(
     judge: Judge, artifact: DistilledDataset, training: Plan, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that changes anything."""
+    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
     augment = _augmentation(judge.protocol, judge.data.name)
     fresh, epoch = DECODERS.get(artifact.decoder).fresh, 0
     images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))

@@ -12,7 +12,7 @@ class FlopCounter(TorchDispatchMode):
     """Adds up matrix products and convolutions, forward and backward, a multiply-add as two operations."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -46,8 +46,7 @@ class Generators:
 
     def adopt(self, name: str, generator: torch.Generator) -> None:
         """Save and put back a generator that was seeded elsewhere, too."""
-        if name in self._waiting:
-            generator.set_state(self._waiting.pop(name))
+        self._waiting.pop(name, None)
         self._made[name] = generator
 
     def get_state(self) -> dict[str, Tensor]:

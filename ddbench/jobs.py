@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,7 @@ from ddbench.data import Dataset, load_dataset
 from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.networks import build_network
-from ddbench.records import Budget, Cell, run_key
+from ddbench.records import Budget, Cell, DeviceKind, run_key
 from ddbench.registry import METHODS, PROTOCOLS, load_method_file
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Job:
     dataset: str
     """a name or a path"""
     validation: float | None
+    curve: bool
+    """whether snapshots are taken and scored"""
     checkpoint_seconds: float
 
     @property
@@ -69,12 +71,8 @@ def resolve(board: Board, device: str = "auto") -> list[Job]:
         UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, or
             a GPU where there is none.
     """
-    kind = resolve_device(device).type
-    return [
-        job
-        for number, entry in enumerate(board.cells())
-        for job in _jobs(board, entry, kind, f"{board.board}, cell {number + 1}")
-    ]
+    kind: DeviceKind = "cuda" if resolve_device(device).type == "cuda" else "cpu"
+    return [job for entry in board.cells() for job in _jobs(board, entry, kind)]
 
 
 def find_method(name: str) -> type[Any]:
@@ -107,7 +105,7 @@ def source_digest(cls: type[Any]) -> str:
     return digest(Path(inspect.getfile(cls)).read_bytes())
 
 
-def _jobs(board: Board, entry: Entry, device: Literal["cpu", "cuda"] | str, where: str) -> list[Job]:
+def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
     (name,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
     cls = find_method(name)
     data = load_split(dataset, board.validation)
@@ -130,7 +128,17 @@ def _jobs(board: Board, entry: Entry, device: Literal["cpu", "cuda"] | str, wher
         threads=board.threads,
     )
     return [
-        Job(board.board, cell, seed, name, source_digest(cls), dataset, board.validation, board.checkpoint_seconds)
+        Job(
+            board.board,
+            cell,
+            seed,
+            method=name,
+            method_source=source_digest(cls),
+            dataset=dataset,
+            validation=board.validation,
+            curve=board.curve_seeds is None or seed < board.curve_seeds,
+            checkpoint_seconds=board.checkpoint_seconds,
+        )
         for seed in range(entry.seeds or board.seeds)
     ]
 

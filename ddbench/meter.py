@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ddbench import checkpoint
 from ddbench.artifact import DistilledDataset
 from ddbench.cache import Cache, Entry
 from ddbench.checkpoint import State
-from ddbench.clock import Clock, ProcessClock
+from ddbench.clock import AHEAD, Clock, ProcessClock
 from ddbench.files import canonical_json
 from ddbench.flops import FlopCounter
 from ddbench.generators import Generators, derive_seed, seeded
@@ -73,7 +73,7 @@ class Meter:
         clock: process time on a CPU, device events on a GPU; tests inject a counting one
         generators: the task's; saved in every checkpoint and put back when a run resumes
         path: of the checkpoint file; None keeps nothing
-        every: wall seconds between checkpoints
+        every: wall seconds between checkpoints; more where writing one takes longer than a second
         cache: for `cached`; None computes every time
     """
 
@@ -108,10 +108,14 @@ class Meter:
         self._phase = "distil"
         self._open: str | None = None
         self._passed = 0
-        self._logged: deque[tuple[str, int, dict[str, Tensor | float]]] = deque()
+        self._ticks = 0
+        self._logged: deque[tuple[int, str, int, dict[str, Tensor | float]]] = deque()
         self._loops: dict[str, dict[str, Any]] = {}
+        self._left: tuple[str, dict[str, Any]] | None = None
+        self._cut: set[str] = set()
         self._resume()
         self._checkpointed = self._shown = time.monotonic()
+        self._wait = every
         self._mark = self._clock.settle()
 
     # -- what a method calls ------------------------------------------------------------------------------------
@@ -133,13 +137,15 @@ class Meter:
         """
         if self._open is not None:
             raise RuntimeError(f"loop {name!r} starts inside loop {self._open!r}; flatten them into one")
-        self.planned[name] = n
+        self._keep_left()
+        self._plan({name: n})
         start = self.done[name] = self._restore_loop(name, state)
         if self._loops.get(name, {}).get("finished"):
             return
         try:
             for step in range(start, n):
                 if self._spent():
+                    self._cut.add(name)
                     break
                 if result is not None:
                     self._snapshot(result, step, n)
@@ -153,8 +159,11 @@ class Meter:
                 self._open = None
                 self.done[name] = step + 1
                 self._after_step(name, state, n)
-        except GeneratorExit:  # the method left the loop by itself
+        except GeneratorExit:
+            # The method broke off, or its step raised; which of the two, only its next call of the meter tells.
             self._open = None
+            self._leave(name, state)
+            return
         self.finish()
         self._checkpoint(name, state, finished=True)
 
@@ -177,15 +186,18 @@ class Meter:
         Args:
             name: of the phase they are charged to, e.g. `experts`
             key: everything that decides them but data, network, device, threads and versions, which are added
-            make: computes them with a generator seeded from the key; its loops resume like any other. What the
+            make: computes them with a CPU generator seeded from the key; its loops resume like any other. What the
                 budget cuts short is returned but not stored.
         """
-        entry = self._cache.get(name, key, self._device) if self._cache else None
-        if entry is None:
+        self._keep_left()
+        with self.paused("cache"):
+            entry = self._cache.get(name, key, self._device) if self._cache else None
+        if entry is None or not self._affords(entry):
             return self._make(name, key, make)
-        self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
+        self._plan(entry.steps)
         self.done.update(entry.steps)
-        self.planned.update(entry.steps)
+        self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
+        self._forget(entry.steps)
         return entry.tensors
 
     def log(self, **values: Tensor | float) -> None:
@@ -195,7 +207,7 @@ class Meter:
             for name, value in values.items()
         }
         loop = self._open or self._phase
-        self._logged.append((loop, self.done.get(loop, 0), copies))
+        self._logged.append((self._ticks, loop, self.done.get(loop, 0), copies))
 
     # -- what the harness calls ---------------------------------------------------------------------------------
 
@@ -213,11 +225,12 @@ class Meter:
     def finish(self) -> None:
         """Charge what is left and check the last logged values."""
         self._account(self._clock.settle())
-        self._read_log(lag=0)
+        self._read_log(before=self._ticks + 1)
 
     @property
     def truncated(self) -> bool:
-        return any(self.done[name] < planned for name, planned in self.planned.items()) and self._spent()
+        """Whether the budget ended a loop before its planned steps."""
+        return bool(self._cut)
 
     @property
     def charged(self) -> float:
@@ -233,6 +246,18 @@ class Meter:
             budget.steps is not None and sum(self.done.values()) >= budget.steps
         )
 
+    def _affords(self, entry: Entry) -> bool:
+        """Whether it fits into what is left; if not, it is made anew, so that the budget cuts it at the same step."""
+        seconds, steps = self.charged + entry.seconds, sum(self.done.values()) + sum(entry.steps.values())
+        budget = self.budget
+        return (budget.seconds is None or seconds <= budget.seconds) and (budget.steps is None or steps <= budget.steps)
+
+    def _plan(self, loops: Mapping[str, int]) -> None:
+        for name in loops:
+            if name in self.planned:
+                raise RuntimeError(f"loop {name!r} has run before; give every loop of a method a name of its own")
+        self.planned.update(loops)
+
     def _fraction(self, step: int, n: int) -> float:
         parts = [step / n if n else 1.0]
         if self.budget.seconds is not None:
@@ -247,20 +272,22 @@ class Meter:
 
     def _after_step(self, name: str, state: State, n: int) -> None:
         self._account(self._clock.tick())
-        self._read_log(lag=8 if self._device.type == "cuda" else 0)
+        self._ticks += 1
+        self._read_log(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
         now = time.monotonic()
         if now - self._shown >= PROGRESS_SECONDS:
             self._shown = now
             done = self.done[name]
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
-        if self._path is not None and now - self._checkpointed >= self._every:
+        if self._path is not None and now - self._checkpointed >= self._wait:
             self._checkpoint(name, state, finished=False)
 
     # -- log ----------------------------------------------------------------------------------------------------
 
-    def _read_log(self, lag: int) -> None:
-        while len(self._logged) > lag:
-            loop, step, values = self._logged.popleft()
+    def _read_log(self, before: int) -> None:
+        """Read what was logged before that tick; the device must have finished it."""
+        while self._logged and self._logged[0][0] < before:
+            _, loop, step, values = self._logged.popleft()
             for name, value in values.items():
                 number = float(value)
                 if not math.isfinite(number):
@@ -302,25 +329,53 @@ class Meter:
         checkpoint.restore(state, loop["state"])
         self._generators.set_state(loop["generators"])
         self.seconds = dict(loop["seconds"])
+        if loop["cut"]:
+            self._cut.add(name)
         self._mark = self._clock.settle()
         step: int = loop["step"]
         return step
 
     def _checkpoint(self, name: str, state: State, finished: bool) -> None:
-        with self.paused("checkpoints"):
-            self._loops[name] = {
-                "step": self.done[name],
-                "finished": finished,
-                "state": checkpoint.capture(state),
-                "generators": self._generators.get_state(),
-                "seconds": dict(self.seconds),
-            }
-            self._save()
-        self._checkpointed = time.monotonic()
-
-    def _save(self) -> None:
         if self._path is None:
             return
+        began = time.monotonic()
+        with self.paused("checkpoints"):
+            self._loops[name] = self._entry(name, state, finished)
+            self._save(self._path)
+        self._checkpointed = time.monotonic()
+        self._wait = self._every * max(1.0, self._checkpointed - began)
+
+    def _leave(self, name: str, state: State) -> None:
+        if self._path is not None:
+            with self.paused("checkpoints"):
+                self._left = name, self._entry(name, state, finished=True)
+
+    def _keep_left(self) -> None:
+        """The method went on after a loop that it had broken off: that loop is finished."""
+        if self._left is None or self._path is None:
+            return
+        (name, entry), self._left = self._left, None
+        self.finish()
+        with self.paused("checkpoints"):
+            self._loops[name] = entry
+            self._save(self._path)
+
+    def _entry(self, name: str, state: State, finished: bool) -> dict[str, Any]:
+        return {
+            "step": self.done[name],
+            "finished": finished,
+            "cut": name in self._cut,
+            "state": checkpoint.capture(state),
+            "generators": self._generators.get_state(),
+            "seconds": dict(self.seconds),
+        }
+
+    def _forget(self, loops: Iterable[str]) -> None:
+        """Drop the states of loops whose outcome the cache keeps."""
+        for name in loops:
+            self._loops.pop(name, None)
+
+    def _save(self, path: Path) -> None:
         content = {
             "loops": self._loops,
             "history": self.history,
@@ -330,23 +385,23 @@ class Meter:
             "attempts": self.attempts,
             "flops_per_step": self.flops_per_step,
         }
-        checkpoint.save(self._path, content)
+        checkpoint.save(path, content)
 
     def _make(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        generator = seeded(derive_seed(name, canonical_json(key)), self._device)
-        self._generators.adopt(f"cached:{name}", generator)
+        text = canonical_json(key).decode()
+        generator = seeded(derive_seed(name, text))
+        self._generators.adopt(f"cached:{name}:{text}", generator)
         already, earlier = self.seconds.get(name, 0.0), set(self.planned)
         with self.phase(name):
-            tensors = make(generator)
-        loops = [loop for loop in self.planned if loop not in earlier]
-        complete = all(self.done[loop] == self.planned[loop] for loop in loops)
-        if self._cache is not None and complete:
-            steps = {loop: self.done[loop] for loop in loops}
-            self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
-            for loop in loops:
-                del self._loops[loop]
+            tensors = {part: tensor.detach() for part, tensor in make(generator).items()}
+            self._keep_left()
+        steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
+        if self._cache is not None and self._cut.isdisjoint(steps):
+            with self.paused("cache"):
+                self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
+            self._forget(steps)
         return tensors
 
 

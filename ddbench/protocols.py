@@ -53,7 +53,8 @@ class Protocol:
 
 def register_protocol(protocol: Protocol) -> Protocol:
     """File a protocol under its name; a taken name raises ValueError, since protocols never change."""
-    return PROTOCOLS.register(protocol.name)(protocol)
+    PROTOCOLS.register(protocol.name)(protocol)
+    return protocol
 
 
 ZHAO = "Zhao, Mopuri, Bilen, ICLR 2021 (arXiv 2006.05929), the authors' evaluation loop"
@@ -64,7 +65,7 @@ register_protocol(
         "ours: the field's optimiser for 300 small steps, so that two cores can score a board",
         steps=300,
         short=100,
-        batch_size=32,
+        batch_size=25,
     )
 )
 register_protocol(
@@ -94,7 +95,7 @@ register_protocol(
 register_protocol(
     Protocol(
         "mtt-1000@1",
-        "Cazenavette et al., CVPR 2022 (arXiv 2203.11932): dsa-1000 with the learned step size, scored at the last step",
+        "Cazenavette et al., CVPR 2022 (arXiv 2203.11932): dsa-1000 with the learned step size, scored at its end",
         epochs=1001,
         short=300,
         decay_at=502 / 1001,
@@ -108,7 +109,7 @@ register_protocol(
         "ours: plain gradient descent as the artefact says, its initial weights, order and step sizes; "
         "an artefact without a recipe is trained as under quick-300@1",
         steps=300,
-        batch_size=32,
+        batch_size=25,
         honours=("lr", "order", "epochs", "momentum", "initial"),
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest, write_atomically
 
 SCHEMA_VERSION = 1
+DeviceKind = Literal["cpu", "cuda"]
 Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed"]
 """`truncated`: the budget ended before the planned iterations; its scores count all the same."""
 
@@ -60,7 +62,7 @@ class Cell(Strict):
     budget: Budget
     split: str = "test"
     """`test`, or `validation`: a stratified part of the training data, for choosing hyper-parameters"""
-    device: Literal["cpu", "cuda"]
+    device: DeviceKind
     threads: int = Field(gt=0)
 
 
@@ -177,11 +179,14 @@ def read_records(folder: Path) -> list[Record]:
 def problems(path: Path) -> list[str]:
     """What is wrong with a record file, a sentence each; an empty list means valid."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), parse_constant=_refuse)
+        canonical_json(content)
     except (OSError, ValueError) as error:
         return [f"{path} is not a readable JSON file ({error}); remove it and run the cell again"]
     if not isinstance(content, dict):
-        return [f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"]
+        return [
+            f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
+        ]
     return list(_content_problems(path, content))
 
 
@@ -198,7 +203,8 @@ def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
     except ValidationError as error:
         for detail in error.errors():
             where = ".".join(map(str, detail["loc"]))
-            yield f"{path}: {where}: {detail['msg']} (got {detail.get('input')!r})"
+            received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"
+            yield f"{path}: {where}: {detail['msg']}{received}; run the cell again"
         return
     if record.key != run_key(record.result.cell, record.result.seed, record.method_source):
         yield f"{path}: key {record.key} is not the hash of its cell and seed; run the cell again"
@@ -206,3 +212,7 @@ def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
         yield f"{path}: status {record.result.status} without scores; run the cell again"
     if len(record.measured.curve_seconds) != len(record.result.curve):
         yield f"{path}: {len(record.result.curve)} curve points but {len(record.measured.curve_seconds)} times"
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ddbench.errors import UserError, suggestion
+from ddbench.files import digest
 
 if TYPE_CHECKING:
     from ddbench.task import Method
@@ -114,7 +116,7 @@ def import_modules(package: ModuleType) -> None:
     """Import every module of a package; one that raises is noted in `BROKEN` and hides nothing."""
     for module in pkgutil.iter_modules(package.__path__):
         name = f"{package.__name__}.{module.name}"
-        _import_guarded(name, lambda name=name: importlib.import_module(name))  # type: ignore[misc]
+        _import_guarded(name, functools.partial(importlib.import_module, name))
 
 
 def discover() -> None:
@@ -123,14 +125,16 @@ def discover() -> None:
     Raises:
         UserError: when `methods` resolves to a foreign package of that name.
     """
-    package = importlib.import_module("methods")
     ours = Path(__file__).resolve().parent.parent / "methods"
-    found = [Path(path).resolve() for path in package.__path__]
+    spec = importlib.util.find_spec("methods")  # before the import, which would run foreign code
+    places = (spec.submodule_search_locations or [spec.origin or "a built-in module"]) if spec else []
+    found = [Path(place).resolve() for place in places]
     if ours not in found:
         raise UserError(
             f"'methods' resolves to {', '.join(map(str, found)) or 'nothing'}, not to {ours}: "
             "run the `ddbench` command, or leave the folder that has its own 'methods'"
         )
+    importlib.import_module("methods")
     for point in entry_points(group=PLUGIN_GROUP):
         if point.module != "methods":
             _import_guarded(point.name, point.load)
@@ -140,15 +144,16 @@ def load_method_file(path: Path) -> type[Method]:
     """Import a method from a file outside any package and return the one class it registered."""
     if not path.is_file():
         raise UserError(f"no method file at {path}; `ddbench new {path.stem}` writes one")
-    name = f"ddbench_method_{path.stem}"
+    name = f"ddbench_method_{path.stem}_{digest(str(path.resolve()).encode())[-8:]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise UserError(f"{path} is no Python file; give a method file whose name ends in .py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise UserError(f"{path} does not import: {_last_line(error)}") from error
     registered = [METHODS.get(method) for method in METHODS if METHODS.get(method).__module__ == name]
@@ -160,7 +165,7 @@ def load_method_file(path: Path) -> type[Method]:
 def _import_guarded(name: str, load: Callable[[], Any]) -> None:
     try:
         load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         BROKEN[name] = BrokenPlugin(name, _last_line(error), traceback.format_exc())
 
 

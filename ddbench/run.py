@@ -22,7 +22,7 @@ from ddbench.evaluate import Judge
 from ddbench.files import write_atomically
 from ddbench.generators import Generators
 from ddbench.jobs import Job
-from ddbench.meter import Diverged, Hooks, Meter, Progress, peak_bytes
+from ddbench.meter import SNAPSHOTS, Diverged, Hooks, Meter, Progress, peak_bytes
 from ddbench.networks import build_network
 from ddbench.records import CurvePoint, Measured, Record, Result, Score, Status, Strict, write_record
 from ddbench.task import Task
@@ -184,6 +184,7 @@ def _meter(shop: Workshop, generators: Generators) -> Meter:
         cache=Cache(shop.cache, context),
         hooks=Hooks(snapshot, progress),
         device=shop.device,
+        snapshots=SNAPSHOTS if shop.job.curve else (),
     )
 
 

@@ -4,12 +4,14 @@ Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, arXi
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.matching.siamese import siamese
+from ddbench.networks import chunked
 
 
 @register_method("distribution_matching", aliases=["dm"])
@@ -47,8 +49,7 @@ class DistributionMatching:
             weights = task.initial()
             real, _ = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))
             real, synthetic = self._augmented(task, real, state.images)
-            with torch.no_grad():
-                target = class_means(task.embed(weights, real), task.classes)
+            target = class_means(chunked(partial(task.embed, weights), real), task.classes)
             loss = (class_means(task.embed(weights, synthetic), task.classes) - target).square().sum()
             state.optimizer.zero_grad()
             loss.backward()

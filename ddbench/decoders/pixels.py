@@ -15,10 +15,9 @@ from ddbench.registry import DECODERS
 class Pixels:
     """`parts`: `images` (N, C, H, W) and `labels` (N,) or (N, K), handed out unchanged."""
 
+    needs: ClassVar[tuple[str, ...]] = ("images", "labels")
     fresh: ClassVar[bool] = False
 
     @staticmethod
-    def decode(
-        parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def decode(parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         return parts["images"], parts["labels"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
+from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.plots import plot_curves
 from ddbench.leaderboard.rows import Row, rows
@@ -17,6 +18,8 @@ from ddbench.records import Record, read_records
 __all__ = [
     "Interval",
     "Row",
+    "boards",
+    "check_tables",
     "csv_table",
     "interval",
     "markdown",
@@ -25,6 +28,7 @@ __all__ = [
     "render",
     "rich_table",
     "rows",
+    "write_tables",
 ]
 
 

@@ -47,14 +47,14 @@ def train_experts(
         augment: differentiable augmentation, drawn for each image
     """
     per_epoch = epoch_batches or -(-len(task.real) // batch)
-    like = task.initial(generator)
+    like = _initial(task, generator)
     trajectories = torch.zeros(experts, epochs + 1, flatten(like).numel(), device=task.device)
     state = State(trajectories=trajectories, order=torch.randperm(len(task.real), generator=generator), at=0)
     state.weights = flatten(like)
     for step in meter.steps(experts * epochs * per_epoch, state, name="experts"):
         expert, within = divmod(step, epochs * per_epoch)
         if within == 0:
-            state.weights = flatten(task.initial(generator))
+            state.weights = flatten(_initial(task, generator))
             state.trajectories[expert, 0] = state.weights
         images, labels = task.real.take(_next_indices(state, batch, generator))
         if augment:
@@ -66,6 +66,10 @@ def train_experts(
             state.trajectories[expert, (within + 1) // per_epoch] = state.weights
         meter.log(expert_loss=loss)
     return trajectories
+
+
+def _initial(task: Task, generator: torch.Generator) -> Weights:
+    return {name: weight.to(task.device) for name, weight in task.initial(generator).items()}
 
 
 def _next_indices(state: State, batch: int, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddbench.checkpoint import State
+from ddbench.networks import chunked
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -44,8 +45,7 @@ def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int
 
 
 def _each(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([embed(images) for images, _ in task.real.batches(512)])
+    return torch.cat([chunked(embed, images) for images, _ in task.real.batches(512)])
 
 
 def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, batch: int) -> dict[str, Tensor]:

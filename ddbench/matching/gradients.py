@@ -24,4 +24,5 @@ def layerwise_cosine(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]
 
 def _one_minus_cosine(real: Tensor, synthetic: Tensor) -> Tensor:
     a, b = real.flatten(1), synthetic.flatten(1)
-    return (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + EPSILON)).sum()
+    cosine: Tensor = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + EPSILON)
+    return (1 - cosine).sum()

@@ -28,7 +28,7 @@ def unroll(
         weights: where training starts; detached, so that steps before it are not differentiated through
         steps: images, labels and step size () of each step; memory grows with their number
 
-    >>> # w_1 = w_0 - lr * dloss/dw at w_0, and so on; Wang et al. 2018, Algorithm 1
+    Each step is w <- w - lr * dloss/dw, as in Wang et al. 2018, Algorithm 1.
     """
     current = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     for images, labels, lr in steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ddbench.networks.alexnet import AlexNet
 from ddbench.networks.base import InitialWeights, Network, build_network, parameter_count
+from ddbench.networks.chunks import chunked
 from ddbench.networks.convnet import ConvNet
 from ddbench.networks.lenet import LeNet
 from ddbench.networks.mlp import MLP
@@ -20,5 +21,6 @@ __all__ = [
     "Network",
     "ResNet18",
     "build_network",
+    "chunked",
     "parameter_count",
 ]

@@ -170,9 +170,8 @@ class InitialWeights:
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [parameter.numel() for parameter in parameters.values()]
         dtype = next(iter(parameters.values())).dtype
-        repeats = torch.tensor(self._sizes)
-        bound = torch.tensor([bounds[name] for name in parameters], dtype=dtype).repeat_interleave(repeats)
-        mean = torch.tensor([means[name] for name in parameters], dtype=dtype).repeat_interleave(repeats)
+        bound = torch.cat([torch.full((p.numel(),), bounds[name], dtype=dtype) for name, p in parameters.items()])
+        mean = torch.cat([torch.full((p.numel(),), means[name], dtype=dtype) for name, p in parameters.items()])
         self._maps = {torch.device("cpu"): (2 * bound, mean - bound)}
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,0 +1,343 @@
+"""The `ddbench` command: thin over `ddbench.commands`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ddbench.errors import UserError
+
+app = typer.Typer(
+    name="ddbench",
+    help="Run, score and compare dataset-distillation methods under equal budgets.",
+    epilog="Begin with `ddbench evaluate`: it needs no download and takes a few minutes.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+messages = Console(stderr=True, highlight=False)
+
+SHIPPED = Path(__file__).resolve().parent.parent / "configs"
+USAGE, SOME_FAILED = 2, 1
+
+Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="A method; repeat for several.")]
+Datasets = Annotated[list[str] | None, typer.Option("--dataset", "-d", help="A name, .npz or folder; repeatable.")]
+Ipcs = Annotated[list[int] | None, typer.Option("--ipc", help="Images per class; repeatable.")]
+NetworkOption = Annotated[str | None, typer.Option(help="An architecture: convnet, or convnet,width=32,depth=2.")]
+ProtocolOption = Annotated[str | None, typer.Option(help="How networks are trained and scored, e.g. dsa-1000@1.")]
+BudgetOption = Annotated[str | None, typer.Option(help="What a run may spend: 60s, 2m, 1h of device time.")]
+StepsOption = Annotated[int | None, typer.Option(help="Steps a run may take, expert training included.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A hyper-parameter, KEY=VALUE; repeatable.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.command()
+def evaluate(
+    board: Annotated[Path | None, typer.Argument(help="A board's YAML; none runs the quickstart.")] = None,
+    method: Methods = None,
+    dataset: Datasets = None,
+    ipc: Ipcs = None,
+    network: NetworkOption = None,
+    protocol: ProtocolOption = None,
+    budget: BudgetOption = None,
+    steps: StepsOption = None,
+    seeds: Annotated[int | None, typer.Option(help="Distillation seeds 0, 1, ...")] = None,
+    set_: Settings = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/<board>].")] = None,
+) -> None:
+    """Distil, evaluate and record every cell of a board, and print its table.
+
+    Running it again resumes what was interrupted and repeats nothing.
+
+        ddbench evaluate                                          # every method on the embedded digits
+        ddbench evaluate configs/cpu.yaml --workers 2
+        ddbench evaluate -m dm -m mtt -d mnist --ipc 1 --budget 2m --seeds 3
+        ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
+
+    Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
+    """
+    from ddbench.commands import evaluate_board
+    from ddbench.leaderboard import rich_table
+    from ddbench.progress import Display
+
+    options = {
+        "methods": method,
+        "datasets": dataset,
+        "ipc": ipc,
+        "network": network,
+        "protocol": protocol,
+        "budget": budget,
+        "steps": steps,
+        "seeds": seeds,
+        "set": _settings(set_),
+    }
+    chosen = _board(board, {name: value for name, value in options.items() if value})
+    folder = out or Path("runs") / chosen.board
+    with Display(messages) as display:
+        records = evaluate_board(
+            chosen,
+            folder,
+            device=device,
+            workers=workers or (2 if board is None and not method else 1),
+            again=again,
+            on_start=display.todo,
+            on_event=display.event,
+        )
+    output = Console(highlight=False)
+    for table in rich_table(records):
+        output.print(table)
+    messages.print(f"tables, curves and pictures: {folder}")
+    if any(record.accuracy is None for record in records):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def distill(
+    method: Annotated[str, typer.Argument(help="A method's name, or a .py file that registers one.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="A name, .npz or folder.")],
+    out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    budget: BudgetOption = None,
+    steps: StepsOption = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    network: NetworkOption = None,
+    setting: Annotated[str, typer.Option(help="random or fixed initial weights.")] = "random",
+    set_: Settings = None,
+    device: Device = "auto",
+) -> None:
+    """Distil one artefact; interrupted, the same command goes on.
+
+    ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
+    """
+    from ddbench import commands
+    from ddbench.progress import Display
+
+    with Display(messages) as display:
+        record = commands.distill(
+            method,
+            dataset,
+            out,
+            ipc=ipc,
+            seed=seed,
+            network=network or "convnet",
+            budget=budget,
+            steps=steps,
+            setting=setting,
+            settings=_settings(set_),
+            device=device,
+            on_event=display.event,
+        )
+    if record.result.artifact is None:
+        messages.print(f"{record.result.status}: {record.result.reason}")
+        raise typer.Exit(SOME_FAILED)
+    steps_done = ", ".join(
+        f"{done} of {record.result.steps_planned[loop]} {loop}" for loop, done in record.result.steps_done.items()
+    )
+    messages.print(
+        f"{out}: {record.charged_seconds:.1f} s, {steps_done or 'no'} steps; `ddbench score {out}` scores it"
+    )
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="An artefact, FILE.safetensors.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
+    protocol: ProtocolOption = None,
+    network: Annotated[list[str] | None, typer.Option(help="An architecture; repeatable.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Networks of each architecture.")] = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")] = False,
+) -> None:
+    """Train fresh networks on an artefact and test them, from the file alone.
+
+    ddbench score digits.safetensors
+    ddbench score digits.safetensors --protocol dsa-1000@1 --network convnet --network lenet --json
+    """
+    from ddbench import commands
+    from ddbench.leaderboard import interval
+
+    scores = commands.score(
+        file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device
+    )
+    if as_json:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in scores]))
+        return
+    for name in dict.fromkeys(str(one.network) for one in scores):
+        spread = interval([100 * one.accuracy for one in scores if str(one.network) == name])
+        half = "" if spread.half_width is None else f" ± {spread.half_width:.1f}"
+        typer.echo(f"{name}: {spread.mean:.1f}{half} % (last step, {spread.n} networks)")
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="A folder of records, such as runs/quickstart.")] = Path(
+        "leaderboards"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Write leaderboard.md, .csv and curves.png there.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check records and committed tables; write nothing.")] = False,
+) -> None:
+    """Tables from records. A folder that holds `records/<board>/` has one table for each board.
+
+    ddbench leaderboard runs/quickstart
+    ddbench leaderboard leaderboards --check
+    """
+    from ddbench.leaderboard import boards, check_tables, rich_table, write_tables
+
+    found = boards(folder)
+    if check:
+        problems = check_tables(folder)
+        for problem in problems:
+            messages.print(problem)
+        if problems:
+            raise typer.Exit(SOME_FAILED)
+        messages.print(f"{sum(map(len, found.values()))} records and {len(found)} tables are in order")
+        return
+    output = Console(highlight=False)
+    for records in found.values():
+        for table in rich_table(records):
+            output.print(table)
+    if out is not None or (folder / "records").is_dir():
+        for path in write_tables(folder, out or folder):
+            messages.print(f"wrote {path}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str | None, typer.Argument(help="methods, datasets, networks, protocols or boards.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")] = False,
+) -> None:
+    """What is registered, with plugins and what is wrong with them.
+
+    ddbench list
+    ddbench list methods --json
+    """
+    from ddbench.catalogue import catalogue
+
+    listed, broken = catalogue(SHIPPED)
+    if what is not None and what not in listed:
+        from ddbench.errors import suggestion
+
+        raise UserError(f"cannot list {what!r}; {suggestion(what, listed)}")
+    chosen = {what: listed[what]} if what else listed
+    if as_json:
+        typer.echo(json.dumps(chosen[what] if what else chosen))
+    else:
+        for kind, entries in chosen.items():
+            typer.echo(f"{kind}:")
+            for name, summary in entries.items():
+                typer.echo(f"  {name:24s} {summary}".rstrip())
+    for name, reason in broken.items():
+        messages.print(f"plugin {name} does not import: {reason}")
+
+
+@app.command()
+def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py file.")]) -> None:
+    """Check a method against the contract on a tiny task.
+
+    ddbench check distribution_matching
+    ddbench check ./mine.py
+    """
+    from ddbench import commands
+
+    complaints = commands.check(method)
+    for complaint in complaints:
+        messages.print(f"{method}: {complaint}")
+    if complaints:
+        raise typer.Exit(SOME_FAILED)
+    messages.print(f"{method} keeps the contract")
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an identifier.")]) -> None:
+    """Write a method file that runs as it is.
+
+    ddbench new mine && ddbench check ./mine.py
+    """
+    from ddbench import commands
+
+    path = commands.new_method(name)
+    messages.print(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="An artefact, FILE.safetensors.")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("grid.png"),
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
+) -> None:
+    """A picture of a distilled set.
+
+    ddbench show digits.safetensors --out digits.png
+    """
+    from ddbench import commands
+
+    commands.show(file, out, dataset)
+    messages.print(f"wrote {out}")
+
+
+@app.command()
+def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.")]) -> None:
+    """Download a data set, or read it from where it lies, and check it.
+
+    ddbench prepare cifar10
+    """
+    from ddbench import commands
+
+    data = commands.prepare(dataset)
+    channels, height, width = data.shape
+    size = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
+    messages.print(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
+
+
+def main() -> None:
+    """Run the command; a UserError becomes one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        messages.print(f"ddbench: {error}", markup=False, soft_wrap=True)
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        messages.print("interrupted; the same command resumes")
+        sys.exit(130)
+
+
+def _settings(settings: list[str] | None) -> dict[str, Any]:
+    from ddbench.config import parse_settings
+
+    return _usage(lambda: parse_settings(settings or []))
+
+
+def _usage(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"--set {error}") from error
+
+
+def _board(path: Path | None, options: dict[str, Any]) -> Any:
+    """The board of a file, or one made of options; the two do not mix, so that a file's name says what ran."""
+    from ddbench.config import load_board, make_board
+
+    if path is not None or not options:
+        if options:
+            raise UserError(f"{path} says what to run; leave out --{next(iter(options))}, or the file")
+        return load_board(path or SHIPPED / "quickstart.yaml")
+    if "methods" not in options:
+        raise UserError("name at least one --method, or a board's file")
+    entry = {"methods": options.pop("methods"), "set": options.pop("set", {})}
+    defaults = {"board": "mine", "datasets": ["digits"], "ipc": [1], "protocol": "quick-300@1"}
+    if options.get("datasets", ["digits"]) == ["digits"]:
+        defaults["network"] = "convnet,depth=2,width=32"
+    return make_board({**defaults, **options, "entries": [entry]}, where="command line")

@@ -1,0 +1,78 @@
+"""What a person sees while a board runs: a live display on a terminal, a line a run elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+from ddbench.jobs import Job
+from ddbench.records import Record
+from ddbench.runner import Event, Todo
+
+
+class Display:
+    """Use as a context manager; hand `todo` and `event` to `evaluate_board`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeLeftColumn(),
+            TextColumn("[dim]{task.fields[stage]}"),
+            console=console,
+            transient=True,
+        )
+        self._all: TaskID | None = None
+        self._runs: dict[str, TaskID] = {}
+        self._left = self._count = 0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def todo(self, todo: Todo) -> None:
+        """Say what is left, and which methods changed since their records were made."""
+        for method in todo.changed:
+            self._console.print(f"{method} changed since its records were made; they are kept: --again runs it anew")
+        if todo.records:
+            self._console.print(f"{len(todo.records)} runs are done already, {len(todo.jobs)} to do")
+        self._left = len(todo.jobs)
+        self._all = self._progress.add_task("[bold]board", total=self._left, stage="")
+
+    def event(self, event: Event) -> None:
+        if event.kind == "finished" and event.record is not None:
+            self._finish(event.job, event.record)
+        elif event.kind == "started":
+            self._runs[event.job.folder] = self._progress.add_task(_title(event.job), total=100, stage="")
+        else:
+            done = round(100 * event.fraction)
+            self._progress.update(self._runs[event.job.folder], completed=done, stage=event.stage)
+
+    def _finish(self, job: Job, record: Record) -> None:
+        self._count += 1
+        self._progress.remove_task(self._runs.pop(job.folder))
+        if self._all is not None:
+            self._progress.advance(self._all)
+        accuracy = "" if record.accuracy is None else f"{100 * record.accuracy:5.1f} %"
+        reason = f": {record.result.reason}" if record.result.reason else ""
+        line = f"{self._count:4d}/{self._left} {_title(job):44s} {accuracy} {record.result.status}{reason}"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _title(job: Job) -> str:
+    cell = job.cell
+    return f"{cell.method} {cell.dataset} ipc {cell.ipc} seed {job.seed}"

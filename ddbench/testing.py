@@ -1,0 +1,223 @@
+"""The contract: what a method promises, checked on a tiny task. For this repository's methods and everybody else's."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddbench.artifact import DistilledDataset, check_artifact
+from ddbench.augment import DSA
+from ddbench.checkpoint import State
+from ddbench.config import make_method
+from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
+from ddbench.errors import UserError
+from ddbench.files import digest
+from ddbench.generators import Generators
+from ddbench.meter import Meter
+from ddbench.networks import build_network
+from ddbench.records import Budget
+from ddbench.task import Setting, Task
+
+IDLE_SECONDS = 5.0
+"""of process time that a method may work on the tiny task without asking the meter"""
+IPC = 2
+ATTRIBUTES = {
+    "paper": "the address of the paper",
+    "family": "the family it belongs to",
+    "settings": "the settings it works in, ('random',) for most",
+    "tiny": "hyper-parameters with which a run on the tiny task takes a second",
+}
+
+
+class Complaint(Exception):
+    """A clause of the contract that a method breaks, as a sentence."""
+
+
+class _Interrupted(Exception):
+    """Stands in for a kill."""
+
+
+def check_method(cls: type[Any]) -> list[str]:
+    """Check a registered method against the contract; a sentence for what it breaks, none for a sound one.
+
+    It is run a handful of times on 3 classes of 20 grey 8 x 8 images, 2 images a class. It must: declare what
+    `ATTRIBUTES` lists; return the images asked for, finite, balanced; give the same result twice from one seed; stay
+    the same whether snapshots are taken or not; leave the real images alone; ask the meter for its work and stop at
+    its last step; go on after an interruption as if there had been none.
+    """
+    missing = [f"declare `{name}`: {meaning}" for name, meaning in ATTRIBUTES.items() if not hasattr(cls, name)]
+    if missing:
+        return missing
+    try:
+        for setting in cls.settings:
+            _check_setting(cls, setting)
+    except Complaint as complaint:
+        return [str(complaint)]
+    return []
+
+
+def tiny_dataset() -> Dataset:
+    """3 classes of 20 training and 5 test images, (1, 8, 8): a bright bar at a place of its own, with noise."""
+    random = np.random.RandomState(0)
+    labels = np.arange(75) % 3
+    images = random.randint(0, 60, (75, 8, 8, 1)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[1 + 2 * label : 3 + 2 * label] += 150
+    return make_dataset("tiny", images[:60], labels[:60], images[60:], labels[60:])
+
+
+def _check_setting(cls: type[Any], setting: Setting) -> None:
+    first = _attempt(cls, setting)
+    if first.real_changed:
+        raise Complaint("it changes the real images; clone a batch before writing into it")
+    if first.went_on:
+        raise Complaint("it goes on after the meter's last step; return what `result` gives when the loop ends")
+    if _attempt(cls, setting).digest != first.digest:
+        raise Complaint("two runs of one seed differ; draw every random number from task.generator(name)")
+    if _attempt(cls, setting, snapshots=(0.0, 0.3, 0.6)).digest != first.digest:
+        raise Complaint("taking a snapshot changes the run; `result` must not change the state or draw from generators")
+    for stop in sorted({first.steps // 3, first.steps // 2, first.steps - 1} - {0, -1}):
+        if _resumed(cls, setting, stop) != first.digest:
+            raise Complaint(
+                f"a run interrupted after step {stop} and resumed differs from an unbroken one; keep everything the "
+                "loop changes in State and read it through that"
+            )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    digest: str
+    steps: int
+    went_on: bool
+    real_changed: bool
+
+
+class _WatchedMeter(Meter):
+    """Notes when it is asked, what the artefact was at the last step, and plays the kill."""
+
+    def __init__(self, *, stop_after: int | None, touch: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._stop_after, self._touch = stop_after, touch
+        self.at_end: str | None = None
+
+    def steps(
+        self, n: int, state: State, result: Callable[[], DistilledDataset] | None = None, name: str = "distil"
+    ) -> Iterator[int]:
+        self._touch()
+        for step in super().steps(n, state, result, name):
+            if self._stop_after is not None and sum(self.done.values()) >= self._stop_after:
+                raise _Interrupted
+            yield step
+            self._touch()
+        self.at_end = digest(result().to_bytes()) if result is not None else None
+
+
+def _attempt(
+    cls: type[Any],
+    setting: Setting,
+    *,
+    snapshots: tuple[float, ...] = (),
+    stop_after: int | None = None,
+    path: Path | None = None,
+) -> _Outcome:
+    """One run. The global generators start differently each time: nothing may depend on them."""
+    _scramble()
+    device = torch.device("cpu")
+    data = tiny_dataset()
+    real = RealData(data, Preprocessing.for_dataset(data).fit(data), device)
+    generators = Generators("contract")
+    task = Task(
+        real,
+        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
+        shape=data.shape,
+        classes=len(data.classes),
+        ipc=IPC,
+        setting=setting,
+        augmentation=DSA.for_dataset("digits"),
+        generators=generators,
+        device=device,
+    )
+    before = real.take(torch.arange(len(real)))[0]
+    with _idle_limit() as touch:
+        meter = _WatchedMeter(
+            stop_after=stop_after,
+            touch=touch,
+            budget=Budget(),
+            generators=generators,
+            path=path,
+            every=0.0,
+            snapshots=snapshots,
+        )
+        artifact = _distilled(cls, task, meter)
+    final = digest(artifact.to_bytes())
+    return _Outcome(
+        final,
+        sum(meter.done.values()),
+        went_on=meter.at_end is not None and meter.at_end != final,
+        real_changed=not torch.equal(before, real.take(torch.arange(len(real)))[0]),
+    )
+
+
+def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
+    try:
+        artifact = make_method(cls, cls.tiny).distill(task, meter)
+        meter.finish()
+        if not isinstance(artifact, DistilledDataset):
+            raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
+        check_artifact(artifact, task.shape, task.classes, task.ipc)
+    except (Complaint, _Interrupted):
+        raise
+    except UserError as error:
+        raise Complaint(f"its tiny configuration is refused: {error}") from error
+    except ArithmeticError as error:
+        raise Complaint(f"it diverges on the tiny task: {error}") from error
+    except ValueError as error:
+        raise Complaint(f"its artefact is not what the task asks for: {error}") from error
+    except Exception as error:
+        raise Complaint(f"it raises {type(error).__name__} on the tiny task: {error}") from error
+    return artifact
+
+
+def _resumed(cls: type[Any], setting: Setting, stop_after: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        try:
+            return _attempt(cls, setting, stop_after=stop_after, path=path).digest
+        except _Interrupted:
+            return _attempt(cls, setting, path=path).digest
+
+
+def _scramble() -> None:
+    torch.seed()
+    np.random.seed(time.monotonic_ns() % 2**32)
+
+
+@contextmanager
+def _idle_limit() -> Iterator[Callable[[], None]]:
+    """Raise a Complaint when IDLE_SECONDS of process time pass between two calls of what is yielded."""
+
+    def expired(signum: int, frame: object) -> None:
+        raise Complaint(
+            f"it works for over {IDLE_SECONDS:g} seconds on the tiny task without asking the meter for a step, or goes "
+            "on after the meter's last one; take every step from meter.steps and stop when it ends"
+        )
+
+    def touch() -> None:
+        signal.setitimer(signal.ITIMER_PROF, IDLE_SECONDS)
+
+    previous = signal.signal(signal.SIGPROF, expired)
+    try:
+        touch()
+        yield touch
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)

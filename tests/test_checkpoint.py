@@ -1,0 +1,248 @@
+"""Saving and putting back what a loop changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ddbench import checkpoint
+from ddbench.checkpoint import State, capture, restore
+from ddbench.errors import UserError
+from ddbench.generators import Generators, derive_seed, seeded
+
+
+def through_a_file(state: State, folder: Path) -> dict[str, Any]:
+    checkpoint.save(folder / "c.pt", {"state": capture(state)})
+    content = checkpoint.load(folder / "c.pt")
+    assert content is not None
+    return content["state"]
+
+
+def test_a_tensor_is_restored_in_place(tmp_path: Path) -> None:
+    images = torch.tensor([1.0, 2.0], requires_grad=True)
+    state = State(images=images)
+    saved = through_a_file(state, tmp_path)
+    with torch.no_grad():
+        images.mul_(10)
+    restore(state, saved)
+    assert state.images is images
+    assert images.tolist() == [1.0, 2.0]
+    assert images.requires_grad
+
+
+def test_what_was_captured_does_not_change_with_the_state() -> None:
+    state = State(images=torch.zeros(2), seen=[1], weights={"w": torch.zeros(1)})
+    saved = capture(state)
+    state.images += 1
+    state.seen.append(2)
+    state.weights["w"] += 1
+    assert saved["images"].tolist() == [0, 0]
+    assert saved["seen"] == [1]
+    assert saved["weights"]["w"].tolist() == [0]
+
+
+def test_what_was_restored_shares_nothing_with_what_was_saved() -> None:
+    state = State(seen=[torch.zeros(1)], shape=torch.zeros(2))
+    saved = capture(state)
+    state.shape = torch.zeros(3)
+    restore(state, saved)
+    state.seen.append(1)
+    state.seen[0] += 1
+    state.shape += 1
+    assert len(saved["seen"]) == 1
+    assert saved["seen"][0].tolist() == [0]
+    assert saved["shape"].tolist() == [0, 0]
+
+
+def test_a_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(3)
+    state = State(generator=generator)
+    torch.rand(5, generator=generator)
+    saved = through_a_file(state, tmp_path)
+    expected = torch.rand(3, generator=generator)
+    restore(state, saved)
+    assert state.generator is generator
+    assert torch.equal(torch.rand(3, generator=generator), expected)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_an_optimizer_goes_on_with_its_moments(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
+    settings = {"momentum": 0.5} if kind is torch.optim.SGD else {}
+
+    def start() -> State:
+        images = torch.tensor([1.0, -2.0], requires_grad=True)
+        return State(images=images, optimizer=kind([images], lr=0.1, **settings))  # type: ignore[arg-type]
+
+    def advance(state: State) -> None:
+        state.optimizer.zero_grad()
+        state.images.square().sum().backward()
+        state.optimizer.step()
+
+    unbroken, resumed = start(), start()
+    advance(unbroken)
+    saved = through_a_file(unbroken, tmp_path)
+    restore(resumed, saved)
+    for state in (unbroken, resumed):
+        advance(state)
+        advance(state)
+    assert torch.equal(unbroken.images, resumed.images)
+    assert resumed.optimizer.param_groups[0]["params"][0] is resumed.images
+
+
+def test_a_restored_optimizer_leaves_what_was_saved_alone() -> None:
+    images = torch.ones(1, requires_grad=True)
+    state = State(images=images, optimizer=torch.optim.SGD([images], lr=1.0, momentum=0.5))
+    images.sum().backward()
+    state.optimizer.step()
+    saved = capture(state)
+    restore(state, saved)
+    state.optimizer.step()
+    assert saved["optimizer"]["state"][0]["momentum_buffer"].tolist() == [1.0]
+
+
+def test_a_schedule_and_a_module_are_restored(tmp_path: Path) -> None:
+    module = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    state = State(module=module, optimizer=optimizer, schedule=schedule)
+    optimizer.step()
+    schedule.step()
+    saved, weight = through_a_file(state, tmp_path), module.weight.detach().clone()
+    schedule.step()
+    nn.init.zeros_(module.weight)
+    restore(state, saved)
+    assert torch.equal(module.weight, weight)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert schedule.last_epoch == 1
+
+
+def test_a_list_that_grew_is_replaced(tmp_path: Path) -> None:
+    state = State(seen=[torch.tensor([1]), torch.tensor([2])])
+    saved = through_a_file(state, tmp_path)
+    fresh = State(seen=[])
+    restore(fresh, saved)
+    assert [int(item) for item in fresh.seen] == [1, 2]
+
+
+def test_a_dict_of_tensors_is_restored_in_place(tmp_path: Path) -> None:
+    weights = {"w": torch.ones(2), "b": torch.zeros(1)}
+    w = weights["w"]
+    state = State(weights=weights)
+    saved = through_a_file(state, tmp_path)
+    w.add_(1)
+    weights["b"] = torch.ones(1)
+    restore(state, saved)
+    assert state.weights is weights
+    assert weights["w"] is w
+    assert w.tolist() == [1, 1]
+    assert weights["b"].tolist() == [0]
+
+
+def test_a_dict_with_other_keys_is_replaced(tmp_path: Path) -> None:
+    saved = through_a_file(State(best={"step": 3}), tmp_path)
+    state = State(best={})
+    restore(state, saved)
+    assert state.best == {"step": 3}
+
+
+@pytest.mark.parametrize("value", [None, True, 3, 0.5, "text", b"bytes", (1, "a"), [1, [2.0]], torch.float64])
+def test_plain_values_are_replaced(tmp_path: Path, value: object) -> None:
+    saved = through_a_file(State(value=value), tmp_path)
+    state = State(value="other")
+    restore(state, saved)
+    assert state.value == value
+
+
+def test_a_name_that_the_fresh_state_lacks_is_added(tmp_path: Path) -> None:
+    state = State()
+    restore(state, through_a_file(State(late=1), tmp_path))
+    assert state.late == 1
+
+
+@pytest.mark.parametrize("fresh", [torch.zeros(3), torch.zeros(2, dtype=torch.float64)])
+def test_a_tensor_of_another_shape_or_type_is_replaced(tmp_path: Path, fresh: torch.Tensor) -> None:
+    saved = through_a_file(State(w=torch.tensor([1.0, 2.0])), tmp_path)
+    state = State(w=fresh)
+    restore(state, saved)
+    assert state.w.tolist() == [1.0, 2.0]
+    assert state.w.dtype == torch.float32
+    assert fresh.sum() == 0
+
+
+def test_a_value_that_cannot_be_resumed_is_refused_at_once() -> None:
+    @dataclass
+    class Mine:
+        x: int = 0
+
+    with pytest.raises(TypeError, match=r"^a loop's state holds a Mine, which cannot be resumed; keep tensors, lists,"):
+        capture(State(inner=[Mine()]))
+
+
+def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+    assert checkpoint.load(tmp_path / "none.pt") is None
+
+
+@pytest.mark.parametrize("keep", [0, 10, -20])
+def test_a_damaged_file_is_a_user_error(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"state": capture(State(w=torch.zeros(100)))})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"^checkpoint .*c.pt cannot be read \(.*\); delete it to start the run anew$"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(("content", "version"), [({"version": 0}, "0"), ({}, "None"), ([1], "None")])
+def test_a_checkpoint_of_another_version_is_a_user_error(tmp_path: Path, content: object, version: str) -> None:
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(UserError, match=rf"has version {version} and this ddbench reads 1; delete it to start the run"):
+        checkpoint.load(tmp_path / "c.pt")
+
+
+def test_a_seed_depends_on_every_part_of_the_key() -> None:
+    assert derive_seed("digits", 0, "real") == 7351066252383515508
+    assert len({derive_seed("a", "b"), derive_seed("ab"), derive_seed("b", "a"), derive_seed("a", "b", "")}) == 4
+    assert all(0 <= derive_seed(number) < 2**63 for number in range(100))
+
+
+def test_named_generators_are_made_once_and_differ() -> None:
+    generators = Generators("digits", 0)
+    assert generators.get("a") is generators.get("a")
+    assert generators.get("a").initial_seed() == derive_seed("digits", 0, "a")
+    assert generators.get("a").initial_seed() != generators.get("b").initial_seed()
+    assert Generators("digits", 1).get("a").initial_seed() != generators.get("a").initial_seed()
+
+
+def test_generators_are_put_back_and_later_ones_start_anew() -> None:
+    generators = Generators("k")
+    generators.get("a")
+    states = generators.get_state()
+    first = torch.rand(2, generator=generators.get("a"))
+    late = torch.rand(2, generator=generators.get("late"))
+    generators.set_state(states)
+    assert torch.equal(torch.rand(2, generator=generators.get("a")), first)
+    assert torch.equal(torch.rand(2, generator=generators.get("late")), late)
+
+
+def test_a_generator_made_after_restoring_goes_on_where_it_was() -> None:
+    generators = Generators("k")
+    torch.rand(3, generator=generators.get("a"))
+    states = generators.get_state()
+    expected = torch.rand(2, generator=generators.get("a"))
+    resumed = Generators("k")
+    resumed.set_state(states)
+    assert torch.equal(resumed.get_state()["a"], states["a"])
+    assert torch.equal(torch.rand(2, generator=resumed.get("a")), expected)
+
+
+def test_an_adopted_generator_is_saved_and_put_back() -> None:
+    generators, own = Generators("k"), seeded(5)
+    generators.adopt("own", own)
+    states = generators.get_state()
+    first = torch.rand(2, generator=own)
+    generators.set_state(states)
+    assert torch.equal(torch.rand(2, generator=own), first)

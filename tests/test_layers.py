@@ -1,0 +1,132 @@
+"""Imports point one way: section 3 of the design."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LAYERS = [
+    "errors files registry generators decoders artifact clock records flops environment",
+    "networks data augment checkpoint cache",
+    "task meter matching protocols",
+    "evaluate leaderboard config pictures",
+    "jobs run runner testing",
+    "catalogue commands progress cli __main__",
+]
+"""Low to high; a module imports its own layer or a lower one. `decoders` lies low because an artefact is checked
+against its decoder; a decoder knows tensors alone."""
+
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names.split()}
+OPEN_TO_METHODS = {
+    "ddbench",
+    "ddbench.registry",
+    "ddbench.augment",
+    "ddbench.decoders",
+    "ddbench.matching",
+    "ddbench.networks",
+}
+OTHERS = {"torch", "sklearn", "numpy", "scipy", "ddbench", "methods"}
+FORBIDDEN = {
+    r"\.cuda\(": "move tensors to the task's device",
+    r"torch\.(cuda\.)?manual_seed(_all)?\(": "draw from a named generator",
+    r"\btime\.time\(": "ask the clock",
+}
+
+
+def modules(package: str) -> dict[str, Path]:
+    """The package's modules by dotted name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, wherever in it, but not for type checking alone."""
+    yield from _imports(ast.parse(path.read_text()))
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            assert child.module is not None
+            for alias in child.names:
+                full = f"{child.module}.{alias.name}"
+                yield full if full in DDBENCH else child.module
+        else:
+            yield from _imports(child)
+
+
+DDBENCH = modules("ddbench")
+METHODS = modules("methods")
+
+
+def part(module: str) -> str:
+    """`networks` of `ddbench.networks.base`; "" of ddbench itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part(module) for module in DDBENCH} - {""} <= HEIGHT.keys()
+
+
+@pytest.mark.parametrize("module", [module for module in DDBENCH if part(module)])
+def test_a_module_imports_its_own_layer_or_lower(module: str) -> None:
+    for imported in imports(DDBENCH[module]):
+        if imported.split(".")[0] not in ("ddbench", "methods"):
+            continue
+        assert part(imported), f"{module} imports {imported}, which stands on everything; import the module itself"
+        assert HEIGHT[part(imported)] <= HEIGHT[part(module)], f"{module} imports {imported} from a layer above"
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {
+        module: {imported for imported in imports(path) if imported in DDBENCH and not module.startswith(imported)}
+        for module, path in DDBENCH.items()
+        if module != "ddbench"
+    }
+    left = dict(graph)
+    while left:
+        free = [module for module, needed in left.items() if not needed & left.keys()]
+        assert free, f"these import each other in a circle: {sorted(left)}"
+        for module in free:
+            del left[module]
+
+
+@pytest.mark.parametrize("module", METHODS)
+def test_methods_stand_on_the_public_modules(module: str) -> None:
+    for imported in imports(METHODS[module]):
+        top = imported.split(".")[0]
+        assert top in OTHERS or top in sys.stdlib_module_names, f"{module} imports {imported}"
+        assert top != "methods", f"{module} imports {imported}: a method is one file"
+        if top == "ddbench":
+            public = ".".join(imported.split(".")[:2])
+            assert public in OPEN_TO_METHODS, f"{module} imports {imported}, which is not for methods"
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_devices_seeds_and_clocks_are_not_global(pattern: str) -> None:
+    for module, path in (DDBENCH | METHODS).items():
+        lines = [line for line in path.read_text().splitlines() if re.search(pattern, line)]
+        assert not lines, f"{module}: {lines[0].strip()}; {FORBIDDEN[pattern]}"
+
+
+def test_imports_for_type_checking_alone_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(
+        "import os\nif TYPE_CHECKING:\n    import ddbench.cli\ndef f():\n    from ddbench import meter, UserError\n"
+    )
+    assert list(imports(path)) == ["os", "ddbench.meter", "ddbench"]

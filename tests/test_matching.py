@@ -1,0 +1,290 @@
+"""What methods share, against hand-computed cases and plain loops."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddbench.augment import DSA
+from ddbench.data import Preprocessing, RealData, make_dataset
+from ddbench.generators import Generators, seeded
+from ddbench.matching.experts import flatten, train_experts, unflatten
+from ddbench.matching.features import choose_per_class, feature_space
+from ddbench.matching.gradients import layerwise_cosine
+from ddbench.matching.siamese import siamese
+from ddbench.matching.unroll import gradient, unroll
+from ddbench.meter import Meter
+from ddbench.networks import build_network
+from ddbench.records import Budget
+from ddbench.task import Task
+
+COUNT = 10
+
+
+def make_task(network: str = "mlp", **parameters: Any) -> Task:
+    """Ten random 4x4 images of three classes."""
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (COUNT, 4, 4), dtype=np.uint8)
+    data = make_dataset("tiny", images, np.arange(COUNT) % 3, images[:3], np.arange(3))
+    transform = Preprocessing.for_dataset(data, "normalize").fit(data)
+    return Task(
+        RealData(data, transform, "cpu"),
+        build_network(network, (1, 4, 4), 3, parameters or {"depth": 1, "width": 5}),
+        shape=(1, 4, 4),
+        classes=3,
+        ipc=2,
+        setting="random",
+        augmentation=DSA(),
+        generators=Generators("tiny"),
+        device=torch.device("cpu"),
+    )
+
+
+# -- gradient distance --------------------------------------------------------------------------------------------
+
+
+def test_the_distance_of_two_small_gradients_is_as_computed_by_hand() -> None:
+    real = {"weight": torch.tensor([[3.0, 4.0], [1.0, 0.0]]), "bias": torch.tensor([1.0, 2.0])}
+    synthetic = {"weight": torch.tensor([[4.0, 3.0], [0.0, 1.0]]), "bias": torch.tensor([-5.0, 0.0])}
+    # rows: 1 - 24 / 25 and 1 - 0; the bias does not count
+    assert layerwise_cosine(real, synthetic).item() == pytest.approx(1.04, abs=1e-6)
+
+
+def test_the_distance_of_a_convolution_is_taken_over_whole_filters() -> None:
+    real, synthetic = torch.zeros(2, 2, 1, 2), torch.zeros(2, 2, 1, 2)
+    real[0] = torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]])  # norm 2
+    synthetic[0] = torch.tensor([[[2.0, 0.0]], [[0.0, 0.0]]])  # norm 2, inner product 2
+    real[1] = synthetic[1] = torch.tensor([[[0.0, 3.0]], [[4.0, 0.0]]])
+    assert layerwise_cosine({"w": real}, {"w": synthetic}).item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_distances_of_layers_add_up_and_opposite_gradients_are_two_apart() -> None:
+    weights = {"a": torch.eye(2), "b": torch.eye(3)}
+    opposite = {name: -weight for name, weight in weights.items()}
+    assert layerwise_cosine(weights, opposite).item() == pytest.approx(10, abs=1e-4)
+    assert layerwise_cosine(weights, weights).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_a_unit_without_a_gradient_is_one_apart_and_stays_finite() -> None:
+    zero = torch.zeros(1, 3, requires_grad=True)
+    distance = layerwise_cosine({"w": torch.ones(1, 3)}, {"w": zero})
+    distance.backward()
+    assert distance.item() == 1
+    assert zero.grad is not None
+    assert bool(zero.grad.isfinite().all())
+
+
+def test_the_distance_is_differentiated_correctly() -> None:
+    generator = seeded(0)
+    real = {
+        "linear": torch.randn(3, 4, generator=generator, dtype=torch.float64),
+        "conv": torch.randn(2, 2, 3, 3, generator=generator, dtype=torch.float64),
+    }
+    linear, conv = (torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in real.values())
+    inputs = (linear.requires_grad_(), conv.requires_grad_())
+    assert torch.autograd.gradcheck(lambda a, b: layerwise_cosine(real, {"linear": a, "conv": b}), inputs)
+
+
+# -- unrolled training --------------------------------------------------------------------------------------------
+
+
+def squares(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Half the squared error of a linear model on flattened images."""
+    return 0.5 * ((images.flatten(1) @ weights["w"] - labels) ** 2).sum()
+
+
+def test_gradients_come_by_name() -> None:
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    slope = gradient(a * b**2, {"b": b, "a": a})
+    assert {name: float(value) for name, value in slope.items()} == {"b": 12, "a": 9}
+
+
+def test_unrolled_steps_equal_the_textbook_loop() -> None:
+    generator = seeded(1)
+    start = torch.randn(4, 2, generator=generator)
+    batches = [
+        (torch.randn(3, 1, 2, 2, generator=generator), torch.randn(3, 2, generator=generator), torch.tensor(lr))
+        for lr in (0.1, 0.05, 0.2)
+    ]
+    trained = unroll(squares, {"w": start}, batches)
+    w = start
+    for images, labels, lr in batches:
+        x = images.flatten(1)
+        w = w - lr * x.T @ (x @ w - labels)
+    assert torch.allclose(trained["w"], w, atol=1e-6)
+    assert torch.equal(start, torch.randn(4, 2, generator=seeded(1)))
+
+
+def test_one_step_is_differentiated_as_by_hand() -> None:
+    image, lr = torch.tensor([[[[2.0]]]], requires_grad=True), torch.tensor(0.1, requires_grad=True)
+    trained = unroll(squares, {"w": torch.tensor([[3.0]])}, [(image, torch.tensor([[1.0]]), lr)])["w"]
+    # w - lr x (x w - y) with w = 3, x = 2, y = 1
+    assert trained.item() == pytest.approx(2.0)
+    slopes = torch.autograd.grad(trained.sum(), [image, lr])
+    assert slopes[0].item() == pytest.approx(-0.1 * (2 * 2 * 3 - 1))
+    assert slopes[1].item() == pytest.approx(-2 * (2 * 3 - 1))
+
+
+def test_two_steps_of_a_network_are_differentiated_correctly() -> None:
+    generator = seeded(2)
+
+    def loss(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        hidden = torch.tanh(F.linear(images.flatten(1), weights["a"]))
+        return F.cross_entropy(F.linear(hidden, weights["b"]), labels)
+
+    start = {
+        "a": torch.randn(3, 4, generator=generator, dtype=torch.float64),
+        "b": torch.randn(2, 3, generator=generator, dtype=torch.float64),
+    }
+    images = torch.randn(2, 2, 1, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    lrs = torch.tensor([0.5, 0.3], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1])
+
+    def trained(images: Tensor, lrs: Tensor) -> tuple[Tensor, ...]:
+        steps = ((images[i], labels, lrs[i]) for i in range(2))
+        return tuple(unroll(loss, start, steps).values())
+
+    assert torch.autograd.gradcheck(trained, (images, lrs))
+
+
+def test_what_came_before_the_start_is_not_differentiated_through() -> None:
+    earlier = torch.ones(1, 1, requires_grad=True)
+    image = torch.ones(1, 1, 1, 1, requires_grad=True)
+    trained = unroll(squares, {"w": earlier * 2}, [(image, torch.zeros(1, 1), torch.tensor(0.1))])["w"]
+    trained.sum().backward()
+    assert earlier.grad is None
+    assert image.grad is not None
+
+
+def test_a_student_that_does_not_move_is_as_far_as_the_expert_went() -> None:
+    start, target = torch.tensor([[1.0]]), torch.tensor([[3.0]])
+    student = unroll(squares, {"w": start}, [])["w"].detach()
+    assert float((student - target).square().sum() / (start - target).square().sum()) == 1
+
+
+# -- experts ------------------------------------------------------------------------------------------------------
+
+
+def test_flattened_weights_come_back() -> None:
+    weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7.0), "c": torch.zeros(0), "d": torch.ones(1, 1, 2)}
+    vector = flatten(weights)
+    assert vector.tolist() == [0, 1, 2, 3, 4, 5, 7, 1, 1]
+    back = unflatten(vector, weights)
+    assert list(back) == list(weights)
+    assert all(torch.equal(back[name], weight) for name, weight in weights.items())
+
+
+def plain_experts(task: Task, generator: torch.Generator, experts: int, epochs: int, per_epoch: int) -> Tensor:
+    """Ordinary training: a module, an optimizer, batches of four from shuffled passes."""
+    task.initial(generator)  # the shapes are looked up from one draw
+    order, found = torch.randperm(COUNT, generator=generator).tolist(), []
+    for _ in range(experts):
+        network = build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5})
+        network.load_state_dict(task.initial(generator))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        found.append(nn.utils.parameters_to_vector(network.parameters()).detach())
+        for _ in range(epochs):
+            for _ in range(per_epoch):
+                if not order:
+                    order = torch.randperm(COUNT, generator=generator).tolist()
+                batch, order = order[:4], order[4:]
+                images, labels = task.real.take(batch)
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(network(images), labels).backward()
+                optimizer.step()
+            found.append(nn.utils.parameters_to_vector(network.parameters()).detach())
+    return torch.stack(found).unflatten(0, (experts, epochs + 1))
+
+
+@pytest.mark.parametrize("epoch_batches", [None, 2, 5])
+def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> None:
+    task, meter = make_task(), Meter(Budget())
+    trajectories = train_experts(
+        task, meter, seeded(3), experts=2, epochs=2, epoch_batches=epoch_batches, batch=4, lr=0.1, augment=False
+    )
+    expected = plain_experts(task, seeded(3), experts=2, epochs=2, per_epoch=epoch_batches or 3)
+    assert trajectories.shape == (2, 3, 16 * 5 + 5 + 5 * 3 + 3)
+    assert torch.allclose(trajectories, expected, atol=1e-6)
+    assert meter.done == {"experts": 2 * 2 * (epoch_batches or 3)}
+
+
+def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
+    plain, augmented = (
+        train_experts(
+            make_task(),
+            Meter(Budget()),
+            seeded(3),
+            experts=1,
+            epochs=1,
+            epoch_batches=2,
+            batch=4,
+            lr=0.1,
+            augment=augment,
+        )
+        for augment in (False, True)
+    )
+    assert torch.equal(plain[0, 0], augmented[0, 0])
+    assert not torch.equal(plain[0, 1], augmented[0, 1])
+
+
+# -- feature spaces -----------------------------------------------------------------------------------------------
+
+
+def test_pixels_are_features_in_stored_order() -> None:
+    task = make_task()
+    features = feature_space(task, Meter(Budget()), "pixels", steps=0, batch=1)
+    assert torch.equal(features, task.real.take(range(COUNT))[0].flatten(1))
+
+
+def test_random_features_are_those_of_fresh_weights() -> None:
+    task = make_task()
+    features = feature_space(task, Meter(Budget()), "random", steps=0, batch=1)
+    weights = list(make_task().initial(make_task().generator("features")).values())
+    expected = torch.relu(task.real.take(range(COUNT))[0].flatten(1) @ weights[0].T + weights[1])
+    assert torch.allclose(features, expected, atol=1e-6)
+
+
+def test_trained_features_equal_plain_training() -> None:
+    task, meter = make_task(), Meter(Budget())
+    features = feature_space(task, meter, "trained", steps=4, batch=5)
+    other = make_task()
+    network = other.network
+    network.load_state_dict(other.initial(other.generator("features")))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(4):
+        images, labels = other.real.batch(5, other.generator("features/real"))
+        optimizer.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    expected = network.embed(other.real.take(range(COUNT))[0])  # type: ignore[operator]
+    assert torch.allclose(features, expected, atol=1e-6)
+    assert not features.requires_grad
+    assert meter.done == {"feature network": 4}
+
+
+def test_each_class_is_chosen_from_its_own_features() -> None:
+    features = torch.tensor([0.0, 5.0, 3.0, 1.0, 4.0, 2.0])[:, None]
+    members = {0: torch.tensor([0, 2, 4]), 1: torch.tensor([1, 3, 5])}
+    real = SimpleNamespace(class_indices=members.get, take=lambda indices: (indices * 10, indices))
+    task: Any = SimpleNamespace(classes=2, ipc=2, real=real)
+    images, labels = choose_per_class(task, features, lambda rows, n: rows[:, 0].topk(n).indices)
+    assert labels.tolist() == [4, 2, 1, 5]
+    assert images.tolist() == [40, 20, 10, 50]
+
+
+# -- siamese augmentation -----------------------------------------------------------------------------------------
+
+
+def test_both_batches_get_the_same_draw() -> None:
+    task = make_task()
+    real = task.real.take(range(6))[0]
+    generator = seeded(0)
+    for _ in range(20):
+        ours, theirs = siamese(task, real, real[:2], generator)
+        assert torch.equal(ours[:2], theirs)
