@@ -22,10 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-messages = Console(stderr=True, highlight=False)
+messages = Console(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
 USAGE, SOME_FAILED = 2, 1
+INTERRUPTED = 130  # what Typer ends with on Control-C
 
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="A method; repeat for several.")]
 Datasets = Annotated[list[str] | None, typer.Option("--dataset", "-d", help="A name, .npz or folder; repeatable.")]
@@ -81,7 +82,7 @@ def evaluate(
         "seeds": seeds,
         "set": _settings(set_),
     }
-    chosen = _board(board, {name: value for name, value in options.items() if value})
+    chosen = _board(board, {name: value for name, value in options.items() if value not in (None, [], {})})
     folder = out or Path("runs") / chosen.board
     with Display(messages) as display:
         records = evaluate_board(
@@ -96,7 +97,7 @@ def evaluate(
     output = Console(highlight=False)
     for table in rich_table(records):
         output.print(table)
-    messages.print(f"tables, curves and pictures: {folder}")
+    _say(f"tables, curves and pictures: {folder}")
     if any(record.accuracy is None for record in records):
         raise typer.Exit(SOME_FAILED)
 
@@ -138,14 +139,12 @@ def distill(
             on_event=display.event,
         )
     if record.result.artifact is None:
-        messages.print(f"{record.result.status}: {record.result.reason}")
+        _say(f"{record.result.status}: {record.result.reason}")
         raise typer.Exit(SOME_FAILED)
     steps_done = ", ".join(
         f"{done} of {record.result.steps_planned[loop]} {loop}" for loop, done in record.result.steps_done.items()
     )
-    messages.print(
-        f"{out}: {record.charged_seconds:.1f} s, {steps_done or 'no'} steps; `ddbench score {out}` scores it"
-    )
+    _say(f"{out}: {record.charged_seconds:.1f} s, {steps_done or 'no'} steps; `ddbench score {out}` scores it")
 
 
 @app.command()
@@ -197,10 +196,10 @@ def leaderboard(
     if check:
         problems = check_tables(folder)
         for problem in problems:
-            messages.print(problem)
+            _say(problem)
         if problems:
             raise typer.Exit(SOME_FAILED)
-        messages.print(f"{sum(map(len, found.values()))} records and {len(found)} tables are in order")
+        _say(f"{sum(map(len, found.values()))} records and {len(found)} tables are in order")
         return
     output = Console(highlight=False)
     for records in found.values():
@@ -208,7 +207,7 @@ def leaderboard(
             output.print(table)
     if out is not None or (folder / "records").is_dir():
         for path in write_tables(folder, out or folder):
-            messages.print(f"wrote {path}")
+            _say(f"wrote {path}")
 
 
 @app.command("list")
@@ -237,7 +236,7 @@ def list_(
             for name, summary in entries.items():
                 typer.echo(f"  {name:24s} {summary}".rstrip())
     for name, reason in broken.items():
-        messages.print(f"plugin {name} does not import: {reason}")
+        _say(f"plugin {name} does not import: {reason}")
 
 
 @app.command()
@@ -251,10 +250,10 @@ def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py 
 
     complaints = commands.check(method)
     for complaint in complaints:
-        messages.print(f"{method}: {complaint}")
+        _say(f"{method}: {complaint}")
     if complaints:
         raise typer.Exit(SOME_FAILED)
-    messages.print(f"{method} keeps the contract")
+    _say(f"{method} keeps the contract")
 
 
 @app.command()
@@ -266,7 +265,7 @@ def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an 
     from ddbench import commands
 
     path = commands.new_method(name)
-    messages.print(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
+    _say(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
 
 
 @app.command()
@@ -282,7 +281,7 @@ def show(
     from ddbench import commands
 
     commands.show(file, out, dataset)
-    messages.print(f"wrote {out}")
+    _say(f"wrote {out}")
 
 
 @app.command()
@@ -296,7 +295,7 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.
     data = commands.prepare(dataset)
     channels, height, width = data.shape
     size = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
-    messages.print(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
+    _say(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
 
 
 def main() -> None:
@@ -304,11 +303,16 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        messages.print(f"ddbench: {error}", markup=False, soft_wrap=True)
+        _say(f"ddbench: {error}")
         sys.exit(USAGE)
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command resumes")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _say("interrupted; the same command resumes")
+        raise
+
+
+def _say(message: str) -> None:
+    messages.print(message, soft_wrap=True)
 
 
 def _settings(settings: list[str] | None) -> dict[str, Any]:
@@ -326,13 +330,17 @@ def _usage(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         raise UserError(f"--set {error}") from error
 
 
+def _spelt(option: str) -> str:
+    return {"methods": "method", "datasets": "dataset"}.get(option, option)
+
+
 def _board(path: Path | None, options: dict[str, Any]) -> Any:
     """The board of a file, or one made of options; the two do not mix, so that a file's name says what ran."""
     from ddbench.config import load_board, make_board
 
     if path is not None or not options:
         if options:
-            raise UserError(f"{path} says what to run; leave out --{next(iter(options))}, or the file")
+            raise UserError(f"{path} says what to run; leave out --{_spelt(next(iter(options)))}, or the file")
         return load_board(path or SHIPPED / "quickstart.yaml")
     if "methods" not in options:
         raise UserError("name at least one --method, or a board's file")

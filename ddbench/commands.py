@@ -5,14 +5,15 @@ from __future__ import annotations
 import keyword
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ddbench.artifact import DistilledDataset
-from ddbench.config import Board, make_board, parse_network
+from ddbench.artifact import DistilledDataset, check_artifact
+from ddbench.config import Board, make_board, make_network
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluate import Judge, evaluate
@@ -24,6 +25,9 @@ from ddbench.registry import PROTOCOLS, discover
 from ddbench.run import ARTIFACT
 from ddbench.runner import Event, Todo, run_jobs, survey
 from ddbench.testing import check_method
+
+SCORED_FROM = ("dataset", "dataset_digest", "method", "ipc", "network", "preprocessing", "protocol")
+"""what an artefact's header must say so that the file alone can be scored and shown"""
 
 
 def evaluate_board(
@@ -100,12 +104,11 @@ def distill(
             "networks": 1,
             "budget": budget,
             "steps": steps,
-            "seeds": seed + 1,
             "entries": [{"methods": [method], "set": dict(settings or {})}],
         },
         where="distill",
     )
-    jobs = [job for job in resolve(board, device) if job.seed == seed]
+    jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
     record = run_jobs(survey(jobs, work), work, workers=1, device=device, on_event=on_event)[0]
     if record.result.artifact is not None:
@@ -136,7 +139,7 @@ def score(
     data = data_of(artifact, file, dataset).to(where)
     rules: Protocol = PROTOCOLS.get(protocol or artifact.provenance["protocol"])
     transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(data)
-    chosen = [Network.model_validate(parse_network(name)) for name in networks]
+    chosen = [make_network(name) for name in networks]
     scores = []
     for network in chosen or [Network.model_validate(artifact.provenance["network"])]:
         judge = Judge(data, transform, rules, network, where)
@@ -148,18 +151,23 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
     """The data set an artefact was distilled from.
 
     Raises:
-        UserError: when it is another one, or has other classes.
+        UserError: when it is another one, or the artefact has other classes or images.
     """
     provenance = artifact.provenance
-    if "dataset" not in provenance:
-        raise UserError(f"{file} does not say which data set it is of; write it with `ddbench distill`")
+    missing = [name for name in SCORED_FROM if name not in provenance]
+    if missing:
+        raise UserError(f"{file} does not say its {', '.join(missing)}; write it with `ddbench distill`")
     data = load_dataset(dataset or provenance["dataset"])
     wanted = provenance["dataset_digest"].partition("+")[0]  # a validation split is a part of the data set
     if data.digest != wanted:
         raise UserError(
-            f"{file} was distilled from {provenance['dataset']!r} ({wanted[:19]}), but {data.name!r} is another data set "
-            f"({data.digest[:19]}); name the right one with --dataset"
+            f"{file} was distilled from {provenance['dataset']!r} ({wanted[:19]}), but {data.name!r} is another "
+            f"data set ({data.digest[:19]}); name the right one with --dataset"
         )
+    try:
+        check_artifact(artifact, data.shape, len(data.classes), provenance["ipc"])
+    except ValueError as error:
+        raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
     return data
 
 

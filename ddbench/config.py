@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from ddbench.errors import UserError, suggestion
 from ddbench.records import Network, Strict
@@ -45,10 +45,17 @@ def parse_network(value: object) -> object:
     """A network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
     if isinstance(value, str):
         name, *settings = value.split(",")
-        return {"name": name, "parameters": parse_settings(settings)}
+        return {"name": name, "parameters": _plain(parse_settings(settings))}
     if isinstance(value, Mapping) and "parameters" not in value:
-        return {"name": value.get("name"), "parameters": {k: v for k, v in value.items() if k != "name"}}
+        return {"name": value.get("name"), "parameters": _plain({k: v for k, v in value.items() if k != "name"})}
     return value
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    for name, value in parameters.items():
+        if not isinstance(value, bool | int | float | str):
+            raise ValueError(f"{name} is {value!r}; a network's parameters are numbers, words, true or false")
+    return parameters
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -58,7 +65,10 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"{setting!r} is not KEY=VALUE")
-        parsed[name.strip()] = yaml.safe_load(_with_point(value))
+        try:
+            parsed[name.strip()] = yaml.safe_load(_with_point(value))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{setting!r} has no value that YAML can read; quote it") from error
     return parsed
 
 
@@ -128,16 +138,22 @@ class Board(Strict):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     entries: Annotated[list[Entry], Field(min_length=1)]
 
-    def cells(self) -> Iterator[Entry]:
-        """One complete entry for each method, data set and ipc, in the order of the file."""
-        for entry in self.entries:
+    _file: str = PrivateAttr("")
+
+    def place(self, index: int) -> str:
+        """Where an entry stands, to begin a complaint with; nothing for a board that came from no file."""
+        return f"{self._file}: entries.{index}: " if self._file else ""
+
+    def cells(self) -> Iterator[tuple[int, Entry]]:
+        """One complete entry for each method, data set and ipc, in the order of the file, with its entry's index."""
+        for index, entry in enumerate(self.entries):
             own = {name: value for name, value in entry if value is not None}
             shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
             full = Entry.model_construct(**{**shared, **own})
             for method in full.methods:
                 for dataset in full.datasets or []:
                     for ipc in full.ipc or []:
-                        yield full.model_copy(update={"methods": [method], "datasets": [dataset], "ipc": [ipc]})
+                        yield index, full.model_copy(update={"methods": [method], "datasets": [dataset], "ipc": [ipc]})
 
 
 def load_board(path: Path) -> Board:
@@ -157,7 +173,9 @@ def load_board(path: Path) -> Board:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, not a board; see configs/quickstart.yaml")
-    return make_board(content, where=str(path))
+    board = make_board(content, where=str(path))
+    board._file = str(path)
+    return board
 
 
 def make_board(content: Mapping[str, Any], where: str = "board") -> Board:
@@ -166,6 +184,14 @@ def make_board(content: Mapping[str, Any], where: str = "board") -> Board:
         return Board.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{where}: {_complaint(error)}") from error
+
+
+def make_network(text: str) -> Network:
+    """A network from the text of an option; see `parse_network`."""
+    try:
+        return TypeAdapter(NetworkField).validate_python(text)
+    except ValidationError as error:
+        raise UserError(f"network {text!r}: {_complaint(error)}") from error
 
 
 def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
@@ -196,11 +222,11 @@ def _complaint(error: ValidationError) -> str:
     path = [str(part) for part in detail["loc"] if not str(part).startswith("function-")]
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        model = Entry if path[0] == "entries" else Board
+        model: type[Strict] = Network if "network" in path[:-1] else Entry if path[0] == "entries" else Board
         return f"unknown key {where!r}; {suggestion(path[-1], model.model_fields)}"
     message = _lower(detail["msg"].removeprefix("Value error, "))
     given = "" if detail["type"] in ("missing", "value_error") else f", got {detail['input']!r}"
-    return f"{where}: {message}{given}"
+    return f"{where}: {message}{given}" if where else f"{message}{given}"
 
 
 def _lower(message: str) -> str:

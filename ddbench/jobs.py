@@ -72,7 +72,13 @@ def resolve(board: Board, device: str = "auto") -> list[Job]:
             a GPU where there is none.
     """
     kind: DeviceKind = "cuda" if resolve_device(device).type == "cuda" else "cpu"
-    return [job for entry in board.cells() for job in _jobs(board, entry, kind)]
+    jobs = []
+    for index, entry in board.cells():
+        try:
+            jobs += _jobs(board, entry, kind)
+        except UserError as error:
+            raise UserError(f"{board.place(index)}{error}") from error
+    return jobs
 
 
 def find_method(name: str) -> type[Any]:

@@ -4,10 +4,11 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, Alg
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
 from ddbench.matching.unroll import unroll
@@ -31,25 +32,21 @@ class Backprop:
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
     tiny: ClassVar[dict[str, object]] = {"iterations": 5, "epochs": 2, "batch_real": 16}
 
-    iterations: int = 24_000
+    iterations: PositiveInt = 24_000
     """outer steps (the authors' 400 epochs over MNIST)"""
-    images_per_step: int = 1
+    images_per_step: PositiveInt = 1
     """images of each class that a training step sees; ipc / images_per_step steps make an epoch"""
-    epochs: int = 3
+    epochs: PositiveInt = 3
     """passes over the images, in the same order"""
-    batch_real: int = 1024
+    batch_real: PositiveInt = 1024
     """real images the trained network is tested on in an outer step"""
-    lr_images: float = 0.01
+    lr_images: PositiveFloat = 0.01
     """of Adam (0.5, 0.999) on images and raw step sizes, halved every `decay_every` outer steps"""
-    decay_every: int = 2400
-    lr_initial: float = 0.02
+    decay_every: PositiveInt = 2400
+    lr_initial: PositiveFloat = 0.02
     """what each learned step size starts from"""
-    init: str = "noise"
+    init: Literal["noise", "real"] = "noise"
     """images start as `noise`, as published, or `real`"""
-
-    def __post_init__(self) -> None:
-        if self.init not in ("noise", "real"):
-            raise UserError(f"init {self.init!r} of backprop is unknown; use 'noise' or 'real'")
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init() if self.init == "real" else task.noise_init()

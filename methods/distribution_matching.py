@@ -8,6 +8,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.matching.siamese import siamese
@@ -28,11 +29,11 @@ class DistributionMatching:
     settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 6, "batch_real": 8}
 
-    iterations: int = 20_000
+    iterations: PositiveInt = 20_000
     """outer steps, each with a fresh network"""
-    lr_images: float = 1.0
+    lr_images: PositiveFloat = 1.0
     """of SGD with momentum 0.5 on the images"""
-    batch_real: int = 256
+    batch_real: PositiveInt = 256
     """real images of each class a step"""
     augment: bool = True
     """differentiable siamese augmentation, a draw for each class"""

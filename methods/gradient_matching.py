@@ -5,10 +5,11 @@ Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", I
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
 from ddbench.matching.gradients import layerwise_cosine
@@ -37,28 +38,24 @@ class GradientMatching:
     settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 3, "matchings": 2, "epochs": 1, "batch_real": 8}
 
-    iterations: int = 1000
+    iterations: PositiveInt = 1000
     """fresh networks"""
-    matchings: int | None = None
+    matchings: PositiveInt | None = None
     """matching steps with each network; None takes the published number for the task's ipc"""
-    epochs: int | None = None
+    epochs: NonNegativeInt | None = None
     """training epochs on the synthetic images between two matchings; None takes the published number"""
-    lr_images: float = 0.1
+    lr_images: PositiveFloat = 0.1
     """of SGD with momentum 0.5 on the images"""
-    lr_network: float = 0.01
+    lr_network: PositiveFloat = 0.01
     """of plain SGD on the network"""
-    batch_real: int = 256
+    batch_real: PositiveInt = 256
     """real images of each class in a matching"""
-    batch_train: int = 256
+    batch_train: PositiveInt = 256
     """synthetic images in a training step of the network"""
     augment: bool = False
     """differentiable siamese augmentation: DSA"""
-    init: str = "noise"
+    init: Literal["noise", "real"] = "noise"
     """images start as `noise` (DC) or `real` (DSA)"""
-
-    def __post_init__(self) -> None:
-        if self.init not in ("noise", "real"):
-            raise UserError(f"init {self.init!r} of gradient_matching is unknown; use 'noise' or 'real'")
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         matchings, epochs = self._loops(task.ipc)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.matching.features import Space, choose_per_class, feature_space
@@ -29,9 +30,9 @@ class KCenter:
 
     space: Space = "trained"
     """where distances are taken: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: int = 1000
+    training_steps: PositiveInt = 1000
     """of the feature network"""
-    batch_real: int = 256
+    batch_real: PositiveInt = 256
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)

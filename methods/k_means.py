@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 from sklearn.cluster import KMeans
 
 from ddbench import DistilledDataset, Meter, Task, register_method
@@ -30,10 +31,10 @@ class KMeansCentroids:
 
     space: Space = "trained"
     """where clusters are sought: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: int = 1000
+    training_steps: PositiveInt = 1000
     """of the feature network"""
-    batch_real: int = 256
-    restarts: int = 1
+    batch_real: PositiveInt = 256
+    restarts: PositiveInt = 1
     """of k-means++; the best is kept"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

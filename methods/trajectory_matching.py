@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, register_method
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
 from ddbench.matching.experts import flatten, train_experts, unflatten
 from ddbench.matching.unroll import unroll
 
@@ -39,33 +40,41 @@ class TrajectoryMatching:
         "student_steps": 2, "match_epochs": 1, "max_start": 1, "lr_images": 1.0,
     }  # fmt: skip
 
-    iterations: int = 5000
+    iterations: PositiveInt = 5000
     """outer steps"""
-    experts: int = 100
+    experts: PositiveInt = 100
     """networks trained on the real data"""
-    expert_epochs: int = 50
+    expert_epochs: PositiveInt = 50
     """positions kept of each"""
-    epoch_batches: int | None = None
+    epoch_batches: PositiveInt | None = None
     """batches of an expert's epoch; None is a pass over the training data"""
-    lr_expert: float = 0.01
+    lr_expert: PositiveFloat = 0.01
     """of the experts' SGD, without momentum"""
-    batch_real: int = 256
-    student_steps: int = 50
+    batch_real: PositiveInt = 256
+    student_steps: PositiveInt = 50
     """steps on the synthetic images"""
-    match_epochs: int = 2
+    match_epochs: PositiveInt = 2
     """expert epochs they are to equal"""
-    max_start: int = 2
+    max_start: PositiveInt = 2
     """the student starts at an expert epoch below this"""
-    lr_images: float = 100.0
+    lr_images: PositiveFloat = 100.0
     """of SGD with momentum 0.5 on the images"""
-    lr_lr: float = 1e-7
+    lr_lr: NonNegativeFloat = 1e-7
     """of SGD with momentum 0.5 on the learned step size"""
-    lr_student: float = 0.01
+    lr_student: PositiveFloat = 0.01
     """initial learned step size"""
-    batch_synthetic: int | None = None
+    batch_synthetic: PositiveInt | None = None
     """synthetic images a student step; None takes all"""
     augment: bool = True
     """differentiable augmentation of experts and students"""
+
+    def __post_init__(self) -> None:
+        reach = self.max_start + self.match_epochs - 1
+        if reach > self.expert_epochs:
+            raise UserError(
+                f"trajectory_matching's max_start {self.max_start} and match_epochs {self.match_epochs} need "
+                f"expert_epochs of {reach}, got {self.expert_epochs}; raise it"
+            )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         experts = self._experts(task, meter)  # (experts, expert_epochs + 1, P)
