@@ -113,7 +113,8 @@ def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
     lrs = recipe.lr.flatten().tolist() if recipe.lr is not None and "lr" in protocol.honours else [protocol.lr]
     if len(lrs) not in (1, steps):
         raise UserError(f"recipe.lr has {len(lrs)} step sizes for {steps} steps; store one, or one a step")
-    return Plan(lrs if len(lrs) == steps else lrs * steps, None, recipe.momentum or 0.0, 0.0, order)
+    momentum = recipe.momentum if recipe.momentum is not None and "momentum" in protocol.honours else 0.0
+    return Plan(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
 
 
 def _train(

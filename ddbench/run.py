@@ -286,8 +286,14 @@ PROVENANCE_FIELDS = (
 
 
 def _resumed(shop: Workshop) -> Distilled | None:
+    """What an earlier attempt distilled, with this attempt counted."""
     path = _outcome(shop.folder)
-    return Distilled.model_validate_json(path.read_bytes()) if path.exists() else None
+    if not path.exists():
+        return None
+    earlier = Distilled.model_validate_json(path.read_bytes())
+    distilled = earlier.model_copy(update={"attempts": earlier.attempts + 1})
+    write_atomically(path, distilled.model_dump_json().encode())
+    return distilled
 
 
 def _checkpoint(folder: Path) -> Path:

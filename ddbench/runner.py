@@ -63,8 +63,8 @@ def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
         record = read_record(path)
         done.setdefault(_identity(record.result.cell, record.result.seed), []).append(record)
     todo, kept, changed = [], [], set()
-    for job in jobs:
-        earlier = done.get(_identity(job.cell, job.seed), [])
+    for identity, job in {_identity(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
+        earlier = done.get(identity, [])
         kept.extend(earlier)
         if earlier and not again:
             if all(record.method_source != job.method_source for record in earlier):
@@ -214,7 +214,10 @@ def _work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, 
     folder.mkdir(parents=True, exist_ok=True)
 
     def report(stage: str, fraction: float) -> None:
-        outbox.send((stage, fraction))
+        try:
+            outbox.send((stage, fraction))
+        except OSError:  # the parent is gone; raised into the method, this would be recorded as its failure
+            os._exit(1)
 
     try:
         run(job, folder, cache, torch.device(device), report)

@@ -1,0 +1,207 @@
+"""A board resolved into runs: what decides each one, and the key that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ddbench.config import load_board, make_board
+from ddbench.data import load_dataset
+from ddbench.errors import UserError
+from ddbench.files import digest
+from ddbench.jobs import Job, find_method, resolve, resolve_device, source_digest
+from ddbench.registry import discover
+
+METHOD = '''
+from dataclasses import dataclass
+from typing import ClassVar
+from ddbench import DistilledDataset, register_method
+
+@register_method("mine")
+@dataclass(frozen=True)
+class Mine:
+    family: ClassVar[str] = "control"
+    paper: ClassVar[str] = "none"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
+    tiny: ClassVar[dict[str, object]] = {}
+    lr: float = 0.5
+    def distill(self, task, meter):
+        return DistilledDataset.pixels(*task.real_init())
+'''
+
+
+def resolved(**values: Any) -> list[Job]:
+    """Runs of a board of one entry; `entry` adds to it."""
+    discover()
+    entry = {"methods": ["random_real"], **values.pop("entry", {})}
+    content = {"board": "b", "datasets": "digits", "ipc": 1, "network": "convnet,depth=1,width=8", "entries": [entry]}
+    return resolve(make_board({**content, **values}), "cpu")
+
+
+def test_a_cell_says_everything_that_decides_a_result() -> None:
+    (job,) = resolved(
+        protocol="quick-300@1",
+        budget="2m",
+        steps=50,
+        peak_bytes="1GB",
+        threads=2,
+        curve_seeds=0,
+        checkpoint_seconds=3,
+        entry={"methods": ["dm"], "set": {"iterations": 7, "lr_images": 2}},
+    )
+    cell = job.cell
+    assert (cell.method, job.method) == ("distribution_matching", "dm")
+    assert cell.hyperparameters == {"iterations": 7, "lr_images": 2.0, "batch_real": 256, "augment": True}
+    assert (cell.dataset, cell.dataset_digest) == ("digits", load_dataset("digits").digest)
+    assert str(cell.network) == "convnet(depth=1, width=8)"
+    assert (cell.setting, cell.preprocessing, cell.ipc, cell.split) == ("random", "normalize", 1, "test")
+    assert (cell.protocol, cell.networks) == ("quick-300@1", 5)  # the protocol's number
+    assert (cell.budget.seconds, cell.budget.steps, cell.budget.peak_bytes) == (120.0, 50, 10**9)
+    assert (cell.device, cell.threads) == ("cpu", 2)
+    assert (job.board, job.seed, job.curve, job.checkpoint_seconds, job.validation) == ("b", 0, False, 3.0, None)
+    assert job.make_method() == find_method("distribution_matching")(iterations=7, lr_images=2.0)
+    assert job.protocol().name == "quick-300@1"
+
+
+def test_seeds_are_innermost() -> None:
+    jobs = resolved(ipc=[1, 2], seeds=2, entry={"methods": ["random_real", "herding"]})
+    assert [(job.cell.method, job.cell.ipc, job.seed) for job in jobs] == [
+        (method, ipc, seed) for method in ("random_real", "herding") for ipc in (1, 2) for seed in (0, 1)
+    ]
+
+
+def test_some_seeds_have_curves() -> None:
+    assert [job.curve for job in resolved(seeds=3)] == [True] * 3
+    assert [job.curve for job in resolved(seeds=3, curve_seeds=2)] == [True, True, False]
+
+
+def test_networks_come_from_the_entry_the_board_or_the_protocol() -> None:
+    assert [job.cell.networks for job in resolved(networks=2)] == [2]
+    assert [job.cell.networks for job in resolved(networks=2, entry={"networks": 3})] == [3]
+
+
+def test_keys_are_stable() -> None:
+    (one,), (other,) = resolved(entry={"set": {}}), resolved(entry={"methods": ["random"]})
+    assert one.key == other.key
+    assert len(one.key) == 16
+    assert int(one.key, 16) >= 0
+    assert one.folder == f"random_real/digits-ipc1-seed0-{one.key}"
+    # neither the board's name nor how often a checkpoint is written decides a result
+    (elsewhere,) = resolved(board="c", title="T", checkpoint_seconds=1, curve_seeds=0)
+    assert elsewhere.key == one.key
+
+
+def test_every_part_of_a_cell_changes_the_key() -> None:
+    jobs = [
+        *resolved(seeds=2),
+        *resolved(ipc=2),
+        *resolved(network="convnet,depth=1,width=9"),
+        *resolved(setting="fixed"),
+        *resolved(preprocessing="zca"),
+        *resolved(protocol="quick-300@1"),
+        *resolved(networks=3),
+        *resolved(budget="1s"),
+        *resolved(steps=1),
+        *resolved(peak_bytes="1GB"),
+        *resolved(threads=2),
+        *resolved(validation=0.1),
+        *resolved(entry={"methods": ["dm"]}),
+        *resolved(entry={"methods": ["dm"], "set": {"iterations": 7}}),
+    ]
+    assert len({job.key for job in jobs}) == len(jobs)
+    assert len({job.folder for job in jobs}) == len(jobs)
+
+
+def test_another_source_gives_another_key(tmp_path: Path, methods: Any) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(METHOD)
+    board = make_board(
+        {"board": "b", "datasets": "digits", "ipc": 1, "network": "mlp", "entries": [{"methods": str(path)}]}
+    )
+    (one,) = resolve(board, "cpu")
+    assert (one.cell.method, one.method) == ("mine", str(path))
+    assert one.method_source == digest(METHOD.encode()) == source_digest(find_method(str(path)))
+    path.write_text(METHOD + "# changed\n")
+    (other,) = resolve(board, "cpu")
+    assert other.cell == one.cell
+    assert other.key != one.key
+    assert dataclasses.replace(other, method_source=one.method_source).key == one.key
+
+
+def test_a_validation_split_is_scored_on_training_images() -> None:
+    (job,) = resolved(validation=0.25)
+    whole, part = load_dataset("digits"), job.load_data()
+    assert job.cell.split == "validation(0.25)"
+    assert job.cell.dataset == "digits"
+    assert job.cell.dataset_digest == part.digest != whole.digest
+    assert len(part.train_labels) + len(part.test_labels) == len(whole.train_labels)
+    test_images = {image.numpy().tobytes() for image in whole.test_images}
+    train_images = {image.numpy().tobytes() for image in whole.train_images}
+    assert {image.numpy().tobytes() for image in part.test_images} <= train_images | test_images
+    assert torch.equal(resolved()[0].load_data().test_images, whole.test_images)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"ipc": 1000}, r"ipc 1000 is larger than the smallest class of digits \(\d+ images\); lower it"),
+        ({"setting": "fixed", "entry": {"methods": ["dm"]}}, "distribution_matching does not work in the 'fixed' set"),
+        ({"entry": {"methods": ["randm_real"]}}, "unknown method 'randm_real'; did you mean 'random_real'"),
+        ({"entry": {"methods": ["./none.py"]}}, "no method file at "),
+        ({"datasets": "digts"}, "unknown dataset 'digts'; did you mean 'digits'"),
+        ({"network": "convent"}, "unknown network 'convent'; did you mean 'convnet'"),
+        ({"network": "convnet,widht=3"}, "network 'convnet' has no parameter 'widht'; did you mean 'width'"),
+        ({"network": "convnet,depth=9"}, "convnet of depth 9 halves the side"),
+        ({"protocol": "quick-300"}, "unknown protocol 'quick-300'; did you mean 'quick-300@1'"),
+        ({"entry": {"methods": ["dm"], "set": {"iteratons": 3}}}, "unknown hyper-parameter 'iteratons'"),
+        ({"entry": {"methods": ["dm"], "set": {"iterations": "3"}}}, "iterations='3' of distribution_matching"),
+    ],
+)
+def test_what_does_not_fit_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolved(**values)
+
+
+def test_the_largest_ipc_is_the_smallest_class() -> None:
+    smallest = int(load_dataset("digits").counts.min())
+    assert resolved(ipc=smallest)
+    with pytest.raises(UserError, match=f"ipc {smallest + 1} is larger"):
+        resolved(ipc=smallest + 1)
+
+
+def test_a_complaint_about_a_file_names_the_entry(tmp_path: Path) -> None:
+    discover()
+    path = tmp_path / "b.yaml"
+    path.write_text("board: b\ndatasets: digits\nipc: 1\nentries: [{methods: random_real}, {methods: hrding}]\n")
+    with pytest.raises(UserError, match=r"b.yaml: entries.1: unknown method 'hrding'; did you mean 'herding'"):
+        resolve(load_board(path), "cpu")
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("tpu9000", "unknown device 'tpu9000'; use auto, cpu, cuda or cuda:N"),
+        ("", "unknown device ''; use auto"),
+        ("meta", "device 'meta' is not supported; use auto, cpu, cuda or cuda:N"),
+        ("mps", "device 'mps' is not supported"),
+        ("cuda:77", r"device 'cuda:77' asked for, but torch sees \d+ GPUs; use --device cpu"),
+    ],
+)
+def test_devices_that_are_not_there(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolve_device(name)
+
+
+def test_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="device 'cuda' asked for, but torch sees 0 GPUs; use --device cpu"):
+        resolve_device("cuda")

@@ -1,0 +1,294 @@
+"""The methods that ship: the contract over each, and their choices and schedules by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from methods.backprop import Backprop
+from methods.distribution_matching import class_means
+from methods.gradient_matching import GradientMatching
+from methods.herding import Herding, herd
+from methods.k_center import KCenter, centers
+from methods.k_means import KMeansCentroids
+from methods.random_real import RandomReal
+from methods.trajectory_matching import TrajectoryMatching
+
+from ddbench.augment import DSA
+from ddbench.config import make_method
+from ddbench.data import Preprocessing, RealData
+from ddbench.errors import UserError
+from ddbench.generators import Generators
+from ddbench.meter import Meter
+from ddbench.networks import build_network
+from ddbench.records import Budget
+from ddbench.registry import METHODS, discover
+from ddbench.task import Setting, Task
+from ddbench.testing import check_method, tiny_dataset
+
+discover()
+SHIPPED = {
+    "backprop": ["bptt", "dd"],
+    "distribution_matching": ["dm"],
+    "gradient_matching": ["dc", "dsa"],
+    "herding": [],
+    "k_center": ["kcenter"],
+    "k_means": ["kmeans"],
+    "random_real": ["random"],
+    "trajectory_matching": ["mtt"],
+}
+CONTROLS = {"herding", "k_center", "k_means", "random_real"}
+every_method = pytest.mark.parametrize("name", list(SHIPPED))
+
+
+def tiny_task(ipc: int = 2, setting: Setting = "random", seed: int = 0) -> Task:
+    """3 classes of 20 grey 8 x 8 images."""
+    data, device = tiny_dataset(), torch.device("cpu")
+    return Task(
+        RealData(data, Preprocessing.for_dataset(data).fit(data), device),
+        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
+        shape=data.shape,
+        classes=len(data.classes),
+        ipc=ipc,
+        setting=setting,
+        augmentation=DSA.for_dataset("digits"),
+        generators=Generators("test", seed),
+        device=device,
+    )
+
+
+def free_meter() -> Meter:
+    return Meter(Budget())
+
+
+# -- every method -----------------------------------------------------------------------------------------------------
+
+
+def test_every_method_of_the_folder_is_registered() -> None:
+    shipped = {name: METHODS.aliases(name) for name in METHODS if METHODS.get(name).__module__.startswith("methods.")}
+    assert shipped == SHIPPED
+
+
+@every_method
+def test_the_contract_is_kept(name: str) -> None:
+    assert check_method(METHODS.get(name)) == []
+
+
+@every_method
+def test_a_method_says_where_it_comes_from(name: str) -> None:
+    cls: type[Any] = METHODS.get(name)
+    assert cls.paper.startswith("https://")
+    assert cls.__doc__
+    assert cls.__doc__.partition("\n")[0].endswith(".")
+    assert (cls.family == "control") == (name in CONTROLS)
+    assert set(cls.settings) <= {"random", "fixed"}
+
+
+@every_method
+def test_defaults_and_tiny_settings_are_valid(name: str) -> None:
+    cls = METHODS.get(name)
+    assert make_method(cls, {}) == cls()
+    make_method(cls, cls.tiny)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "sentence"),
+    [
+        ("dm", {"iterations": 0}, "iterations=0 of distribution_matching: input should be greater than 0"),
+        ("dm", {"iterations": -5}, "iterations=-5 of distribution_matching: input should be greater than 0"),
+        ("dc", {"batch_real": 0}, "batch_real=0 of gradient_matching: input should be greater than 0"),
+        ("dd", {"epochs": 1.5}, "epochs=1.5 of backprop: input should be a valid integer"),
+        ("mtt", {"experts": 0}, "experts=0 of trajectory_matching: input should be greater than 0"),
+        ("dm", {"lr_images": float("inf")}, "lr_images=inf of distribution_matching is not finite"),
+        ("herding", {"space": "pixel"}, "space='pixel' of herding: input should be 'trained', 'random' or 'pixels'"),
+        ("dd", {"init": "zeros"}, "init='zeros' of backprop: input should be 'noise' or 'real'"),
+        ("dm", {"lr_image": 1.0}, "unknown hyper-parameter 'lr_image' of distribution_matching; did you mean"),
+    ],
+)
+def test_a_hyperparameter_out_of_range_is_refused(method: str, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        make_method(METHODS.get(method), settings)
+    assert str(refusal.value).startswith(sentence)
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        # mean 3; 2 is nearest; then (2 + 1) / 2 beats (2 + 0) / 2 and (2 + 9) / 2; then (3 + 9) / 3 beats (3 + 0) / 3
+        ([[0.0], [1.0], [2.0], [9.0]], [2, 1, 3]),
+        # mean 2; the row on it cannot be taken twice; of two as good the first is taken
+        ([[0.0], [2.0], [4.0]], [1, 0, 2]),
+        # mean (2, 1): squared distances 5, 5, 4; then (1, 1.5) and (3, 1.5) are as good, and the first is taken
+        ([[0.0, 0.0], [4.0, 0.0], [2.0, 3.0]], [2, 0, 1]),
+    ],
+    ids=["one dimension", "no repeats", "two dimensions"],
+)
+def test_herding_by_hand(rows: list[list[float]], chosen: list[int]) -> None:
+    features = torch.tensor(rows)
+    for n in range(1, len(chosen) + 1):
+        assert herd(features, n).tolist() == chosen[:n]
+
+
+def test_centers_by_hand() -> None:
+    # mean (1.25, 0.75): (1, 0) is nearest; squared distances to it are 1, 9, 10; then (4, 0) is 9 from the nearest
+    features = torch.tensor([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0], [0.0, 3.0]])
+    for n in range(1, 5):
+        assert centers(features, n).tolist() == [1, 3, 2, 0][:n]
+
+
+def test_random_real_takes_what_every_method_starts_from() -> None:
+    images, labels = tiny_task().real_init()
+    artifact = RandomReal().distill(tiny_task(), free_meter())
+    assert torch.equal(artifact.parts["images"], images)
+    assert torch.equal(artifact.parts["labels"], labels)
+    other = RandomReal().distill(tiny_task(seed=1), free_meter())
+    assert not torch.equal(other.parts["images"], images)
+
+
+def test_one_cluster_in_pixels_is_the_class_mean() -> None:
+    task = tiny_task(ipc=1)
+    artifact = KMeansCentroids(space="pixels").distill(task, free_meter())
+    means = torch.stack([task.real.take(task.real.class_indices(c))[0].mean(0) for c in range(3)])
+    assert torch.allclose(artifact.parts["images"], means, atol=1e-6)
+    assert artifact.parts["labels"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("method", "choose"), [(Herding, herd), (KCenter, centers)])
+@pytest.mark.parametrize("space", ["pixels", "random"])
+def test_a_coreset_is_chosen_within_each_class(
+    method: Any, choose: Callable[[torch.Tensor, int], torch.Tensor], space: str
+) -> None:
+    task = tiny_task()
+    artifact = method(space=space).distill(task, free_meter())
+    weights = tiny_task().initial(tiny_task().generator("features"))
+    expected = []
+    for c in range(3):
+        images, _ = task.real.take(task.real.class_indices(c))
+        features = images.flatten(1) if space == "pixels" else task.embed(weights, images)
+        expected.append(images[choose(features, 2)])
+    assert torch.equal(artifact.parts["images"], torch.cat(expected))
+    assert artifact.parts["labels"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["herding", "k_center", "k_means"])
+def test_feature_training_is_metered_and_only_that(name: str) -> None:
+    meter = free_meter()
+    make_method(METHODS.get(name), METHODS.get(name).tiny).distill(tiny_task(), meter)
+    assert meter.done == {"feature network": 5}
+    other = free_meter()
+    make_method(METHODS.get(name), {"space": "random"}).distill(tiny_task(), other)
+    assert other.done == {}
+
+
+@every_method
+def test_the_fixed_setting_stores_its_initial_weights(name: str) -> None:
+    cls = METHODS.get(name)
+    for setting in cls.settings:
+        task = tiny_task(setting=setting)
+        initial = make_method(cls, cls.tiny).distill(task, free_meter()).initial
+        if setting == "random":
+            assert initial is None
+        else:
+            assert initial is not None
+            assert all(torch.equal(initial[key], weight) for key, weight in task.initial().items())
+
+
+# -- gradient matching ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ipc", "loops"), [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10))]
+)
+def test_gradient_matching_takes_the_published_loops(ipc: int, loops: tuple[int, int]) -> None:
+    assert GradientMatching()._loops(ipc) == loops
+
+
+@pytest.mark.parametrize(
+    ("settings", "ipc", "loops"),
+    [
+        ({"matchings": 3}, 10, (3, 50)),
+        ({"epochs": 0}, 10, (10, 0)),
+        ({"matchings": 3, "epochs": 2}, 7, (3, 2)),
+    ],
+)
+def test_gradient_matching_takes_given_loops_first(settings: dict[str, int], ipc: int, loops: tuple[int, int]) -> None:
+    assert GradientMatching(**settings)._loops(ipc) == loops
+
+
+@pytest.mark.parametrize("settings", [{}, {"matchings": 3}, {"epochs": 2}])
+def test_gradient_matching_refuses_an_ipc_without_published_loops(settings: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"no published loops for ipc 7; set matchings and epochs, or use .* 1, 10, 20"):
+        GradientMatching(**settings)._loops(7)
+
+
+def test_gradient_matching_matches_and_trains_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = ""
+    starts = []
+
+    def match(self: GradientMatching, task: Task, state: Any) -> torch.Tensor:
+        nonlocal turns
+        turns += "m"
+        starts.append(state.weights["classifier.bias"].clone())
+        return torch.zeros(())
+
+    def train(self: GradientMatching, task: Task, weights: Any, images: torch.Tensor, labels: torch.Tensor) -> Any:
+        nonlocal turns
+        turns += "t"
+        return weights
+
+    monkeypatch.setattr(GradientMatching, "_match", match)
+    monkeypatch.setattr(GradientMatching, "_train", train)
+    meter = free_meter()
+    GradientMatching(iterations=2, matchings=3, epochs=2).distill(tiny_task(), meter)
+    assert turns == "mttmttm" * 2  # after the last matching a network is thrown away untrained
+    assert meter.planned == meter.done == {"distil": 14}
+    assert torch.equal(starts[0], starts[2])
+    assert not torch.equal(starts[2], starts[3])  # a fresh network
+
+
+# -- the other families -----------------------------------------------------------------------------------------------
+
+
+def test_backprop_walks_batches_with_every_class_in_each() -> None:
+    order = Backprop(images_per_step=2)._order(tiny_task(ipc=4))
+    assert order.tolist() == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
+
+
+def test_backprop_refuses_images_per_step_that_do_not_divide() -> None:
+    with pytest.raises(UserError, match="images_per_step 3 of backprop does not divide ipc 4; choose a divisor"):
+        Backprop(images_per_step=3)._order(tiny_task(ipc=4))
+
+
+def test_backprop_stores_one_step_size_a_step() -> None:
+    task = tiny_task(ipc=2)
+    recipe = Backprop(iterations=1, epochs=3, batch_real=8, lr_images=1e-6).distill(task, free_meter()).recipe
+    assert recipe.lr is not None
+    assert recipe.order is not None
+    assert recipe.epochs == 3
+    assert recipe.order.tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert torch.allclose(recipe.lr, torch.full((6,), 0.02), atol=1e-5)  # lr_initial, which softplus gives back
+
+
+def test_class_means_by_hand() -> None:
+    features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [0.0, 4.0], [0.0, 8.0]])
+    assert class_means(features, 2).tolist() == [[2.0, 1.0], [0.0, 6.0]]
+    assert class_means(features, 1).tolist() == [[1.0, 3.5]]
+
+
+def test_trajectory_matching_refuses_stretches_that_outlast_the_experts() -> None:
+    TrajectoryMatching(max_start=4, match_epochs=2, expert_epochs=5)
+    with pytest.raises(UserError, match=r"max_start 4 and match_epochs 2 .* expert_epochs of 5, got 4"):
+        TrajectoryMatching(max_start=4, match_epochs=2, expert_epochs=4)
+
+
+def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrajectoryMatching, "_distance", lambda self, task, state, *rest: state.lr * 1.0)
+    settings = {**METHODS.get("mtt").tiny, "lr_lr": 1.0, "iterations": 1}  # one step of SGD leads to 0.01 - 1
+    recipe = make_method(TrajectoryMatching, settings).distill(tiny_task(), free_meter()).recipe
+    assert recipe.lr is not None
+    assert float(recipe.lr) == pytest.approx(1e-4)
