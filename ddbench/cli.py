@@ -301,7 +301,7 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.
 def main() -> None:
     """Run the command; a UserError becomes one sentence and exit code 2."""
     try:
-        app()
+        app(prog_name="ddbench")
     except UserError as error:
         _say(f"ddbench: {error}")
         sys.exit(USAGE)

@@ -19,6 +19,7 @@ from ddbench.errors import UserError
 from ddbench.evaluate import Judge, evaluate
 from ddbench.files import write_atomically
 from ddbench.jobs import find_method, resolve, resolve_device
+from ddbench.networks import build_network
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Record, Score
 from ddbench.registry import PROTOCOLS, discover
@@ -139,12 +140,11 @@ def score(
     data = data_of(artifact, file, dataset).to(where)
     rules: Protocol = PROTOCOLS.get(protocol or artifact.provenance["protocol"])
     transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(data)
-    chosen = [make_network(name) for name in networks]
-    scores = []
-    for network in chosen or [Network.model_validate(artifact.provenance["network"])]:
-        judge = Judge(data, transform, rules, network, where)
-        scores += evaluate(artifact, judge, count or rules.networks)
-    return scores
+    chosen = [make_network(name) for name in networks] or [Network.model_validate(artifact.provenance["network"])]
+    for network in chosen:  # before the first is trained
+        build_network(network.name, data.shape, len(data.classes), network.parameters)
+    judges = [Judge(data, transform, rules, network, where) for network in chosen]
+    return [score for judge in judges for score in evaluate(artifact, judge, count or rules.networks)]
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:

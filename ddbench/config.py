@@ -169,8 +169,10 @@ def load_board(path: Path) -> Board:
         raise UserError(
             f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship"
         ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not valid YAML: {' '.join(str(error).split())}; see configs/quickstart.yaml"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, not a board; see configs/quickstart.yaml")
     board = make_board(content, where=str(path))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import resource
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,20 +20,13 @@ from ddbench.clock import AHEAD, Clock, ProcessClock
 from ddbench.files import canonical_json
 from ddbench.flops import FlopCounter
 from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.logbook import Logbook
+from ddbench.memory import OutOfMemoryBudget, peak_bytes
 from ddbench.records import Budget
 
 SNAPSHOTS = (0.0, 0.1, 0.25, 0.5, 0.75)
 """fractions of the budget at which the artefact in the making is kept; the finished one is the last point"""
-LOG_POINTS = 200
 PROGRESS_SECONDS = 0.2
-
-
-class Diverged(ArithmeticError):
-    """A logged value is not finite any more."""
-
-
-class OutOfMemoryBudget(MemoryError):
-    """The run holds more memory than its budget allows."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,6 @@ class Meter:
         self.uncharged: dict[str, float] = {}
         self.done: dict[str, int] = {}
         self.planned: dict[str, int] = {}
-        self.history: dict[str, list[tuple[int, float]]] = {}
         self.taken: list[Snapshot] = []
         self.attempts = 1
         self.flops_per_step: int | None = None
@@ -109,7 +97,7 @@ class Meter:
         self._open: str | None = None
         self._passed = 0
         self._ticks = 0
-        self._logged: deque[tuple[int, str, int, dict[str, Tensor | float]]] = deque()
+        self._log = Logbook()
         self._loops: dict[str, dict[str, Any]] = {}
         self._left: tuple[str, dict[str, Any]] | None = None
         self._cut: set[str] = set()
@@ -202,12 +190,8 @@ class Meter:
 
     def log(self, **values: Tensor | float) -> None:
         """Note values of this step, detached; the device is not waited for. One that is not finite ends the run."""
-        copies = {
-            name: value.detach().to("cpu", non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in values.items()
-        }
         loop = self._open or self._phase
-        self._logged.append((self._ticks, loop, self.done.get(loop, 0), copies))
+        self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
     # -- what the harness calls ---------------------------------------------------------------------------------
 
@@ -225,12 +209,17 @@ class Meter:
     def finish(self) -> None:
         """Charge what is left and check the last logged values."""
         self._account(self._clock.settle())
-        self._read_log(before=self._ticks + 1)
+        self._log.read(before=self._ticks + 1)
 
     @property
     def truncated(self) -> bool:
         """Whether the budget ended a loop before its planned steps."""
         return bool(self._cut)
+
+    @property
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Logged values by name, thinned, as (step, value)."""
+        return self._log.history
 
     @property
     def charged(self) -> float:
@@ -273,7 +262,7 @@ class Meter:
     def _after_step(self, name: str, state: State, n: int) -> None:
         self._account(self._clock.tick())
         self._ticks += 1
-        self._read_log(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
+        self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
         now = time.monotonic()
         if now - self._shown >= PROGRESS_SECONDS:
             self._shown = now
@@ -281,18 +270,6 @@ class Meter:
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
         if self._path is not None and now - self._checkpointed >= self._wait:
             self._checkpoint(name, state, finished=False)
-
-    # -- log ----------------------------------------------------------------------------------------------------
-
-    def _read_log(self, before: int) -> None:
-        """Read what was logged before that tick; the device must have finished it."""
-        while self._logged and self._logged[0][0] < before:
-            _, loop, step, values = self._logged.popleft()
-            for name, value in values.items():
-                number = float(value)
-                if not math.isfinite(number):
-                    raise Diverged(f"{name} became {number} at step {step} of {loop}")
-                _append_thinned(self.history.setdefault(name, []), step, number)
 
     # -- snapshots ----------------------------------------------------------------------------------------------
 
@@ -314,7 +291,7 @@ class Meter:
         if saved is None:
             return
         self._loops = saved["loops"]
-        self.history = saved["history"]
+        self._log.history = saved["history"]
         self.uncharged = saved["uncharged"]
         self.taken = [Snapshot(*pair) for pair in saved["taken"]]
         self._passed = saved["passed"]
@@ -403,20 +380,3 @@ class Meter:
                 self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
             self._forget(steps)
         return tensors
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the device on a GPU, of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _append_thinned(series: list[tuple[int, float]], step: int, value: float) -> None:
-    """Keep at most LOG_POINTS values, evenly spread: where there are more, every second goes."""
-    stride = series[1][0] - series[0][0] if len(series) > 1 else 1
-    if not series or step >= series[-1][0] + stride:
-        series.append((step, value))
-    if len(series) > LOG_POINTS:
-        del series[1::2]

@@ -64,7 +64,7 @@ register_protocol(
         "quick-300@1",
         "ours: the field's optimiser for 300 small steps, so that two cores can score a board",
         steps=300,
-        short=100,
+        short=300,
         batch_size=25,
     )
 )
@@ -109,6 +109,7 @@ register_protocol(
         "ours: plain gradient descent as the artefact says, its initial weights, order and step sizes; "
         "an artefact without a recipe is trained as under quick-300@1",
         steps=300,
+        short=300,
         batch_size=25,
         honours=("lr", "order", "epochs", "momentum", "initial"),
     )

@@ -22,7 +22,9 @@ from ddbench.evaluate import Judge
 from ddbench.files import write_atomically
 from ddbench.generators import Generators
 from ddbench.jobs import Job
-from ddbench.meter import SNAPSHOTS, Diverged, Hooks, Meter, Progress, peak_bytes
+from ddbench.logbook import Diverged
+from ddbench.memory import peak_bytes
+from ddbench.meter import SNAPSHOTS, Hooks, Meter, Progress
 from ddbench.networks import build_network
 from ddbench.records import CurvePoint, Measured, Record, Result, Score, Status, Strict, write_record
 from ddbench.task import Task

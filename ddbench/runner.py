@@ -24,6 +24,8 @@ from ddbench.records import Record, Status, read_record, run_key, write_record
 from ddbench.registry import discover
 from ddbench.run import RECORD, failed_record, run
 
+PRELOAD = ["ddbench.run", "sklearn.cluster", "torch._dynamo"]
+"""imported once and inherited by every worker; torch would import the last, a second's work, at the first optimizer"""
 GRACE_SECONDS = 3600.0
 WALL_PER_BUDGET_SECOND = 20.0
 
@@ -164,7 +166,7 @@ def _pool(
 
 def _start(job: Job, folder: Path, cache: Path, device: torch.device) -> _Worker:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ddbench.run", "sklearn.cluster"])
+    context.set_forkserver_preload(PRELOAD)
     inbox, outbox = context.Pipe(duplex=False)
     anchor, lifeline = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, folder, cache, str(device), outbox, anchor), daemon=True)

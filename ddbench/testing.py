@@ -22,6 +22,7 @@ from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.generators import Generators
+from ddbench.logbook import Diverged
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.records import Budget
@@ -178,7 +179,7 @@ def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
         raise
     except UserError as error:
         raise Complaint(f"its tiny configuration is refused: {error}") from error
-    except ArithmeticError as error:
+    except (Diverged, FloatingPointError) as error:
         raise Complaint(f"it diverges on the tiny task: {error}") from error
     except ValueError as error:
         raise Complaint(f"its artefact is not what the task asks for: {error}") from error

@@ -228,7 +228,10 @@ def entry(**values: object) -> dict[str, Any]:
         (changed(ipc=["1"]), "ipc.0: input should be a valid integer, got '1'"),
         (changed(ipc=[1.5]), "ipc.0: input should be a valid integer, got 1.5"),
         (changed(ipc=[True]), "ipc.0: input should be a valid integer, got True"),
-        (changed(network={"name": "mlp", "parameters": {}, "nme": 1}), "unknown key 'network.nme'; did you mean 'name'?"),
+        (
+            changed(network={"name": "mlp", "parameters": {}, "nme": 1}),
+            "unknown key 'network.nme'; did you mean 'name'?",
+        ),
         (changed(network=3), "network: input should be a valid dictionary"),
         (changed(network="convnet,width"), "network: 'width' is not KEY=VALUE"),
         (changed(network={"width": 3}), "network.name: input should be a valid string, got None"),
@@ -280,7 +283,10 @@ def test_a_board_is_read_from_yaml(tmp_path: Path) -> None:
         ("board: [", r"is not valid YAML: .*line 1"),
         ("- board", r"holds list, not a board; see configs/quickstart.yaml"),
         ("", r"holds NoneType, not a board"),
-        ("board: b\ndatasets: x\nipc: 1\nentries: [{method: a, methods: a}]", r"unknown key 'entries.0.method'; did you"),
+        (
+            "board: b\ndatasets: x\nipc: 1\nentries: [{method: a, methods: a}]",
+            r"unknown key 'entries.0.method'; did you",
+        ),
     ],
 )
 def test_a_file_that_is_no_board_is_refused(tmp_path: Path, text: str, sentence: str) -> None:

@@ -16,7 +16,7 @@ from ddbench.files import digest
 from ddbench.jobs import Job, find_method, resolve, resolve_device, source_digest
 from ddbench.registry import discover
 
-METHOD = '''
+METHOD = """
 from dataclasses import dataclass
 from typing import ClassVar
 from ddbench import DistilledDataset, register_method
@@ -31,7 +31,7 @@ class Mine:
     lr: float = 0.5
     def distill(self, task, meter):
         return DistilledDataset.pixels(*task.real_init())
-'''
+"""
 
 
 def resolved(**values: Any) -> list[Job]:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files registry generators decoders artifact clock records flops environment",
+    "errors files registry generators decoders artifact clock records flops environment logbook memory",
     "networks data augment checkpoint cache",
     "task meter matching protocols",
     "evaluate leaderboard config pictures",
@@ -32,7 +32,7 @@ OPEN_TO_METHODS = {
     "ddbench.matching",
     "ddbench.networks",
 }
-OTHERS = {"torch", "sklearn", "numpy", "scipy", "ddbench", "methods"}
+OTHERS = {"torch", "sklearn", "pydantic", "numpy", "scipy", "ddbench", "methods"}
 FORBIDDEN = {
     r"\.cuda\(": "move tensors to the task's device",
     r"torch\.(cuda\.)?manual_seed(_all)?\(": "draw from a named generator",

@@ -15,7 +15,9 @@ from ddbench.cache import Cache
 from ddbench.checkpoint import State
 from ddbench.clock import ProcessClock, clock_for
 from ddbench.generators import Generators
-from ddbench.meter import Diverged, Hooks, Meter, OutOfMemoryBudget, Progress, Snapshot, peak_bytes
+from ddbench.logbook import Diverged
+from ddbench.memory import OutOfMemoryBudget, peak_bytes
+from ddbench.meter import Hooks, Meter, Progress, Snapshot
 from ddbench.records import Budget
 
 FREE = Budget()

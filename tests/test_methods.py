@@ -7,14 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from methods.backprop import Backprop
-from methods.distribution_matching import class_means
-from methods.gradient_matching import GradientMatching
-from methods.herding import Herding, herd
-from methods.k_center import KCenter, centers
-from methods.k_means import KMeansCentroids
-from methods.random_real import RandomReal
-from methods.trajectory_matching import TrajectoryMatching
 
 from ddbench.augment import DSA
 from ddbench.config import make_method
@@ -27,6 +19,14 @@ from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task import Setting, Task
 from ddbench.testing import check_method, tiny_dataset
+from methods.backprop import Backprop
+from methods.distribution_matching import class_means
+from methods.gradient_matching import GradientMatching
+from methods.herding import Herding, herd
+from methods.k_center import KCenter, centers
+from methods.k_means import KMeansCentroids
+from methods.random_real import RandomReal
+from methods.trajectory_matching import TrajectoryMatching
 
 discover()
 SHIPPED = {

@@ -96,9 +96,9 @@ def percent(value: Interval | None, *, signed: bool = False) -> str:
 
 
 def status(row: Row) -> str:
-    """`ok`, or how many runs ended how and why: `4 ok, 1 diverged (loss is NaN)`."""
-    if list(row.statuses) == ["ok"]:
-        return "ok"
+    """`ok` or `truncated` where all are, or how many runs ended how and why: `4 ok, 1 diverged (loss is NaN)`."""
+    if list(row.statuses) in (["ok"], ["truncated"]):
+        return next(iter(row.statuses))
     return ", ".join(f"{count} {name}{_reasons(row, name)}" for name, count in row.statuses.items())
 
 

@@ -21,7 +21,7 @@ from ddbench.records import Record
 
 ALIGNMENT = ("left", "right", "right", "right", "right", "right", "right", "left")
 STATUS_WIDTH = 10
-TERMINAL_OMITS = ("stored kB",)
+TERMINAL_OMITS = ("steps", "stored kB")
 """so that a line fits into 80 characters"""
 
 
@@ -48,7 +48,7 @@ def csv_table(records: Iterable[Record]) -> str:
 
 
 def rich_table(records: Iterable[Record]) -> list[Table]:
-    """The tables of `markdown` without the stored bytes, for a terminal."""
+    """The tables of `markdown` without steps and stored bytes, for a terminal."""
     return [_rich_table(group) for group in groups(rows(records))]
 
 
@@ -71,20 +71,26 @@ def _escape(text: str) -> str:
 def _rich_table(group: Group) -> Table:
     table = Table(title=Text(group.heading, style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     kept = [index for index, column in enumerate(COLUMNS) if column not in TERMINAL_OMITS]
+    lines = [cells(row, group.label(row)) for row in group.rows]
     for index in kept:
         justify: JustifyMethod = "left" if ALIGNMENT[index] == "left" else "right"
-        # In a narrow terminal reasons wrap; names and numbers stay whole.
-        least = STATUS_WIDTH if index == STATUS else None
-        table.add_column(COLUMNS[index], justify=justify, no_wrap=index != STATUS, min_width=least)
-    for row in group.rows:
+        table.add_column(COLUMNS[index], justify=justify, min_width=_least_width(index, lines))
+    for row, line in zip(group.rows, lines, strict=True):
         # Text, not str: a reason such as "[1, 10] expected" must not be read as markup.
-        line = [Text(text) for text in cells(row, group.label(row))]
+        texts = [Text(text) for text in line]
         if row.versus_random and row.versus_random.excludes_zero:
-            line[VERSUS].stylize("bold")
+            texts[VERSUS].stylize("bold")
         if row.accuracy is None:
-            line[STATUS].stylize("red")
-        table.add_row(*(line[index] for index in kept))
+            texts[STATUS].stylize("red")
+        table.add_row(*(texts[index] for index in kept))
     return table
+
+
+def _least_width(index: int, lines: list[list[str]]) -> int:
+    """Numbers stay whole; in a narrow terminal the settings behind a method's name and reasons wrap."""
+    if index == STATUS:
+        return STATUS_WIDTH
+    return max(len(line[index].partition(" (")[0] if index == 0 else line[index]) for line in lines)
 
 
 def _fields(row: Row) -> dict[str, Any]:

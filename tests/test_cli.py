@@ -1,0 +1,264 @@
+"""The command where all goes well, and where a method fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ddbench import cli
+from ddbench.artifact import DistilledDataset, file_digest
+from ddbench.data import load_dataset
+from ddbench.records import Record, read_records
+from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
+
+NETWORK = "convnet,depth=1,width=8"
+COMMANDS = ["evaluate", "distill", "score", "leaderboard", "list", "check", "new", "show", "prepare"]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """`ddbench` in this process, in an empty folder; gives the exit code, standard output and standard error."""
+    discover()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
+    monkeypatch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Records and artefacts below a folder: when each was written and what it holds."""
+    paths = [*folder.rglob("record.json"), *folder.rglob("*.safetensors")]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+
+# -- help and lists ---------------------------------------------------------------------------------------------------
+
+
+def test_every_command_is_documented() -> None:
+    group = typer.main.get_command(cli.app)
+    assert sorted(group.commands) == sorted(COMMANDS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(call: Call, command: str) -> None:
+    code, out, err = call(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Usage: ddbench {command}" in out
+    examples = out.partition("Usage:")[2].partition("\n")[2]
+    assert f"ddbench {command}" in examples
+
+
+def test_without_arguments_the_commands_are_shown(call: Call) -> None:
+    _, out, err = call()
+    assert all(f" {command} " in out + err for command in COMMANDS)
+
+
+def test_list_shows_every_kind(call: Call) -> None:
+    code, out, err = call("list")
+    assert (code, err) == (0, "")
+    for kind in ("methods", "datasets", "networks", "protocols", "boards"):
+        assert f"{kind}:\n" in out
+    for name in (*METHODS, *NETWORKS, *PROTOCOLS, "digits", "cifar100", "quickstart.yaml"):
+        assert name in out
+    assert "[dm]" in out
+
+
+@pytest.mark.parametrize("kind", ["methods", "datasets", "networks", "protocols", "boards"])
+def test_list_json_is_all_there_is(call: Call, kind: str) -> None:
+    code, out, err = call("list", kind, "--json")
+    assert (code, err) == (0, "")
+    whole = json.loads(call("list", "--json")[1])
+    assert json.loads(out) == whole[kind]
+    assert whole[kind]
+
+
+# -- data and new methods ---------------------------------------------------------------------------------------------
+
+
+def test_prepare_says_what_there_is(call: Call) -> None:
+    code, out, err = call("prepare", "digits")
+    digest = load_dataset("digits").digest
+    said = f"digits: 1438 training and 359 test images, 10 classes, 1 x 8 x 8, {digest}\n"
+    assert (code, out, err) == (0, "", said)
+
+
+def test_check_says_so(call: Call) -> None:
+    assert call("check", "random") == (0, "", "random keeps the contract\n")
+
+
+def test_check_says_what_is_broken(call: Call, tmp_path: Path) -> None:
+    write_method(tmp_path / "broken.py", "broken", "raise ValueError('bad [/x]')")
+    sentence = "./broken.py: its artefact is not what the task asks for: bad [/x]\n"
+    assert call("check", "./broken.py") == (1, "", sentence)
+
+
+def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(dataset: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddbench.commands.prepare", interrupted)
+    assert call("prepare", "digits") == (130, "", "interrupted; the same command resumes\n")
+
+
+def write_method(path: Path, name: str, body: str) -> None:
+    path.write_text(f'''
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddbench import DistilledDataset, register_method
+
+
+@register_method("{name}")
+@dataclass(frozen=True)
+class Mine:
+    """A method of a test."""
+
+    family: ClassVar[str] = "test"
+    paper: ClassVar[str] = "https://example.org"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
+    tiny: ClassVar[dict[str, object]] = {{}}
+
+    def distill(self, task, meter):
+        {body}
+''')
+
+
+# -- boards -----------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp_path: Path) -> None:
+    write_method(tmp_path / "fails.py", "fails", "raise RuntimeError('no [/luck]')")
+    arguments = ["evaluate", "-m", "./fails.py", "-m", "random_real", "-d", "digits", "--seeds", 2]
+    arguments += ["--network", NETWORK, "--workers", 2, "--device", "cpu", "--out", "out"]
+    code, out, err = call(*arguments)
+    assert code == 1
+    assert "digits, 1 image per class" in out
+    assert "failed" in out
+    assert "RuntimeError: no [/luck]" in out
+    assert "tables, curves and pictures: out" in err
+
+    records: dict[str, list[Record]] = {}
+    for record in read_records(tmp_path / "out"):
+        records.setdefault(record.result.cell.method, []).append(record)
+    assert [record.result.status for record in records["fails"]] == ["failed"] * 2
+    assert all(record.result.reason == "RuntimeError: no [/luck]" for record in records["fails"])
+    assert all(record.accuracy is None and record.result.artifact is None for record in records["fails"])
+    assert [record.result.status for record in records["random_real"]] == ["ok"] * 2
+    assert sorted(record.result.seed for record in records["random_real"]) == [0, 1]
+    assert all(len(record.result.scores) == 5 for record in records["random_real"])
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"fails", "random_real", "leaderboard.md", "leaderboard.csv", "pictures"} <= written
+    assert [path.suffix for path in (tmp_path / "out" / "pictures").iterdir()] == [".png"]
+
+    before = files(tmp_path / "out")
+    assert len(before) == 6
+    code, again, err = call(*arguments)
+    assert (code, again) == (1, out)
+    assert "4 runs are done already, 0 to do" in err
+    assert files(tmp_path / "out") == before
+
+    code, table, err = call("leaderboard", "out", "--out", "tables")
+    assert (code, table) == (0, out)
+    assert "wrote tables/mine.md" in err
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"mine.md", "mine.csv"}
+
+
+def test_again_adds_an_attempt_and_a_changed_file_is_said(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.py"
+    body = "images, labels = task.real_init(); return DistilledDataset.pixels(images, labels)"
+    write_method(path, "mine", body)
+    arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
+    code, out, err = call(*arguments)
+    assert code == 0, err
+    assert "mine" in out
+    first = files(tmp_path / "out")
+
+    path.write_text(path.read_text() + "# changed\n")
+    forget(path)
+    code, again, err = call(*arguments)
+    assert (code, again) == (0, out)
+    assert "mine changed since its records were made; they are kept: --again runs it anew" in err
+    assert files(tmp_path / "out") == first
+
+    forget(path)
+    code, _, err = call(*arguments, "--again")
+    assert code == 0, err
+    both = files(tmp_path / "out")
+    assert first.items() < both.items()
+    sources = [record.method_source for record in read_records(tmp_path / "out")]
+    assert len(set(sources)) == 2
+    assert file_digest(path) in sources
+    assert "mine changed" not in call(*arguments)[2]
+
+
+def forget(path: Path) -> None:
+    """Let the next command import a method's file anew, as a new process does."""
+    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)]:
+        del sys.modules[name]
+    METHODS._objects.pop(path.stem)
+
+
+# -- one artefact -----------------------------------------------------------------------------------------------------
+
+
+def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None:
+    code, out, err = call(
+        "distill", "dm", "-d", "digits", "--ipc", 2, "--seed", 3, "--steps", 4, "--network", NETWORK,
+        "--set", "batch_real=8", "--set", "lr_images=1e-1", "--device", "cpu", "--out", "mine.safetensors",
+    )  # fmt: skip
+    assert (code, out) == (0, "")
+    assert "4 of 20000 distil steps; `ddbench score mine.safetensors` scores it" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
+    artifact = DistilledDataset.load(tmp_path / "mine.safetensors")
+    assert artifact.parts["images"].shape == (20, 1, 8, 8)
+    provenance = artifact.provenance
+    assert (provenance["method"], provenance["seed"], provenance["ipc"]) == ("distribution_matching", 3, 2)
+    assert provenance["steps_done"] == {"distil": 4}
+    assert provenance["hyperparameters"]["lr_images"] == 0.1
+
+    options = ["--network", NETWORK, "--network", "mlp,width=16,depth=1", "--count", 2, "--device", "cpu"]
+    code, out, err = call("score", "mine.safetensors", *options)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["convnet(depth=1, width=8)", "mlp(depth=1, width=16)"]
+    assert all(line.endswith("% (last step, 2 networks)") for line in lines)
+
+    code, out, err = call("score", "mine.safetensors", *options, "--json")
+    assert (code, err) == (0, "")
+    scores = json.loads(out)
+    assert [(score["network"]["name"], score["seed"]) for score in scores] == [
+        ("convnet", 0), ("convnet", 1), ("mlp", 0), ("mlp", 1),
+    ]  # fmt: skip
+    assert all(0 <= score["accuracy"] <= 1 for score in scores)
+    mean = 50 * (scores[0]["accuracy"] + scores[1]["accuracy"])
+    assert f": {mean:.1f} ± " in lines[0]
+
+    code, out, err = call("show", "mine.safetensors", "--out", "grid.png")
+    assert (code, out, err) == (0, "", "wrote grid.png\n")
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> None:
+    write_method(tmp_path / "fails.py", "fails", "raise RuntimeError('no [/luck]')")
+    code, out, err = call("distill", "./fails.py", "-d", "digits", "--device", "cpu", "--out", "x.safetensors")
+    assert (code, out) == (1, "")
+    assert err.endswith("failed: RuntimeError: no [/luck]\n")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["fails.py"]

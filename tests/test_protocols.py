@@ -1,0 +1,160 @@
+"""Protocols, and the trainings they amount to, worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from ddbench.artifact import Recipe
+from ddbench.errors import UserError
+from ddbench.evaluate import Plan, plan
+from ddbench.protocols import Protocol, register_protocol
+from ddbench.registry import PROTOCOLS
+
+NONE = Recipe()
+ORDER = torch.tensor([[0, 1], [2, 3], [4, 5]])
+LEARNED = Recipe(lr=torch.tensor([0.02, 0.04]))
+WALKED = Recipe(lr=torch.full((6,), 0.5), order=ORDER, epochs=2)
+
+
+def protocol(name: str) -> Protocol:
+    found: Protocol = PROTOCOLS.get(name)
+    return found
+
+
+def steps_of(made: Plan) -> tuple[int, int | None]:
+    """How many steps, and at which the step size first falls."""
+    lower = [step for step, lr in enumerate(made.lrs) if lr < made.lrs[0]]
+    assert lower == list(range(lower[0], len(made.lrs))) if lower else made.drop is None or made.drop >= len(made.lrs)
+    if lower:
+        assert made.drop == lower[0]
+        assert made.lrs[-1] == pytest.approx(made.lrs[0] / 10)
+    return len(made.lrs), made.drop
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "short", "expected"),
+    [
+        # steps count: the same for any artefact
+        ("quick-300@1", 10, False, (300, 150)),
+        ("quick-300@1", 100, False, (300, 150)),
+        ("quick-300@1", 10, True, (100, 50)),
+        # epochs 0 to 300 of one batch; the step size falls after epoch 300 // 2 + 1, the 152nd
+        ("dc-300@1", 10, False, (301, 152)),
+        ("dc-300@1", 256, False, (301, 152)),
+        ("dc-300@1", 257, False, (602, 304)),
+        ("dc-300@1", 500, True, (200, 101)),
+        ("dc-mnist-1000@1", 10, False, (1001, 502)),
+        ("dc-mnist-1000@1", 10, True, (300, 150)),
+        ("dsa-1000@1", 100, False, (1001, 502)),
+        ("dsa-1000@1", 1000, False, (4004, 2008)),
+        ("mtt-1000@1", 500, False, (2002, 1004)),
+        ("own-recipe@1", 10, False, (300, 150)),
+    ],
+)
+def test_steps_and_the_drop(name: str, count: int, short: bool, expected: tuple[int, int]) -> None:
+    made = plan(protocol(name), NONE, count, short)
+    assert steps_of(made) == expected
+    assert (made.lrs[0], made.momentum, made.weight_decay, made.order) == (0.01, 0.9, 5e-4, None)
+
+
+def test_every_shipped_protocol_is_covered_and_plain() -> None:
+    assert list(PROTOCOLS) == [
+        "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "mtt-1000@1", "own-recipe@1", "quick-300@1",
+    ]  # fmt: skip
+    augmentations = {name: protocol(name).augmentation for name in PROTOCOLS}
+    assert augmentations == {
+        "dc-300@1": "none",
+        "dc-mnist-1000@1": "shift_scale_rotate",
+        "dsa-1000@1": "dsa",
+        "mtt-1000@1": "dsa",
+        "own-recipe@1": "none",
+        "quick-300@1": "none",
+    }
+    for name in PROTOCOLS:
+        described = protocol(name).describe()
+        assert json.loads(json.dumps(described)) == described
+        assert described["name"] == name
+        assert described["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lr"), [("quick-300@1", 0.01), ("dsa-1000@1", 0.01), ("mtt-1000@1", 0.03), ("own-recipe@1", 0.03)]
+)
+def test_a_learned_step_size_counts_where_it_is_honoured(name: str, lr: float) -> None:
+    made = plan(protocol(name), LEARNED, 10)
+    assert made.lrs[0] == pytest.approx(lr)
+    assert steps_of(made)[0] == steps_of(plan(protocol(name), NONE, 10))[0]
+
+
+def test_a_learned_order_is_ignored_where_it_is_not_honoured() -> None:
+    made = plan(protocol("mtt-1000@1"), dataclasses.replace(WALKED, momentum=0.5), 6)
+    assert made == Plan([0.5] * 502 + [0.05] * 499, 502, 0.9, 5e-4, None)
+    assert plan(protocol("dsa-1000@1"), WALKED, 6) == plan(protocol("dsa-1000@1"), NONE, 6)
+
+
+def test_a_learned_order_is_walked_by_plain_gradient_descent() -> None:
+    lrs = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    made = plan(protocol("own-recipe@1"), Recipe(lr=lrs, order=ORDER, epochs=2), 6)
+    assert made.lrs == lrs.tolist()
+    assert (made.drop, made.momentum, made.weight_decay) == (None, 0.0, 0.0)
+    assert made.order is ORDER
+
+
+def test_one_learned_step_size_serves_every_step_of_a_learned_order() -> None:
+    made = plan(protocol("own-recipe@1"), Recipe(lr=torch.tensor(0.25), order=ORDER, epochs=3), 6)
+    assert made.lrs == [0.25] * 9
+    made = plan(protocol("own-recipe@1"), Recipe(order=ORDER, momentum=0.5), 6)
+    assert (made.lrs, made.momentum) == ([0.01] * 3, 0.5)
+
+
+def test_the_short_form_of_a_learned_order_is_the_whole_of_it() -> None:
+    own = protocol("own-recipe@1")
+    assert plan(own, WALKED, 6, short=True) == plan(own, WALKED, 6)
+
+
+@pytest.mark.parametrize("count", [2, 5, 7])
+def test_step_sizes_that_do_not_match_the_steps_are_refused(count: int) -> None:
+    recipe = Recipe(lr=torch.full((count,), 0.5), order=ORDER, epochs=2)
+    with pytest.raises(UserError, match=f"recipe.lr has {count} step sizes for 6 steps; store one, or one a step"):
+        plan(protocol("own-recipe@1"), recipe, 6)
+
+
+@pytest.mark.parametrize(
+    ("honours", "expected"),
+    [
+        (("order",), ([0.01] * 3, 0.0)),
+        (("order", "epochs"), ([0.01] * 6, 0.0)),
+        (("order", "epochs", "lr"), ([0.5] * 6, 0.0)),
+        (("order", "epochs", "lr", "momentum"), ([0.5] * 6, 0.7)),
+    ],
+)
+def test_only_the_honoured_fields_count(honours: Any, expected: tuple[list[float], float]) -> None:
+    chosen = Protocol("p@1", "test", steps=4, honours=honours)
+    made = plan(chosen, dataclasses.replace(WALKED, momentum=0.7), 6)
+    assert (made.lrs, made.momentum) == expected
+
+
+def test_a_step_size_that_never_falls() -> None:
+    made = plan(Protocol("p@1", "test", steps=4, decay_at=1), NONE, 6)
+    assert made.lrs == [0.01] * 4
+
+
+@pytest.mark.parametrize("values", [{}, {"epochs": 3, "steps": 3}])
+def test_a_protocol_counts_epochs_or_steps(values: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="protocol p@1: give epochs or steps, one of the two"):
+        Protocol("p@1", "test", **values)
+
+
+def test_a_protocol_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PROTOCOLS, "_objects", dict(PROTOCOLS._objects))
+    mine = register_protocol(Protocol("mine@1", "test", steps=1))
+    assert protocol("mine@1") is mine
+    with pytest.raises(ValueError, match="protocol 'mine@1' is already registered"):
+        register_protocol(Protocol("mine@1", "test", steps=2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mine.lr = 1.0  # type: ignore[misc]
