@@ -25,6 +25,7 @@ app = typer.Typer(
 messages = Console(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
+SELECTING = ("methods", "datasets", "ipc")
 USAGE, SOME_FAILED = 2, 1
 INTERRUPTED = 130  # what Typer ends with on Control-C
 
@@ -62,12 +63,14 @@ def evaluate(
 
         ddbench evaluate                                          # every method on the embedded digits
         ddbench evaluate configs/cpu.yaml --workers 2
+        ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
         ddbench evaluate -m dm -m mtt -d mnist --ipc 1 --budget 2m --seeds 3
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
 
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
     """
     from ddbench.commands import evaluate_board
+    from ddbench.jobs import Selection
     from ddbench.leaderboard import rich_table
     from ddbench.progress import Display
 
@@ -83,6 +86,7 @@ def evaluate(
         "set": _settings(set_),
     }
     chosen = _board(board, {name: value for name, value in options.items() if value not in (None, [], {})})
+    selection = Selection(tuple(method or ()), tuple(dataset or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     with Display(messages) as display:
         records = evaluate_board(
@@ -91,6 +95,7 @@ def evaluate(
             device=device,
             workers=workers or (2 if board is None and not method else 1),
             again=again,
+            selection=selection,
             on_start=display.todo,
             on_event=display.event,
         )
@@ -330,17 +335,14 @@ def _usage(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         raise UserError(f"--set {error}") from error
 
 
-def _spelt(option: str) -> str:
-    return {"methods": "method", "datasets": "dataset"}.get(option, option)
-
-
 def _board(path: Path | None, options: dict[str, Any]) -> Any:
-    """The board of a file, or one made of options; the two do not mix, so that a file's name says what ran."""
+    """The board of a file, or one made of options; to a file they only say which part of it to run."""
     from ddbench.config import load_board, make_board
 
     if path is not None or not options:
-        if options:
-            raise UserError(f"{path} says what to run; leave out --{_spelt(next(iter(options)))}, or the file")
+        foreign = [name for name in options if name not in SELECTING]
+        if foreign:
+            raise UserError(f"{path} says how to run its cells; leave out --{foreign[0]}, or the file")
         return load_board(path or SHIPPED / "quickstart.yaml")
     if "methods" not in options:
         raise UserError("name at least one --method, or a board's file")

@@ -18,13 +18,13 @@ from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluate import Judge, evaluate
 from ddbench.files import write_atomically
-from ddbench.jobs import find_method, resolve, resolve_device
+from ddbench.jobs import Selection, find_method, resolve, resolve_device
 from ddbench.networks import build_network
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Record, Score
 from ddbench.registry import PROTOCOLS, discover
 from ddbench.run import ARTIFACT
-from ddbench.runner import Event, Todo, run_jobs, survey
+from ddbench.runner import Event, Todo, read_runs, run_jobs, survey
 from ddbench.testing import check_method
 
 SCORED_FROM = ("dataset", "dataset_digest", "method", "ipc", "network", "preprocessing", "protocol")
@@ -38,6 +38,7 @@ def evaluate_board(
     device: str = "auto",
     workers: int = 1,
     again: bool = False,
+    selection: Selection | None = None,
     on_start: Callable[[Todo], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Record]:
@@ -49,6 +50,7 @@ def evaluate_board(
         device: `auto`, `cpu`, `cuda` or `cuda:N`
         workers: runs side by side
         again: run anew what is done; older records stay
+        selection: a part of the board; the tables hold whatever `out` has records of
         on_start: told what is left to do
         on_event: told what happens, for a display
 
@@ -58,11 +60,11 @@ def evaluate_board(
     from ddbench.leaderboard import render
 
     discover()
-    jobs = resolve(board, device)
+    jobs = resolve(board, device, selection)
     todo = survey(jobs, out, again)
     on_start(todo)
     records = run_jobs(todo, out, workers=workers, device=device, on_event=on_event)
-    render(records, out, board.title or board.board)
+    render(read_runs(out), out, board.title or board.board)
     _draw_first_seeds(records, out)
     return records
 

@@ -64,26 +64,53 @@ class Job:
         return method
 
 
-def resolve(board: Board, device: str = "auto") -> list[Job]:
-    """Every run of a board, in its order: seeds innermost.
+@dataclass(frozen=True)
+class Selection:
+    """A part of a board; what is empty takes all."""
+
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    ipc: tuple[int, ...] = ()
+
+    def takes(self, entry: Entry) -> bool:
+        (method,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
+        names = {_canonical(name) for name in self.methods}
+        return (
+            (not names or _canonical(method) in names)
+            and (not self.datasets or dataset in self.datasets)
+            and (not self.ipc or ipc in self.ipc)
+        )
+
+
+def resolve(board: Board, device: str = "auto", selection: Selection | None = None) -> list[Job]:
+    """Every run of a board, or of a part of it, in its order: seeds innermost.
 
     Raises:
-        UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, or
-            a GPU where there is none.
+        UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, a
+            GPU where there is none, or a selection that takes nothing.
     """
+    selection = selection or Selection()
     kind: DeviceKind = "cuda" if resolve_device(device).type == "cuda" else "cpu"
     jobs = []
     for index, entry in board.cells():
+        if not selection.takes(entry):
+            continue
         try:
             jobs += _jobs(board, entry, kind)
         except UserError as error:
             raise UserError(f"{board.place(index)}{error}") from error
+    if not jobs:
+        raise UserError(f"board {board.board!r} has no cell for {selection}; leave out an option")
     return jobs
 
 
 def find_method(name: str) -> type[Any]:
     """A method class by registered name or alias, or from a `.py` file."""
     return load_method_file(Path(name).resolve()) if name.endswith(".py") else METHODS.get(name)
+
+
+def _canonical(method: str) -> str:
+    return method if method.endswith(".py") else METHODS.canonical(method)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -42,7 +42,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._live:
+            self._progress.stop()
 
     def todo(self, todo: Todo) -> None:
         """Say what is left, and which methods changed since their records were made."""

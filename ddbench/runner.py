@@ -61,8 +61,7 @@ def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
         again: run anew what is done; older records stay
     """
     done: dict[str, list[Record]] = {}
-    for path in sorted(out.glob(f"*/*/{RECORD}")):
-        record = read_record(path)
+    for record in read_runs(out):
         done.setdefault(_identity(record.result.cell, record.result.seed), []).append(record)
     todo, kept, changed = [], [], set()
     for identity, job in {_identity(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
@@ -74,6 +73,11 @@ def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
             continue
         todo.append((job, _fresh_folder(out / job.folder)))
     return Todo(todo, kept, sorted(changed))
+
+
+def read_runs(out: Path) -> list[Record]:
+    """Every record below a board's folder, in the order of their paths."""
+    return [read_record(path) for path in sorted(out.glob(f"*/*/{RECORD}"))]
 
 
 def run_jobs(

@@ -169,23 +169,29 @@ def _attempt(
 
 
 def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
+    artifact = _returned(cls, task, meter)
+    if not isinstance(artifact, DistilledDataset):
+        raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
     try:
-        artifact = make_method(cls, cls.tiny).distill(task, meter)
-        meter.finish()
-        if not isinstance(artifact, DistilledDataset):
-            raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
         check_artifact(artifact, task.shape, task.classes, task.ipc)
+    except ValueError as error:
+        raise Complaint(f"its artefact is not what the task asks for: {error}") from error
+    return artifact
+
+
+def _returned(cls: type[Any], task: Task, meter: Meter) -> object:
+    try:
+        returned = make_method(cls, cls.tiny).distill(task, meter)
+        meter.finish()
     except (Complaint, _Interrupted):
         raise
     except UserError as error:
         raise Complaint(f"its tiny configuration is refused: {error}") from error
     except (Diverged, FloatingPointError) as error:
         raise Complaint(f"it diverges on the tiny task: {error}") from error
-    except ValueError as error:
-        raise Complaint(f"its artefact is not what the task asks for: {error}") from error
     except Exception as error:
         raise Complaint(f"it raises {type(error).__name__} on the tiny task: {error}") from error
-    return artifact
+    return returned
 
 
 def _resumed(cls: type[Any], setting: Setting, stop_after: int) -> str:

@@ -115,8 +115,7 @@ def ddbench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         ("-m dm --device cuda:99", "device 'cuda:99' asked for, but torch sees "),
         ("--budget 60s", "name at least one --method, or a board's file"),
         ("board.yaml", "no board at board.yaml (No such file or directory); `ddbench list boards` shows those that s"),
-        ("board.yaml -m dm", "board.yaml says what to run; leave out --method, or the file"),
-        ("board.yaml --seeds 2", "board.yaml says what to run; leave out --seeds, or the file"),
+        ("board.yaml --seeds 2", "board.yaml says how to run its cells; leave out --seeds, or the file"),
     ],
 )
 def test_evaluate_refuses(ddbench: Command, options: str, sentence: str) -> None:

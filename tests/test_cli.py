@@ -104,7 +104,7 @@ def test_check_says_so(call: Call) -> None:
 
 def test_check_says_what_is_broken(call: Call, tmp_path: Path) -> None:
     write_method(tmp_path / "broken.py", "broken", "raise ValueError('bad [/x]')")
-    sentence = "./broken.py: its artefact is not what the task asks for: bad [/x]\n"
+    sentence = "./broken.py: it raises ValueError on the tiny task: bad [/x]\n"
     assert call("check", "./broken.py") == (1, "", sentence)
 
 

@@ -104,7 +104,7 @@ def test_parse_settings(setting: str, value: object) -> None:
 def test_make_network() -> None:
     network = make_network("convnet,width=32")
     assert (network.name, network.parameters) == ("convnet", {"width": 32})
-    with pytest.raises(UserError, match="^network 'convnet,width': 'width' is not KEY=VALUE$"):
+    with pytest.raises(UserError, match=r"^network 'convnet,width': 'width' is not KEY=VALUE$"):
         make_network("convnet,width")
 
 

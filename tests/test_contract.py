@@ -59,7 +59,7 @@ def test_a_sound_method_passes() -> None:
 @pytest.mark.parametrize("missing", sorted(ATTRIBUTES))
 def test_it_must_declare_what_others_read(missing: str) -> None:
     bare = {name: getattr(Sound, name) for name in ATTRIBUTES if name != missing}
-    cls = dataclass(frozen=True)(type("Bare", (), {**bare, "name": "bare", "distill": Sound.distill}))
+    cls: Any = dataclass(frozen=True)(type("Bare", (), {**bare, "name": "bare", "distill": Sound.distill}))
     assert complaint(cls) == f"declare `{missing}`: {ATTRIBUTES[missing]}"
 
 
@@ -121,6 +121,10 @@ pixels = DistilledDataset.pixels
             lambda task, images, labels: pixels(images * float("nan"), labels),
             "it diverges on the tiny task: parts['images'] holds values that are not finite",
         ),
+        (
+            lambda task, images, labels: pixels(images, labels.float()),
+            "it raises ValueError on the tiny task: labels are (6,) float32; of kind 'index' they must be (N,) int64",
+        ),
         (lambda task, images, labels: (images, labels), "distill returns tuple; return a DistilledDataset"),
         (lambda task, images, labels: None, "distill returns NoneType; return a DistilledDataset"),
         (lambda task, images, labels: images.nothing, "it raises AttributeError on the tiny task: "),
@@ -128,7 +132,7 @@ pixels = DistilledDataset.pixels
     ],
     ids=[
         "too few", "too many", "unbalanced", "labels above", "labels below", "another shape", "infinite", "NaN",
-        "a tuple", "nothing", "raises", "divides by zero",
+        "labels of another type", "a tuple", "nothing", "raises", "divides by zero",
     ],
 )  # fmt: skip
 def test_it_must_return_what_the_task_asks_for(change: Any, sentence: str) -> None:

@@ -64,7 +64,7 @@ def fresh(data: Dataset, generator: torch.Generator) -> nn.Module:
 def accuracy(data: Dataset, network: nn.Module) -> float:
     with torch.no_grad():
         logits = network(Preprocessing.for_dataset(data).fit(data)(data.test_images))
-    return (logits.argmax(1) == data.test_labels).float().mean().item()
+    return float((logits.argmax(1) == data.test_labels).float().mean())
 
 
 @pytest.mark.parametrize("short", [False, True])
@@ -115,7 +115,7 @@ def test_the_own_recipe_is_textbook_gradient_descent(data: Dataset, per_step: bo
         slopes = torch.autograd.grad(loss, list(network.parameters()))
         with torch.no_grad():
             for weight, slope in zip(network.parameters(), slopes, strict=True):
-                weight -= size * slope
+                weight.sub_(size * slope)
     weights = trained(judge(data, OWN), artifact, seed=5)
     for name, weight in network.named_parameters():
         assert (weights[name] - weight).abs().max() < 1e-6, name

@@ -13,7 +13,7 @@ from ddbench.config import load_board, make_board
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
 from ddbench.files import digest
-from ddbench.jobs import Job, find_method, resolve, resolve_device, source_digest
+from ddbench.jobs import Job, Selection, find_method, resolve, resolve_device, source_digest
 from ddbench.registry import discover
 
 METHOD = """
@@ -205,3 +205,35 @@ def test_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match="device 'cuda' asked for, but torch sees 0 GPUs; use --device cpu"):
         resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), [("distribution_matching", 1), ("distribution_matching", 2), ("herding", 1), ("herding", 2)]),
+        (Selection(methods=("herding",)), [("herding", 1), ("herding", 2)]),
+        (Selection(methods=("dm",), ipc=(2,)), [("distribution_matching", 2)]),
+        (Selection(datasets=("digits",), ipc=(1,)), [("distribution_matching", 1), ("herding", 1)]),
+    ],
+)
+def test_a_selection_takes_a_part_of_a_board(selection: Selection, expected: list[tuple[str, int]]) -> None:
+    discover()
+    board = make_board(
+        {
+            "board": "b",
+            "datasets": "digits",
+            "ipc": [1, 2],
+            "network": "convnet,depth=1,width=8",
+            "entries": [{"methods": ["distribution_matching", "herding"]}],
+        }
+    )
+    assert [(job.cell.method, job.cell.ipc) for job in resolve(board, "cpu", selection)] == expected
+
+
+def test_a_selection_that_takes_nothing_is_refused() -> None:
+    discover()
+    board = make_board({"board": "b", "datasets": "digits", "ipc": 1, "entries": [{"methods": ["herding"]}]})
+    with pytest.raises(UserError, match="^board 'b' has no cell for"):
+        resolve(board, "cpu", Selection(ipc=(10,)))
+    with pytest.raises(UserError, match=r"unknown method 'hrding'; did you mean 'herding'\?"):
+        resolve(board, "cpu", Selection(methods=("hrding",)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -317,7 +318,7 @@ def test_a_worker_whose_parent_is_gone_records_nothing(
 
     (job,) = jobs_of(write("mine", "time.sleep(0.25)"))  # long enough for a report within the method
     monkeypatch.setattr(runner, "_end_with_parent", lambda anchor: None)
-    monkeypatch.setattr(runner.os, "_exit", leave)
+    monkeypatch.setattr(os, "_exit", leave)
     inbox, outbox = Pipe(duplex=False)
     inbox.close()
     with pytest.raises(SystemExit), outbox:

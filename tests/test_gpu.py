@@ -1,0 +1,57 @@
+"""What only a CUDA device can show; `pytest -m gpu` where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddbench.clock import DeviceClock
+from ddbench.config import make_board
+from ddbench.jobs import resolve
+from ddbench.registry import METHODS, discover
+from ddbench.run import run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+discover()
+
+
+def test_device_seconds_grow_with_the_work() -> None:
+    device = torch.device("cuda")
+    matrix = torch.randn(2048, 2048, device=device)
+    clock = DeviceClock(device)
+    before = clock.settle()
+    for _ in range(20):
+        matrix = (matrix @ matrix).clamp(-1, 1)
+        clock.tick()
+    assert clock.settle() > before
+
+
+def test_the_clock_is_at_most_eight_ticks_behind() -> None:
+    clock = DeviceClock(torch.device("cuda"), ahead=8)
+    for _ in range(20):
+        clock.tick()
+    assert len(clock._pending) <= 8
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_runs_on_the_device(method: str, tmp_path: Path) -> None:
+    content = {
+        "board": "gpu",
+        "datasets": "digits",
+        "ipc": 2,
+        "network": "convnet,depth=1,width=8",
+        "protocol": "quick-300@1",
+        "networks": 1,
+        "entries": [{"methods": [method], "set": dict(METHODS.get(method).tiny)}],
+    }
+    (job,) = resolve(make_board(content), "cuda")
+    record = run(job, tmp_path / "run", tmp_path / "cache", torch.device("cuda"), lambda stage, share: None)
+    assert record.result.status == "ok"
+    assert record.accuracy is not None
+    assert record.accuracy > 0.2
+    assert record.measured.peak_bytes > 0
