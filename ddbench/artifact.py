@@ -186,6 +186,9 @@ def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], clas
         raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    order = artifact.recipe.order
+    if order is not None and (int(order.min()) < 0 or int(order.max()) >= len(images)):
+        raise ValueError(f"recipe.order names image {int(order.max())} of {len(images)}")
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddbench.config import load_board
 from ddbench.data import dataset_names
-from ddbench.registry import BROKEN, METHODS, NETWORKS, PROTOCOLS, discover
+from ddbench.registry import BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, discover
 
 
 def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -20,7 +20,7 @@ def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     discover()
     listed = {
         "methods": {name: _method_line(METHODS.get(name)) for name in METHODS},
-        "datasets": dict.fromkeys(dataset_names(), ""),
+        "datasets": {name: _dataset_line(name) for name in dataset_names()},
         "networks": {name: _first_line(NETWORKS.get(name)) for name in NETWORKS},
         "protocols": {name: PROTOCOLS.get(name).source for name in PROTOCOLS},
         "boards": {str(path): load_board(path).title for path in sorted(boards.glob("*.yaml"))},
@@ -32,6 +32,10 @@ def _method_line(method: type[Any]) -> str:
     aliases = METHODS.aliases(method.name)
     named = f" [{', '.join(aliases)}]" if aliases else ""
     return _first_line(method) + named
+
+
+def _dataset_line(name: str) -> str:
+    return _first_line(DATASETS.get(name)) if name in DATASETS else "from $DDBENCH_DATA"
 
 
 def _first_line(thing: Any) -> str:

@@ -21,12 +21,15 @@ BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB
 
 
 def parse_seconds(value: object) -> object:
-    """Seconds from `60s`, `2m`, `1.5h`; other things pass through to be refused by type.
+    """Seconds from `60s`, `2m`, `1.5h`, or a plain number of them; other things are refused by type.
 
     >>> parse_seconds("2m")
     120.0
     """
-    return _parse_quantity(value, SECONDS, "a budget such as 60s, 2m or 1h") if isinstance(value, str) else value
+    wanted = "a budget such as 60s, 2m or 1h"
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not {wanted}")
+    return _parse_quantity(value, SECONDS, wanted) if isinstance(value, str) else value
 
 
 def parse_bytes(value: object) -> object:
@@ -74,7 +77,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 def _with_point(value: str) -> str:
     """YAML 1.1 reads `1e-3` as text; nobody who writes it means that."""
-    return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value)
+    return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value, flags=re.IGNORECASE)
 
 
 def _listed(value: object) -> object:
@@ -112,7 +115,7 @@ class Entry(Strict):
 class Board(Strict):
     """One leaderboard: its cells, and the defaults they share."""
 
-    board: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    board: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     title: str = ""
     datasets: Names
     ipc: Ipcs
@@ -220,7 +223,8 @@ def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
 
 def _complaint(error: ValidationError) -> str:
     """The first complaint as one sentence: where, what, what was given, and the nearest known key."""
-    detail = error.errors()[0]
+    # A key that is no key explains better than the required one that it was meant to be.
+    detail = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in detail["loc"] if not str(part).startswith("function-")]
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
