@@ -39,9 +39,7 @@ class Judge:
     network: Network
     device: torch.device
 
-    def score(
-        self, artifact: DistilledDataset, *, seed: int, short: bool = False, beat: Callable[[], None] = lambda: None
-    ) -> Score:
+    def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
         """Train the seed's network on the artefact and test it.
 
         The network's weights and the order of its batches come from the protocol's name, the architecture and
@@ -50,10 +48,9 @@ class Judge:
         Args:
             seed: of the evaluation network, 0, 1, ...
             short: the protocol's short form
-            beat: called after every step
         """
         network = build_network(self.network.name, self.data.shape, len(self.data.classes), self.network.parameters)
-        weights = _train(self, artifact, network, seed, short, beat)
+        weights = _train(self, artifact, network, seed, short)
         return Score(network=self.network, seed=seed, accuracy=self._accuracy(network, weights))
 
     def _accuracy(self, network: nn.Module, weights: dict[str, Tensor]) -> float:
@@ -117,14 +114,7 @@ def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
     return Plan(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
 
 
-def _train(
-    judge: Judge,
-    artifact: DistilledDataset,
-    network: nn.Module,
-    seed: int,
-    short: bool,
-    beat: Callable[[], None],
-) -> dict[str, Tensor]:
+def _train(judge: Judge, artifact: DistilledDataset, network: nn.Module, seed: int, short: bool) -> dict[str, Tensor]:
     """Weights of the seed's network after the whole plan."""
     protocol = judge.protocol
     generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
@@ -143,7 +133,6 @@ def _train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        beat()
     return weights
 
 

@@ -46,7 +46,7 @@ def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any)
 
 def trained(judge: Judge, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
     network = build_network(judge.network.name, judge.data.shape, len(judge.data.classes), judge.network.parameters)
-    return evaluation._train(judge, artifact, network, seed, short, lambda: None)
+    return evaluation._train(judge, artifact, network, seed, short)
 
 
 def loaded(data: Dataset, weights: dict[str, Tensor]) -> nn.Module:
@@ -168,13 +168,6 @@ def test_every_artefact_meets_the_same_networks(data: Dataset) -> None:
 def test_evaluate_scores_one_network_after_the_other(data: Dataset) -> None:
     artifact = real_artifact(data)
     assert evaluate(artifact, judge(data), 3) == [judge(data).score(artifact, seed=seed) for seed in range(3)]
-
-
-def test_every_step_is_beaten(data: Dataset) -> None:
-    beats = list[int]()
-    judge(data).score(real_artifact(data), seed=0, beat=lambda: beats.append(1))
-    judge(data).score(real_artifact(data), seed=0, short=True, beat=lambda: beats.append(1))
-    assert len(beats) == 12 + 5
 
 
 @pytest.mark.parametrize("augmentation", ["dsa", "shift_scale_rotate"])
