@@ -112,44 +112,42 @@ def _draw(axis: Axes, each: Panel, looks: dict[str, Look], *, logarithmic: bool)
     if each.reference is not None:
         axis.axhline(100 * each.reference, color=GREY, linestyle=REFERENCE_DASHES, linewidth=1.2, zorder=1.5)
     for curve in each.curves:
-        _draw_snapshots(axis, curve, looks[curve.label])
+        _draw_snapshots(axis, curve, looks[curve.label], left=left)
         _draw_final(axis, curve, looks[curve.label], left=left)
 
 
-def _moments(curves: Iterable[Curve]) -> list[float]:
-    """The positive seconds of every point on a line."""
-    drawn = [curve for curve in curves if curve.points]
-    seconds = [curve.seconds for curve in drawn] + [point.seconds for curve in drawn for point in curve.points]
-    return [value for value in seconds if value > 0]
+def _lengths(curves: Iterable[Curve]) -> list[float]:
+    """Positive seconds of every run that has a line."""
+    return [curve.seconds for curve in curves if curve.points and curve.seconds > 0]
 
 
 def _span(curves: Sequence[Curve]) -> float:
-    moments = _moments(curves)
-    return max(moments) / min(moments) if moments else 1.0
+    """How much longer the longest run is than the shortest; first snapshots, taken at almost 0 s, do not count."""
+    lengths = _lengths(curves)
+    return max(lengths) / min(lengths) if lengths else 1.0
 
 
 def _linear(axis: Axes, curves: Sequence[Curve]) -> float:
     """Set the x axis; returns the smallest second that can be drawn."""
-    right = max([*_moments(curves), *(curve.seconds for curve in curves)], default=0.0) or 1.0
+    right = max((curve.seconds for curve in curves), default=0.0) or 1.0
     axis.set_xlim(-0.03 * right, 1.05 * right)
     return 0.0
 
 
 def _logarithmic(axis: Axes, curves: Sequence[Curve]) -> float:
     """Set the x axis; returns the smallest second that can be drawn."""
-    moments = _moments(curves) or [1.0]
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
-    # Controls can take microseconds: on decades of their own they would press the curves into a corner.
-    left = min(moments) / 2
-    axis.set_xlim(left / 1.2, max([*moments, *(curve.seconds for curve in curves)]) * 1.25)
+    # What lies at almost 0 s, controls and first snapshots, would press the curves into a corner.
+    left = min(_lengths(curves) or [1.0]) / LOGARITHMIC_SPAN
+    axis.set_xlim(left / 1.2, max([left, *(curve.seconds for curve in curves)]) * 1.25)
     return left
 
 
-def _draw_snapshots(axis: Axes, curve: Curve, look: Look) -> None:
-    seconds = [point.seconds for point in curve.points]
+def _draw_snapshots(axis: Axes, curve: Curve, look: Look, *, left: float) -> None:
+    seconds = [max(point.seconds, left) for point in curve.points]
     low, median, high = ([100 * getattr(p, name) for p in curve.points] for name in ("low", "median", "high"))
     axis.fill_between(seconds, low, high, color=look.colour, alpha=0.12, linewidth=0)
     axis.plot(seconds, median, color=look.colour, marker=look.marker, markersize=3, linestyle=look.line, linewidth=1.4)
