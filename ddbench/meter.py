@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ddbench.clock import AHEAD, Clock, ProcessClock
 from ddbench.files import canonical_json
 from ddbench.flops import FlopCounter
 from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.ledger import Ledger
 from ddbench.logbook import Logbook
 from ddbench.memory import OutOfMemoryBudget, peak_bytes
 from ddbench.records import Budget
@@ -80,20 +81,17 @@ class Meter:
         snapshots: tuple[float, ...] = SNAPSHOTS,
     ) -> None:
         self.budget = budget
-        self.seconds: dict[str, float] = {}
-        self.uncharged: dict[str, float] = {}
         self.done: dict[str, int] = {}
         self.planned: dict[str, int] = {}
         self.taken: list[Snapshot] = []
         self.attempts = 1
         self.flops_per_step: int | None = None
         """operations of the first step of the main loop, the one that has snapshots"""
-        self._clock = clock or ProcessClock()
+        self._ledger = Ledger(clock or ProcessClock())
         self._generators = generators or Generators("unnamed")
         self._path, self._every, self._cache = path, every, cache
         self._hooks, self._device = hooks or Hooks(), device or torch.device("cpu")
         self._fractions = snapshots
-        self._phase = "distil"
         self._open: str | None = None
         self._passed = 0
         self._ticks = 0
@@ -104,7 +102,6 @@ class Meter:
         self._resume()
         self._checkpointed = self._shown = time.monotonic()
         self._wait = every
-        self._mark = self._clock.settle()
 
     # -- what a method calls ------------------------------------------------------------------------------------
 
@@ -155,16 +152,9 @@ class Meter:
         self.finish()
         self._checkpoint(name, state, finished=True)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Charge what happens inside to the phase `name`. Waits for the device at both ends: not for single steps."""
-        self._account(self._clock.settle())
-        outer, self._phase = self._phase, name
-        try:
-            yield
-        finally:
-            self._account(self._clock.settle())
-            self._phase = outer
+        return self._ledger.phase(name)
 
     def cached(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
@@ -190,25 +180,18 @@ class Meter:
 
     def log(self, **values: Tensor | float) -> None:
         """Note values of this step, detached; the device is not waited for. One that is not finite ends the run."""
-        loop = self._open or self._phase
+        loop = self._open or self._ledger.current
         self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
     # -- what the harness calls ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def paused(self, name: str) -> Iterator[None]:
+    def paused(self, name: str) -> AbstractContextManager[None]:
         """Time spent inside is shown under `name` and not charged."""
-        self._account(self._clock.settle())
-        try:
-            yield
-        finally:
-            now = self._clock.settle()
-            self.uncharged[name] = self.uncharged.get(name, 0.0) + now - self._mark
-            self._mark = now
+        return self._ledger.paused(name)
 
     def finish(self) -> None:
         """Charge what is left and check the last logged values."""
-        self._account(self._clock.settle())
+        self._ledger.settle()
         self._log.read(before=self._ticks + 1)
 
     @property
@@ -222,8 +205,18 @@ class Meter:
         return self._log.history
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """Charged to the budget, by phase."""
+        return self._ledger.seconds
+
+    @property
+    def uncharged(self) -> dict[str, float]:
+        """Snapshots, checkpoints and the cache."""
+        return self._ledger.uncharged
+
+    @property
     def charged(self) -> float:
-        return sum(self.seconds.values())
+        return self._ledger.charged
 
     # -- budget -------------------------------------------------------------------------------------------------
 
@@ -255,12 +248,8 @@ class Meter:
             parts.append(sum(self.done.values()) / self.budget.steps)
         return min(1.0, max(parts))
 
-    def _account(self, now: float) -> None:
-        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._mark
-        self._mark = now
-
     def _after_step(self, name: str, state: State, n: int) -> None:
-        self._account(self._clock.tick())
+        self._ledger.tick()
         self._ticks += 1
         self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
         now = time.monotonic()
@@ -292,7 +281,7 @@ class Meter:
             return
         self._loops = saved["loops"]
         self._log.history = saved["history"]
-        self.uncharged = saved["uncharged"]
+        self._ledger.uncharged = saved["uncharged"]
         self.taken = [Snapshot(*pair) for pair in saved["taken"]]
         self._passed = saved["passed"]
         self.attempts = saved["attempts"] + 1
@@ -305,10 +294,9 @@ class Meter:
             return 0
         checkpoint.restore(state, loop["state"])
         self._generators.set_state(loop["generators"])
-        self.seconds = dict(loop["seconds"])
+        self._ledger.restore(loop["seconds"])
         if loop["cut"]:
             self._cut.add(name)
-        self._mark = self._clock.settle()
         step: int = loop["step"]
         return step
 

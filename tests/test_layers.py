@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files registry generators decoders artifact clock records flops environment logbook memory",
+    "errors files registry generators decoders artifact clock records flops environment ledger logbook memory",
     "networks data augment checkpoint cache",
     "task meter matching protocols",
     "evaluate leaderboard config pictures",
