@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -24,8 +23,6 @@ app = typer.Typer(
 )
 messages = Console(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
 
-SHIPPED = Path(__file__).resolve().parent.parent / "configs"
-SELECTING = ("methods", "datasets", "ipc")
 USAGE, SOME_FAILED = 2, 1
 INTERRUPTED = 130  # what Typer ends with on Control-C
 
@@ -72,6 +69,7 @@ def evaluate(
     from ddbench.commands import evaluate_board
     from ddbench.jobs import Selection
     from ddbench.leaderboard import rich_table
+    from ddbench.options import board_from, settings_from
     from ddbench.progress import Display
 
     options = {
@@ -83,9 +81,9 @@ def evaluate(
         "budget": budget,
         "steps": steps,
         "seeds": seeds,
-        "set": _settings(set_),
+        "set": settings_from(set_),
     }
-    chosen = _board(board, {name: value for name, value in options.items() if value not in (None, [], {})})
+    chosen = board_from(board, {name: value for name, value in options.items() if value not in (None, [], {})})
     selection = Selection(tuple(method or ()), tuple(dataset or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     with Display(messages) as display:
@@ -126,6 +124,7 @@ def distill(
     ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
     """
     from ddbench import commands
+    from ddbench.options import settings_from
     from ddbench.progress import Display
 
     with Display(messages) as display:
@@ -139,7 +138,7 @@ def distill(
             budget=budget,
             steps=steps,
             setting=setting,
-            settings=_settings(set_),
+            settings=settings_from(set_),
             device=device,
             on_event=display.event,
         )
@@ -226,6 +225,7 @@ def list_(
     ddbench list methods --json
     """
     from ddbench.catalogue import catalogue
+    from ddbench.options import SHIPPED
 
     listed, broken = catalogue(SHIPPED)
     if what is not None and what not in listed:
@@ -318,36 +318,3 @@ def main() -> None:
 
 def _say(message: str) -> None:
     messages.print(message, soft_wrap=True)
-
-
-def _settings(settings: list[str] | None) -> dict[str, Any]:
-    from ddbench.config import parse_settings
-
-    return _usage(lambda: parse_settings(settings or []))
-
-
-def _usage(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return read()
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"--set {error}") from error
-
-
-def _board(path: Path | None, options: dict[str, Any]) -> Any:
-    """The board of a file, or one made of options; to a file they only say which part of it to run."""
-    from ddbench.config import load_board, make_board
-
-    if path is not None or not options:
-        foreign = [name for name in options if name not in SELECTING]
-        if foreign:
-            raise UserError(f"{path} says how to run its cells; leave out --{foreign[0]}, or the file")
-        return load_board(path or SHIPPED / "quickstart.yaml")
-    if "methods" not in options:
-        raise UserError("name at least one --method, or a board's file")
-    entry = {"methods": options.pop("methods"), "set": options.pop("set", {})}
-    defaults = {"board": "mine", "datasets": ["digits"], "ipc": [1], "protocol": "quick-300@1"}
-    if options.get("datasets", ["digits"]) == ["digits"]:
-        defaults["network"] = "convnet,depth=2,width=32"
-    return make_board({**defaults, **options, "entries": [entry]}, where="command line")

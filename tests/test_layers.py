@@ -18,7 +18,7 @@ LAYERS = [
     "task meter matching protocols",
     "evaluate leaderboard config pictures",
     "jobs run runner testing",
-    "catalogue commands progress cli __main__",
+    "catalogue commands options progress cli __main__",
 ]
 """Low to high; a module imports its own layer or a lower one. `decoders` lies low because an artefact is checked
 against its decoder; a decoder knows tensors alone."""
