@@ -142,11 +142,12 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
     (name,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
     cls = find_method(name)
     data = load_split(dataset, board.validation)
-    _check(board, entry, cls, data, ipc)
+    method = make_method(cls, entry.set)
+    _check(board, entry, method, data, ipc)
     protocol: Protocol = PROTOCOLS.get(entry.protocol or board.protocol)
     cell = Cell(
         method=cls.name,
-        hyperparameters=dataclasses.asdict(make_method(cls, entry.set)),
+        hyperparameters=dataclasses.asdict(method),
         dataset=data.name,
         dataset_digest=data.digest,
         preprocessing=entry.preprocessing or board.preprocessing,
@@ -176,12 +177,16 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
     ]
 
 
-def _check(board: Board, entry: Entry, cls: type[Any], data: Dataset, ipc: int) -> None:
+def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> None:
     smallest = int(data.counts.min())
     if ipc > smallest:
         raise UserError(f"ipc {ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it")
+    if hasattr(method, "check_ipc"):
+        method.check_ipc(ipc)
     setting = entry.setting or board.setting
-    if setting not in cls.settings:
-        raise UserError(f"{cls.name} does not work in the {setting!r} setting; it knows {', '.join(cls.settings)}")
+    if setting not in method.settings:
+        raise UserError(
+            f"{method.name} does not work in the {setting!r} setting; it knows {', '.join(method.settings)}"
+        )
     network = entry.network or board.network
     build_network(network.name, data.shape, len(data.classes), network.parameters)

@@ -23,7 +23,11 @@ Setting = Literal["random", "fixed"]
 
 
 class Method(Protocol):
-    """A distillation method: a frozen dataclass whose fields are its hyper-parameters."""
+    """A distillation method: a frozen dataclass whose fields are its hyper-parameters.
+
+    It may also have `check_ipc(ipc)`, which raises a UserError for a number of images per class that it cannot work
+    with; it is asked before anything runs.
+    """
 
     name: ClassVar[str]
     family: ClassVar[str]

@@ -49,6 +49,7 @@ class Backprop:
     """images start as `noise`, as published, or `real`"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        self.check_ipc(task.ipc)
         images, labels = task.real_init() if self.init == "real" else task.noise_init()
         order = self._order(task)  # (batches, K * images_per_step)
         raw = torch.full((self.epochs * len(order),), self.lr_initial, device=task.device).expm1().log()
@@ -80,12 +81,14 @@ class Backprop:
             meter.log(loss=loss, first_lr=lrs[0])
         return result()
 
-    def _order(self, task: Task) -> torch.Tensor:
-        """Which images each step of an epoch sees: `images_per_step` of every class."""
-        if task.ipc % self.images_per_step:
+    def check_ipc(self, ipc: int) -> None:
+        if ipc % self.images_per_step:
             raise UserError(
-                f"images_per_step {self.images_per_step} of backprop does not divide ipc {task.ipc}; "
+                f"images_per_step {self.images_per_step} of backprop does not divide ipc {ipc}; "
                 "choose a divisor, such as 1"
             )
+
+    def _order(self, task: Task) -> torch.Tensor:
+        """Which images each step of an epoch sees: `images_per_step` of every class."""
         positions = torch.arange(task.classes * task.ipc, device=task.device).view(task.classes, -1)
         return torch.stack([chunk.flatten() for chunk in positions.split(self.images_per_step, dim=1)])

@@ -78,6 +78,9 @@ class GradientMatching:
                 state.weights = self._train(task, state.weights, state.images.detach(), labels)
         return result()
 
+    def check_ipc(self, ipc: int) -> None:
+        self._loops(ipc)
+
     def _loops(self, ipc: int) -> tuple[int, int]:
         if ipc not in LOOPS and None in (self.matchings, self.epochs):
             raise UserError(

@@ -110,6 +110,14 @@ def ddbench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         ("-m dm --seeds 0", "command line: seeds: input should be greater than 0, got 0"),
         ("-m dm --ipc 0", "command line: ipc.0: input should be greater than 0, got 0"),
         ("-m dm --ipc 1000", "ipc 1000 is larger than the smallest class of digits (139 images); lower it"),
+        (
+            "-m dc --ipc 7",
+            "gradient_matching has no published loops for ipc 7; set matchings and epochs, or use an ipc of",
+        ),
+        (
+            "-m dd --ipc 10 --set images_per_step=3",
+            "images_per_step 3 of backprop does not divide ipc 10; choose a divis",
+        ),
         ("-m dm --device tpu", "unknown device 'tpu'; use auto, cpu, cuda or cuda:N"),
         ("-m dm --device mps", "device 'mps' is not supported; use auto, cpu, cuda or cuda:N"),
         ("-m dm --device cuda:99", "device 'cuda:99' asked for, but torch sees "),

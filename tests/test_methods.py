@@ -223,7 +223,7 @@ def test_gradient_matching_takes_given_loops_first(settings: dict[str, Any], ipc
 @pytest.mark.parametrize("settings", [{}, {"matchings": 3}, {"epochs": 2}])
 def test_gradient_matching_refuses_an_ipc_without_published_loops(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"no published loops for ipc 7; set matchings and epochs, or use .* 1, 10, 20"):
-        GradientMatching(**settings)._loops(7)
+        GradientMatching(**settings).check_ipc(7)
 
 
 def test_gradient_matching_matches_and_trains_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_backprop_walks_batches_with_every_class_in_each() -> None:
 
 def test_backprop_refuses_images_per_step_that_do_not_divide() -> None:
     with pytest.raises(UserError, match="images_per_step 3 of backprop does not divide ipc 4; choose a divisor"):
-        Backprop(images_per_step=3)._order(tiny_task(ipc=4))
+        Backprop(images_per_step=3).check_ipc(4)
 
 
 def test_backprop_stores_one_step_size_a_step() -> None:
