@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from ddbench.errors import UserError
-from ddbench.leaderboard import csv_table, markdown, plot_curves, render, rich_table, rows
+from ddbench.leaderboard import (
+    boards,
+    check_tables,
+    csv_table,
+    markdown,
+    plot_curves,
+    render,
+    rich_table,
+    rows,
+    write_tables,
+)
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key, write_record
 
@@ -280,3 +290,40 @@ def test_render_of_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
 
 def test_empty_markdown() -> None:
     assert markdown([], "x") == "# x\n\nNo records yet.\n"
+
+
+@pytest.fixture
+def committed(tiny: list[Record], tmp_path: Path) -> Path:
+    """A folder as it stands in a repository: records of a board, and the tables they give."""
+    for record in tiny:
+        write_record(tmp_path / "records" / "tiny" / record.result.cell.method / f"{record.key}.json", record)
+    write_tables(tmp_path, tmp_path)
+    return tmp_path
+
+
+def test_committed_tables_are_what_the_records_give(committed: Path, tiny: list[Record]) -> None:
+    assert (committed / "tiny.md").read_text() == markdown(tiny, "tiny")
+    assert (committed / "tiny.csv").read_text() == csv_table(tiny)
+    assert (committed / "tiny.png").is_file()
+    assert [*boards(committed)] == ["tiny"]
+    assert check_tables(committed) == []
+
+
+def test_an_edited_table_is_found(committed: Path) -> None:
+    table = committed / "tiny.md"
+    table.write_text(table.read_text().replace("74.0", "75.0"))
+    (complaint,) = check_tables(committed)
+    assert complaint == f"{table} is not what its records give; run `ddbench leaderboard {committed}`"
+
+
+def test_a_missing_table_is_found(committed: Path) -> None:
+    (committed / "tiny.csv").unlink()
+    (complaint,) = check_tables(committed)
+    assert complaint.startswith(f"{committed / 'tiny.csv'} is not what its records give")
+
+
+def test_an_edited_record_is_found(committed: Path) -> None:
+    path = next((committed / "records" / "tiny" / "good").iterdir())
+    path.write_text(path.read_text().replace('"accuracy": 0.6', '"accuracy": 0.9', 1))
+    (complaint,) = check_tables(committed)
+    assert complaint.startswith(f"{path} was edited after it was written")
