@@ -327,3 +327,10 @@ def test_an_edited_record_is_found(committed: Path) -> None:
     path.write_text(path.read_text().replace('"accuracy": 0.6', '"accuracy": 0.9', 1))
     (complaint,) = check_tables(committed)
     assert complaint.startswith(f"{path} was edited after it was written")
+
+
+def test_the_digest_is_in_a_heading_only_where_one_name_stands_for_several_data() -> None:
+    two_names = [make_record("good", 0, (0.5,)), make_record("good", 0, (0.5,), dataset="b", dataset_digest="sha256:e")]
+    assert "## digits, 1 image per class\n" in markdown(two_names, "x")
+    one_name = [make_record("good", 0, (0.5,)), make_record("good", 0, (0.5,), dataset_digest="sha256:e")]
+    assert "## digits, 1 image per class, data e\n" in markdown(one_name, "x")

@@ -54,7 +54,9 @@ def groups(made: Iterable[Row]) -> list[Group]:
     for row in made:
         found.setdefault((row.dataset, row.ipc, conditions(row.cell)), []).append(row)
     everything = [row for members in found.values() for row in members]
-    several = [name for name in CONDITIONS if len(_values(everything, name)) > 1]
+    several = [name for name in CONDITIONS if name != "digest" and len(_values(everything, name)) > 1]
+    if len({row.cell.dataset_digest for row in everything}) > len({row.dataset for row in everything}):
+        several.append("digest")  # one name stands for several data
     return [Group(_heading(found[key][0], several), tuple(found[key])) for key in sorted(found)]
 
 
