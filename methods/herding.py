@@ -1,7 +1,7 @@
 """Herding: real images whose running mean stays closest to the class mean.
 
 Welling, "Herding dynamical weights to learn", ICML 2009; as a coreset Chen, Welling & Smola, "Super-samples from kernel
-herding", UAI 2010, arXiv 1203.3472; the baseline of Zhao et al., ICLR 2021, in a trained network's features.
+herding", UAI 2010, arXiv 1203.3472; a baseline of Zhao et al., ICLR 2021.
 """
 
 from dataclasses import dataclass
