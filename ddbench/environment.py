@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 
-def environment(device: torch.device, threads: int) -> dict[str, Any]:
+def environment(device: torch.device, threads: int, compiled: bool) -> dict[str, Any]:
     """What a number may depend on besides its cell."""
     return {
         "device": device_name(device),
         "threads": threads,
-        "compiled": False,
+        "compiled": compiled,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "git": git_revision(),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddbench.artifact import DistilledDataset, Recipe
+from ddbench.artifact import DistilledDataset, LabelKind, Recipe
 from ddbench.augment import DSA, shift_scale_rotate
+from ddbench.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
 from ddbench.generators import derive_seed, seeded
-from ddbench.networks import InitialWeights, build_network, chunked
+from ddbench.networks import InitialWeights, build_network, chunked, chunked_gradient
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Score
 from ddbench.registry import DECODERS
@@ -31,6 +34,7 @@ class Judge:
         protocol: how networks are trained
         network: which architecture
         device: where
+        compiler: makes training and testing fast; by default nothing is compiled
     """
 
     data: Dataset
@@ -38,6 +42,18 @@ class Judge:
     protocol: Protocol
     network: Network
     device: torch.device
+    compiler: Compiler = field(default_factory=Compiler)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The architecture; its own parameters are never used."""
+        shape, classes = self.data.shape, len(self.data.classes)
+        return build_network(self.network.name, shape, classes, self.network.parameters).to(self.device)
+
+    def forward(self, weights: Weights, images: Tensor) -> Tensor:
+        """Logits, (N, K), of the network with these weights."""
+        logits: Tensor = functional_call(self.module, weights, (images,))
+        return logits
 
     def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
         """Train the seed's network on the artefact and test it.
@@ -49,19 +65,28 @@ class Judge:
             seed: of the evaluation network, 0, 1, ...
             short: the protocol's short form
         """
-        network = build_network(self.network.name, self.data.shape, len(self.data.classes), self.network.parameters)
-        weights = _train(self, artifact, network, seed, short)
-        return Score(network=self.network, seed=seed, accuracy=self._accuracy(network, weights))
+        weights = _train(self, artifact, seed, short)
+        return Score(network=self.network, seed=seed, accuracy=self._accuracy(weights))
 
-    def _accuracy(self, network: nn.Module, weights: dict[str, Tensor]) -> float:
-        network.eval()
+    def _accuracy(self, weights: Weights) -> float:
+        self.module.eval()
+        answers = chunked(lambda images: self._answer(weights, self.transform(images)), self.data.test_images)
+        return int((answers == self.data.test_labels).sum()) / len(answers)
 
-        def answers(images: Tensor) -> Tensor:
-            logits: Tensor = functional_call(network, weights, (self.transform(images),))
-            return logits.argmax(1)
+    @cached_property
+    def _answer(self) -> Callable[[Weights, Tensor], Tensor]:
+        return self.compiler.function(lambda weights, images: self.forward(weights, images).argmax(1))
 
-        correct = chunked(answers, self.data.test_images) == self.data.test_labels
-        return int(correct.sum()) / len(correct)
+    @cached_property
+    def gradients(self) -> dict[str, Callable[..., tuple[Weights, Tensor]]]:
+        """Of the mean loss, by the kind of labels."""
+
+        def of(kind: str) -> Callable[..., tuple[Weights, Tensor]]:
+            return self.compiler.gradient(
+                lambda weights, images, labels: _loss(self.forward(weights, images), labels, kind)
+            )
+
+        return {kind: of(kind) for kind in get_args(LabelKind)}
 
 
 def evaluate(artifact: DistilledDataset, judge: Judge, networks: int) -> list[Score]:
@@ -114,41 +139,38 @@ def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
     return Plan(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
 
 
-def _train(judge: Judge, artifact: DistilledDataset, network: nn.Module, seed: int, short: bool) -> dict[str, Tensor]:
+def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool) -> Weights:
     """Weights of the seed's network after the whole plan."""
     protocol = judge.protocol
     generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
-    weights = _initial(network, artifact, protocol, generator, judge.device)
+    weights = _initial(judge, artifact, generator)
     count = len(artifact.decode(0, seeded(0))[1])
     training = plan(protocol, artifact.recipe, count, short)
     batches = _batches(judge, artifact, training, generator)
     optimizer = _sgd(weights, training)
-    network.train()
+    gradient = judge.gradients[artifact.label_kind]
+    judge.module.train()
     for step, lr in enumerate(training.lrs):
         if step == training.drop:
             optimizer = _sgd(weights, training)
         optimizer.param_groups[0]["lr"] = lr
-        images, labels = next(batches)
-        loss = _loss(functional_call(network, weights, (images,)), labels, artifact.label_kind)
-        optimizer.zero_grad()
-        loss.backward()
+        slope, _ = chunked_gradient(gradient, weights, *next(batches))
+        for name, weight in weights.items():
+            weight.grad = slope[name]
         optimizer.step()
     return weights
 
 
-def _initial(
-    network: nn.Module, artifact: DistilledDataset, protocol: Protocol, generator: torch.Generator, device: torch.device
-) -> dict[str, Tensor]:
-    weights = InitialWeights(network.cpu())(generator)
-    network.to(device)
-    if artifact.initial is not None and "initial" in protocol.honours:
+def _initial(judge: Judge, artifact: DistilledDataset, generator: torch.Generator) -> Weights:
+    weights = InitialWeights(judge.module)(generator)
+    if artifact.initial is not None and "initial" in judge.protocol.honours:
         if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in artifact.initial.items()}:
             raise UserError("the artefact's initial weights are of another network; score it with the one it names")
         weights = dict(artifact.initial)
-    return {name: weight.to(device, copy=True).requires_grad_() for name, weight in weights.items()}
+    return {name: weight.to(judge.device, copy=True) for name, weight in weights.items()}
 
 
-def _sgd(weights: dict[str, Tensor], training: Plan) -> torch.optim.SGD:
+def _sgd(weights: Weights, training: Plan) -> torch.optim.SGD:
     return torch.optim.SGD(
         weights.values(), lr=training.lrs[0], momentum=training.momentum, weight_decay=training.weight_decay
     )

@@ -15,6 +15,7 @@ from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.augment import DSA
 from ddbench.cache import Cache
 from ddbench.clock import clock_for
+from ddbench.compiling import Compiler, worth_compiling
 from ddbench.data import Dataset, Preprocessing, RealData, Transform
 from ddbench.environment import device_name, environment, git_revision, now, versions
 from ddbench.errors import UserError
@@ -63,6 +64,7 @@ class Workshop:
     device: torch.device
     data: Dataset
     transform: Transform
+    compiler: Compiler
     report: Callable[[str, float], None]
     """called with the stage's name and the share of it that is done"""
 
@@ -72,7 +74,8 @@ class Workshop:
     ) -> Workshop:
         data = job.load_data().to(device)
         transform = Preprocessing.for_dataset(data, job.cell.preprocessing).fit(data)
-        return cls(job, folder, cache, device, data, transform, report)
+        compiler = Compiler(worth_compiling(job.cell.budget.seconds, job.cell.budget.steps))
+        return cls(job, folder, cache, device, data, transform, compiler, report)
 
     @property
     def artifact_path(self) -> Path:
@@ -102,6 +105,7 @@ def distil(shop: Workshop) -> Distilled:
     job, cell = shop.job, shop.job.cell
     generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, job.seed)
     meter = _meter(shop, generators)
+    shop.compiler.apart = meter.paused
     artifact: DistilledDataset | None = None
     status: Status = "ok"
     reason: str | None = None
@@ -157,6 +161,7 @@ def make_task(shop: Workshop, generators: Generators) -> Task:
         augmentation=DSA.for_dataset(data.name),
         generators=generators,
         device=shop.device,
+        compiler=shop.compiler,
     )
 
 
@@ -193,7 +198,7 @@ def _meter(shop: Workshop, generators: Generators) -> Meter:
 def _evaluated(shop: Workshop, distilled: Distilled) -> tuple[list[Score], list[CurvePoint]]:
     """Scores of the finished artefact, then of its snapshots; each is kept as soon as it is known."""
     cell = shop.job.cell
-    judge = Judge(shop.data, shop.transform, shop.job.protocol(), cell.network, shop.device)
+    judge = Judge(shop.data, shop.transform, shop.job.protocol(), cell.network, shop.device, shop.compiler)
     partial = _partial(shop.folder)
     known: dict[str, float] = json.loads(partial.read_bytes()) if partial.exists() else {}
     total = cell.networks + len(distilled.snapshots)
@@ -241,7 +246,7 @@ def _record(
         finished=now(),
         attempts=distilled.attempts,
         log=distilled.log,
-        environment=environment(shop.device, job.cell.threads),
+        environment=environment(shop.device, job.cell.threads, shop.compiler.enabled),
     )
     return Record(
         key=job.key,
@@ -263,7 +268,9 @@ def failed_record(job: Job, status: Status, reason: str, started: str) -> Record
         protocol=job.protocol().describe(),
         result=Result(cell=job.cell, seed=job.seed, status=status, reason=reason),
         measured=Measured(
-            started=started, finished=now(), environment=environment(torch.device("cpu"), job.cell.threads)
+            started=started,
+            finished=now(),
+            environment=environment(torch.device("cpu"), job.cell.threads, False),
         ),
     )
 

@@ -20,6 +20,7 @@ import torch
 from ddbench.environment import now
 from ddbench.errors import UserError
 from ddbench.jobs import Job, resolve_device
+from ddbench.memory import keep_freed_memory
 from ddbench.records import Record, Status, read_record, run_key, write_record
 from ddbench.registry import discover
 from ddbench.run import RECORD, failed_record, run
@@ -216,6 +217,7 @@ def _work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, 
     """What a worker process does: one run, with its threads bounded, ending with its parent."""
     threading.Thread(target=_end_with_parent, args=(anchor,), daemon=True).start()
     limit_threads(job.cell.threads)
+    keep_freed_memory()
     discover()
     folder.mkdir(parents=True, exist_ok=True)
 

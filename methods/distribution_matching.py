@@ -11,6 +11,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench.compiling import Weights
 from ddbench.matching.siamese import siamese
 from ddbench.networks import chunked
 
@@ -46,14 +47,18 @@ class DistributionMatching:
         def result() -> DistilledDataset:
             return DistilledDataset.pixels(state.images, labels)
 
+        def distance(synthetic: torch.Tensor, weights: Weights, target: torch.Tensor) -> torch.Tensor:
+            return (class_means(task.embed(weights, synthetic), task.classes) - target).square().sum()
+
+        embed, slope_of = task.compiled(task.embed), task.gradient(distance)
         for _ in meter.steps(self.iterations, state, result):
             weights = task.initial()
             real, _ = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))
             real, synthetic = self._augmented(task, real, state.images)
-            target = class_means(chunked(partial(task.embed, weights), real), task.classes)
-            loss = (class_means(task.embed(weights, synthetic), task.classes) - target).square().sum()
+            target = class_means(chunked(partial(embed, weights), real), task.classes)
+            slope, loss = slope_of(synthetic.detach(), weights, target)
             state.optimizer.zero_grad()
-            loss.backward()
+            synthetic.backward(slope)
             state.optimizer.step()
             meter.log(loss=loss)
         return result()

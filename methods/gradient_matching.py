@@ -4,17 +4,21 @@ Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, 
 Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, arXiv 2102.08259 (DSA).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
+from ddbench.compiling import Weights, gradient
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
-from ddbench.matching.unroll import Weights, gradient
+from ddbench.networks import chunked_gradient
+
+Gradient = Callable[..., tuple[Any, torch.Tensor]]
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """matching steps a network and epochs between them, by images per class, as published"""
@@ -67,15 +71,16 @@ class GradientMatching:
         def result() -> DistilledDataset:
             return DistilledDataset.pixels(state.images, labels)
 
+        slopes = task.gradient(task.loss), task.gradient(partial(distance, task))
         period = matchings + (matchings - 1) * epochs
         for step in meter.steps(self.iterations * period, state, result):
             position = step % period
             if position == 0:
                 state.weights = task.initial()
             if position % (1 + epochs) == 0:
-                meter.log(loss=self._match(task, state))
+                meter.log(loss=self._match(task, state, labels, *slopes))
             else:
-                state.weights = self._train(task, state.weights, state.images.detach(), labels)
+                state.weights = self._train(task, state.weights, state.images.detach(), labels, slopes[0])
         return result()
 
     def check_ipc(self, ipc: int) -> None:
@@ -90,37 +95,38 @@ class GradientMatching:
         matchings, epochs = LOOPS.get(ipc, (0, 0))
         return self.matchings or matchings, epochs if self.epochs is None else self.epochs
 
-    def _match(self, task: Task, state: State) -> torch.Tensor:
+    def _match(
+        self, task: Task, state: State, labels: torch.Tensor, of_loss: Gradient, of_distance: Gradient
+    ) -> torch.Tensor:
         """One step on the images; returns the distance summed over classes, ()."""
-        weights = {name: weight.detach().requires_grad_() for name, weight in state.weights.items()}
-        real, _ = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))
-        slope = torch.zeros_like(state.images)
+        real, real_labels = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))
+        state.optimizer.zero_grad()
         total = torch.zeros((), device=task.device)
-        for c, real_class in enumerate(real.chunk(task.classes)):
-            synthetic = state.images[c * task.ipc : (c + 1) * task.ipc]
+        parts = (tensor.chunk(task.classes) for tensor in (real, real_labels, state.images, labels))
+        for real_class, real_label, synthetic, label in zip(*parts, strict=True):
             if self.augment:
                 real_class, synthetic = siamese(task, real_class, synthetic, task.generator("augment", device="cpu"))
-            target = gradient(_class_loss(task, weights, real_class, c), weights)
-            ours = gradient(_class_loss(task, weights, synthetic, c), weights, create_graph=True)
-            distance = layerwise_cosine(target, ours)
-            slope += torch.autograd.grad(distance, state.images)[0]  # class by class keeps one graph at a time
-            total += distance.detach()
-        state.images.grad = slope
+            target, _ = chunked_gradient(of_loss, state.weights, real_class, real_label)
+            slope, value = of_distance(synthetic.detach(), state.weights, target, label)
+            synthetic.backward(slope)
+            total += value
         state.optimizer.step()
         return total
 
-    def _train(self, task: Task, weights: Weights, images: torch.Tensor, labels: torch.Tensor) -> Weights:
+    def _train(
+        self, task: Task, weights: Weights, images: torch.Tensor, labels: torch.Tensor, of_loss: Gradient
+    ) -> Weights:
         """One epoch of the network on the synthetic images."""
         order = torch.randperm(len(labels), generator=task.generator("order"), device=task.device)
         for chosen in order.split(self.batch_train):
             batch = images[chosen]
             if self.augment:
                 batch = task.augmentation(batch, task.generator("augment", device="cpu"))
-            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-            slope = gradient(F.cross_entropy(task.forward(leaves, batch), labels[chosen]), leaves)
-            weights = {name: weight.detach() - self.lr_network * slope[name] for name, weight in leaves.items()}
+            slope, _ = chunked_gradient(of_loss, weights, batch, labels[chosen])
+            weights = {name: weight - self.lr_network * slope[name] for name, weight in weights.items()}
         return weights
 
 
-def _class_loss(task: Task, weights: Weights, images: torch.Tensor, c: int) -> torch.Tensor:
-    return F.cross_entropy(task.forward(weights, images), torch.full((len(images),), c, device=images.device))
+def distance(task: Task, images: torch.Tensor, weights: Weights, target: Weights, labels: torch.Tensor) -> torch.Tensor:
+    """How far the gradient that synthetic images (n, C, H, W) give a network is from `target`."""
+    return layerwise_cosine(target, gradient(task.loss, weights, images, labels))

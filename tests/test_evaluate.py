@@ -45,8 +45,7 @@ def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any)
 
 
 def trained(judge: Judge, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
-    network = build_network(judge.network.name, judge.data.shape, len(judge.data.classes), judge.network.parameters)
-    return evaluation._train(judge, artifact, network, seed, short)
+    return evaluation._train(judge, artifact, seed, short)
 
 
 def loaded(data: Dataset, weights: dict[str, Tensor]) -> nn.Module:

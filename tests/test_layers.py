@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files registry generators decoders artifact clock records flops environment ledger logbook memory",
+    "errors files registry generators decoders artifact clock records flops compiling",
+    "environment ledger logbook memory",
     "networks data augment checkpoint cache",
     "task meter matching protocols",
     "evaluate leaderboard config pictures",
@@ -28,6 +29,7 @@ OPEN_TO_METHODS = {
     "ddbench",
     "ddbench.registry",
     "ddbench.augment",
+    "ddbench.compiling",
     "ddbench.decoders",
     "ddbench.matching",
     "ddbench.networks",

@@ -18,7 +18,7 @@ from ddbench.matching.experts import flatten, train_experts, unflatten
 from ddbench.matching.features import choose_per_class, feature_space
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
-from ddbench.matching.unroll import gradient, unroll
+from ddbench.matching.unroll import unroll
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.records import Budget
@@ -97,12 +97,6 @@ def test_the_distance_is_differentiated_correctly() -> None:
 def squares(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Half the squared error of a linear model on flattened images."""
     return 0.5 * ((images.flatten(1) @ weights["w"] - labels) ** 2).sum()
-
-
-def test_gradients_come_by_name() -> None:
-    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
-    slope = gradient(a * b**2, {"b": b, "a": a})
-    assert {name: float(value) for name, value in slope.items()} == {"b": 12, "a": 9}
 
 
 def test_unrolled_steps_equal_the_textbook_loop() -> None:

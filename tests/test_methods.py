@@ -230,13 +230,13 @@ def test_gradient_matching_matches_and_trains_in_turns(monkeypatch: pytest.Monke
     turns = ""
     starts = []
 
-    def match(self: GradientMatching, task: Task, state: Any) -> torch.Tensor:
+    def match(self: GradientMatching, task: Task, state: Any, *_: Any) -> torch.Tensor:
         nonlocal turns
         turns += "m"
         starts.append(state.weights["classifier.bias"].clone())
         return torch.zeros(())
 
-    def train(self: GradientMatching, task: Task, weights: Any, images: torch.Tensor, labels: torch.Tensor) -> Any:
+    def train(self: GradientMatching, task: Task, weights: Any, *_: Any) -> Any:
         nonlocal turns
         turns += "t"
         return weights

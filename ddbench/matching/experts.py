@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ddbench.checkpoint import State
-from ddbench.matching.unroll import Weights, gradient
+from ddbench.compiling import Weights
+from ddbench.networks import chunked_gradient
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -51,6 +51,7 @@ def train_experts(
     trajectories = torch.zeros(experts, epochs + 1, flatten(like).numel(), device=task.device)
     state = State(trajectories=trajectories, order=torch.randperm(len(task.real), generator=generator), at=0)
     state.weights = flatten(like)
+    gradient = task.gradient(task.loss)
     for step in meter.steps(experts * epochs * per_epoch, state, name="experts"):
         expert, within = divmod(step, epochs * per_epoch)
         if within == 0:
@@ -59,9 +60,8 @@ def train_experts(
         images, labels = task.real.take(_next_indices(state, batch, generator))
         if augment:
             images = task.augmentation(images, generator)
-        weights = {name: weight.requires_grad_() for name, weight in unflatten(state.weights, like).items()}
-        loss = F.cross_entropy(task.forward(weights, images), labels)
-        state.weights = state.weights.detach() - lr * flatten(gradient(loss, weights))
+        slope, loss = chunked_gradient(gradient, unflatten(state.weights, like), images, labels)
+        state.weights = state.weights - lr * flatten(slope)
         if (within + 1) % per_epoch == 0:
             state.trajectories[expert, (within + 1) // per_epoch] = state.weights
         meter.log(expert_loss=loss)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ddbench.checkpoint import State
-from ddbench.networks import chunked
+from ddbench.networks import chunked, chunked_gradient
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -32,7 +31,8 @@ def feature_space(task: Task, meter: Meter, space: Space, steps: int, batch: int
     weights = task.initial(task.generator("features"))
     if space == "trained":
         weights = _trained(task, meter, weights, steps, batch)
-    return _each(task, lambda images: task.embed(weights, images))
+    embed = task.compiled(task.embed)
+    return _each(task, lambda images: embed(weights, images))
 
 
 def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
@@ -49,14 +49,14 @@ def _each(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, batch: int) -> dict[str, Tensor]:
-    leaves = {name: weight.requires_grad_() for name, weight in weights.items()}
-    state = State(weights=leaves, optimizer=torch.optim.SGD(leaves.values(), lr=0.01, momentum=0.9))
+    gradient = task.gradient(task.loss)
+    state = State(weights=weights, optimizer=torch.optim.SGD(weights.values(), lr=0.01, momentum=0.9))
     generator = task.generator("features/real")
     for _ in meter.steps(steps, state, name="feature network"):
         images, labels = task.real.batch(batch, generator)
-        loss = F.cross_entropy(task.forward(leaves, images), labels)
-        state.optimizer.zero_grad()
-        loss.backward()
+        slope, loss = chunked_gradient(gradient, weights, images, labels)
+        for name, weight in weights.items():
+            weight.grad = slope[name]
         state.optimizer.step()
         meter.log(feature_loss=loss)
-    return leaves
+    return weights

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-import torch
 from torch import Tensor
 
-Weights = dict[str, Tensor]
-
-
-def gradient(loss: Tensor, weights: Mapping[str, Tensor], create_graph: bool = False) -> Weights:
-    """Gradient of a scalar with respect to each weight, by name."""
-    values = torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph)
-    return dict(zip(weights, values, strict=True))
+from ddbench.compiling import Weights, gradient
 
 
 def unroll(
@@ -32,6 +25,6 @@ def unroll(
     """
     current = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     for images, labels, lr in steps:
-        slope = gradient(loss(current, images, labels), current, create_graph=True)
+        slope = gradient(loss, current, images, labels)
         current = {name: weight - lr * slope[name] for name, weight in current.items()}
     return current

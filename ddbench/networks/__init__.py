@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddbench.networks.alexnet import AlexNet
 from ddbench.networks.base import InitialWeights, Network, build_network, parameter_count
-from ddbench.networks.chunks import chunked
+from ddbench.networks.chunks import chunked, chunked_gradient
 from ddbench.networks.convnet import ConvNet
 from ddbench.networks.lenet import LeNet
 from ddbench.networks.mlp import MLP
@@ -22,5 +22,6 @@ __all__ = [
     "ResNet18",
     "build_network",
     "chunked",
+    "chunked_gradient",
     "parameter_count",
 ]
