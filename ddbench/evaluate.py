@@ -18,7 +18,7 @@ from ddbench.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
 from ddbench.generators import derive_seed, seeded
-from ddbench.networks import InitialWeights, build_network, chunked, chunked_gradient
+from ddbench.networks import Chunks, InitialWeights, build_network
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Score
 from ddbench.registry import DECODERS
@@ -50,6 +50,10 @@ class Judge:
         shape, classes = self.data.shape, len(self.data.classes)
         return build_network(self.network.name, shape, classes, self.network.parameters).to(self.device)
 
+    @cached_property
+    def chunks(self) -> Chunks:
+        return Chunks(self.module, self.data.shape)
+
     def forward(self, weights: Weights, images: Tensor) -> Tensor:
         """Logits, (N, K), of the network with these weights."""
         logits: Tensor = functional_call(self.module, weights, (images,))
@@ -70,7 +74,7 @@ class Judge:
 
     def _accuracy(self, weights: Weights) -> float:
         self.module.eval()
-        answers = chunked(lambda images: self._answer(weights, self.transform(images)), self.data.test_images)
+        answers = self.chunks.map(lambda images: self._answer(weights, self.transform(images)), self.data.test_images)
         return int((answers == self.data.test_labels).sum()) / len(answers)
 
     @cached_property
@@ -154,7 +158,7 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool) -> 
         if step == training.drop:
             optimizer = _sgd(weights, training)
         optimizer.param_groups[0]["lr"] = lr
-        slope, _ = chunked_gradient(gradient, weights, *next(batches))
+        slope, _ = judge.chunks.gradient(gradient, weights, *next(batches))
         for name, weight in weights.items():
             weight.grad = slope[name]
         optimizer.step()

@@ -14,7 +14,7 @@ from ddbench.augment import DSA
 from ddbench.compiling import Compiler, Point, Rest, Scalar, Weights
 from ddbench.data import RealData
 from ddbench.generators import Generators
-from ddbench.networks import InitialWeights
+from ddbench.networks import Chunks, InitialWeights
 
 if TYPE_CHECKING:
     from ddbench.artifact import DistilledDataset
@@ -78,6 +78,8 @@ class Task:
         self.setting = setting
         self.augmentation = augmentation
         self.device = device
+        self.chunks = Chunks(network, shape)
+        """takes large batches through the network in pieces"""
         self._compiler = compiler or Compiler()
         self._generators = generators
         self._fresh = InitialWeights(network)

@@ -13,7 +13,6 @@ from pydantic import PositiveFloat, PositiveInt
 from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.compiling import Weights
 from ddbench.matching.siamese import siamese
-from ddbench.networks import chunked
 
 
 @register_method("distribution_matching", aliases=["dm"])
@@ -55,7 +54,7 @@ class DistributionMatching:
             weights = task.initial()
             real, _ = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))
             real, synthetic = self._augmented(task, real, state.images)
-            target = class_means(chunked(partial(embed, weights), real), task.classes)
+            target = class_means(task.chunks.map(partial(embed, weights), real), task.classes)
             slope, loss = slope_of(synthetic.detach(), weights, target)
             state.optimizer.zero_grad()
             synthetic.backward(slope)

@@ -16,7 +16,6 @@ from ddbench import DistilledDataset, Meter, State, Task, UserError, register_me
 from ddbench.compiling import Weights, gradient
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
-from ddbench.networks import chunked_gradient
 
 Gradient = Callable[..., tuple[Any, torch.Tensor]]
 
@@ -106,7 +105,7 @@ class GradientMatching:
         for real_class, real_label, synthetic, label in zip(*parts, strict=True):
             if self.augment:
                 real_class, synthetic = siamese(task, real_class, synthetic, task.generator("augment", device="cpu"))
-            target, _ = chunked_gradient(of_loss, state.weights, real_class, real_label)
+            target, _ = task.chunks.gradient(of_loss, state.weights, real_class, real_label)
             slope, value = of_distance(synthetic.detach(), state.weights, target, label)
             synthetic.backward(slope)
             total += value
@@ -122,7 +121,7 @@ class GradientMatching:
             batch = images[chosen]
             if self.augment:
                 batch = task.augmentation(batch, task.generator("augment", device="cpu"))
-            slope, _ = chunked_gradient(of_loss, weights, batch, labels[chosen])
+            slope, _ = task.chunks.gradient(of_loss, weights, batch, labels[chosen])
             weights = {name: weight - self.lr_network * slope[name] for name, weight in weights.items()}
         return weights
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ddbench.augment import DSA
 from ddbench.data import Dataset, Preprocessing, RealData
 from ddbench.generators import Generators, derive_seed, seeded
-from ddbench.networks import InitialWeights, build_network
+from ddbench.networks import Chunks, InitialWeights, build_network
 from ddbench.task import Setting, Task
 from ddbench.testing import tiny_dataset
 
@@ -189,4 +189,4 @@ def test_nothing_public_leads_to_a_test_split_or_to_all_training_data(setting: S
         if isinstance(value, Tensor) and value.ndim:
             assert len(value) not in sizes, path
         if isinstance(value, types.MethodType) and not isinstance(value.__self__, type):
-            assert isinstance(value.__self__, Task | RealData | DSA), path
+            assert isinstance(value.__self__, Task | RealData | DSA | Chunks), path

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ddbench.checkpoint import State
 from ddbench.compiling import Weights
-from ddbench.networks import chunked_gradient
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -60,7 +59,7 @@ def train_experts(
         images, labels = task.real.take(_next_indices(state, batch, generator))
         if augment:
             images = task.augmentation(images, generator)
-        slope, loss = chunked_gradient(gradient, unflatten(state.weights, like), images, labels)
+        slope, loss = task.chunks.gradient(gradient, unflatten(state.weights, like), images, labels)
         state.weights = state.weights - lr * flatten(slope)
         if (within + 1) % per_epoch == 0:
             state.trajectories[expert, (within + 1) // per_epoch] = state.weights

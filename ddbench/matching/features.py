@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ddbench.checkpoint import State
-from ddbench.networks import chunked, chunked_gradient
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -45,7 +44,7 @@ def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int
 
 
 def _each(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    return torch.cat([chunked(embed, images) for images, _ in task.real.batches(512)])
+    return torch.cat([task.chunks.map(embed, images) for images, _ in task.real.batches(512)])
 
 
 def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, batch: int) -> dict[str, Tensor]:
@@ -54,7 +53,7 @@ def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, b
     generator = task.generator("features/real")
     for _ in meter.steps(steps, state, name="feature network"):
         images, labels = task.real.batch(batch, generator)
-        slope, loss = chunked_gradient(gradient, weights, images, labels)
+        slope, loss = task.chunks.gradient(gradient, weights, images, labels)
         for name, weight in weights.items():
             weight.grad = slope[name]
         state.optimizer.step()

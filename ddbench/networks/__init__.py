@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddbench.networks.alexnet import AlexNet
 from ddbench.networks.base import InitialWeights, Network, build_network, parameter_count
-from ddbench.networks.chunks import chunked, chunked_gradient
+from ddbench.networks.chunks import Chunks
 from ddbench.networks.convnet import ConvNet
 from ddbench.networks.lenet import LeNet
 from ddbench.networks.mlp import MLP
@@ -15,13 +15,12 @@ __all__ = [
     "MLP",
     "VGG11",
     "AlexNet",
+    "Chunks",
     "ConvNet",
     "InitialWeights",
     "LeNet",
     "Network",
     "ResNet18",
     "build_network",
-    "chunked",
-    "chunked_gradient",
     "parameter_count",
 ]

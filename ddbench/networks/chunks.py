@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddbench.compiling import Weights
 
-PIXELS = {"cpu": 32 * 32 * 32, "cuda": 2048 * 32 * 32}
-"""of a chunk; on a CPU, what stays in the cache"""
+NUMBERS = {"cpu": 2**20, "cuda": 2**28}
+"""in the largest feature map of a chunk: on a CPU, what stays in the cache"""
 
 
-def chunk_size(images: Tensor) -> int:
-    """Images of (N, C, H, W) that go through a network at once.
-
-    As many as the device takes well, or somewhat fewer where that divides N: each size is compiled once.
-    """
-    most = max(1, PIXELS[images.device.type] // images[0, 0].numel())
-    if len(images) <= most:
-        return len(images)
-    return next((size for size in range(most, most // 2, -1) if len(images) % size == 0), most)
-
-
-def chunked(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """`function` of images (N, C, H, W), chunk by chunk and without gradients, (N, ...)."""
-    with torch.no_grad():
-        return torch.cat([function(chunk) for chunk in images.split(chunk_size(images))])
-
-
-def chunked_gradient(
-    gradient: Callable[[Weights, Tensor, Tensor], tuple[Weights, Tensor]],
-    weights: Weights,
-    images: Tensor,
-    labels: Tensor,
-) -> tuple[Weights, Tensor]:
-    """Gradient and value of a loss that is a mean over images (N, C, H, W), chunk by chunk.
+class Chunks:
+    """Takes a batch through a network in pieces that suit the device.
 
     Args:
-        gradient: of the mean loss, as `Compiler.gradient` makes it
-        labels: (N, ...)
+        network: on the device
+        shape: (C, H, W) of an image
     """
-    size = chunk_size(images)
-    if size == len(images):
-        return gradient(weights, images, labels)
-    total = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
-    value = images.new_zeros(())
-    for part, part_labels in zip(images.split(size), labels.split(size), strict=True):
-        slope, loss = gradient(weights, part, part_labels)
-        share = len(part) / len(images)
-        torch._foreach_add_(list(total.values()), [slope[name] for name in total], alpha=share)
-        value = value + share * loss
-    return total, value
+
+    def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
+        device = next(network.parameters()).device
+        self.most = max(1, NUMBERS[device.type] // largest_map(network, torch.zeros(1, *shape, device=device)))
+        """images of a chunk at most"""
+
+    def size(self, count: int) -> int:
+        """Images of a chunk when there are `count`: as many as may be, or somewhat fewer if that leaves no remainder.
+
+        Every size is compiled anew, and so a last smaller chunk would cost more than it is worth.
+        """
+        if count <= self.most:
+            return count
+        return next((size for size in range(self.most, self.most // 2, -1) if count % size == 0), self.most)
+
+    def map(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """`function` of images (N, C, H, W), without gradients, (N, ...)."""
+        with torch.no_grad():
+            return torch.cat([function(chunk) for chunk in images.split(self.size(len(images)))])
+
+    def gradient(
+        self,
+        gradient: Callable[[Weights, Tensor, Tensor], tuple[Weights, Tensor]],
+        weights: Weights,
+        images: Tensor,
+        labels: Tensor,
+    ) -> tuple[Weights, Tensor]:
+        """Gradient and value of a loss that is a mean over images (N, C, H, W), without history.
+
+        Args:
+            gradient: of the mean loss, as `Task.gradient` makes it
+            labels: (N, ...)
+        """
+        size = self.size(len(images))
+        if size == len(images):
+            return gradient(weights, images, labels)
+        total = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
+        value = images.new_zeros(())
+        for part, part_labels in zip(images.split(size), labels.split(size), strict=True):
+            slope, loss = gradient(weights, part, part_labels)
+            share = len(part) / len(images)
+            torch._foreach_add_(list(total.values()), [slope[name] for name in total], alpha=share)
+            value = value + share * loss
+        return total, value
+
+
+def largest_map(network: nn.Module, image: Tensor) -> int:
+    """Numbers in the largest tensor that a layer of the network makes of one image, (1, C, H, W)."""
+    largest = image.numel()
+
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel())
+
+    hooks = [module.register_forward_hook(look) for module in network.modules()]
+    with torch.no_grad():
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    return largest
