@@ -20,6 +20,7 @@ from ddbench.flops import FlopCounter
 Weights = dict[str, Tensor]
 Point = TypeVar("Point", Tensor, Weights)
 Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 Scalar = Callable[Concatenate[Point, Rest], Tensor]
 WORTH_SECONDS = 60.0
 """of budget from which compiling, some seconds for each graph, is worth it"""
@@ -50,6 +51,8 @@ class Compiler:
     What it returns takes tensors, or dictionaries of them, and gives tensors without history: pass in nothing that is
     to be differentiated through. The functions given must be pure: draw random numbers before.
 
+    >>> slope, loss = task.compiler.gradient(task.loss)(weights, images, labels)  # doctest: +SKIP
+
     Args:
         enabled: whether to compile; a function that cannot be, or a machine without a compiler, runs eager and warns
         apart: the context in which compilation happens, by the name `compile`; the meter's `paused`
@@ -70,9 +73,14 @@ class Compiler:
 
         return self._either(eager, torch.func.grad_and_value(function))
 
-    def function(self, function: Callable[Rest, Tensor]) -> Callable[Rest, Tensor]:
+    def function(self, function: Callable[Rest, Result]) -> Callable[Rest, Result]:
         """The same function without gradients."""
-        return self._either(torch.no_grad()(function), function)
+
+        def eager(*arguments: Rest.args, **keywords: Rest.kwargs) -> Result:
+            with torch.no_grad():
+                return function(*arguments, **keywords)
+
+        return self._either(eager, function)
 
     def _either(self, eager: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
         return _Compiled(eager, function, self) if self.enabled else eager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddbench.augment import DSA
-from ddbench.compiling import Compiler, Point, Rest, Scalar, Weights
+from ddbench.compiling import Compiler, Weights
 from ddbench.data import RealData
 from ddbench.generators import Generators
 from ddbench.networks import Chunks, InitialWeights
@@ -53,7 +53,7 @@ class Task:
         augmentation: differentiable siamese augmentation with the operations that suit the data set
         generators: named, seeded from the cell and the distillation seed
         device: where batches, weights and generators live
-        compiler: makes what a method repeats fast; by default nothing is compiled
+        compiler: by default nothing is compiled
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class Task:
         self.device = device
         self.chunks = Chunks(network, shape)
         """takes large batches through the network in pieces"""
-        self._compiler = compiler or Compiler()
+        self.compiler = compiler or Compiler()
+        """makes gradients, and functions without them, fast to call again and again"""
         self._generators = generators
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
@@ -113,20 +114,6 @@ class Task:
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
         return F.cross_entropy(self.forward(weights, images), labels)
-
-    def gradient(self, function: Scalar[Point, Rest]) -> Callable[Concatenate[Point, Rest], tuple[Point, Tensor]]:
-        """From a scalar function, one that gives its gradient with respect to the first argument, and its value.
-
-        Compiled where the run is long enough. The function must be pure, and nothing that is passed in is
-        differentiated through; inside it, `ddbench.compiling.gradient` takes gradients of gradients.
-
-        >>> slope, loss = task.gradient(task.loss)(weights, images, labels)  # doctest: +SKIP
-        """
-        return self._compiler.gradient(function)
-
-    def compiled(self, function: Callable[Rest, Tensor]) -> Callable[Rest, Tensor]:
-        """A pure function without gradients, compiled where the run is long enough."""
-        return self._compiler.function(function)
 
     def labels(self) -> Tensor:
         """The labels of a balanced set, (K * ipc,), class by class."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
-from ddbench.matching.unroll import unroll
+from ddbench.matching.unroll import Unroll
 
 
 @register_method("backprop", aliases=["dd", "bptt"])
@@ -21,8 +21,8 @@ class Backprop:
 
     The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
     size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
-    stores it. An outer step costs a second-order pass through every training step, all of which are kept in memory,
-    and a forward and backward pass over `batch_real` real images.
+    stores it. An outer step costs every training step twice, a second-order pass through it, and a forward and
+    backward pass over `batch_real` real images.
 
     Differences: initial weights follow PyTorch's default where the authors use Xavier's.
     """
@@ -63,19 +63,16 @@ class Backprop:
             recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
             return DistilledDataset.pixels(state.images, labels, recipe=recipe, initial=task.fixed_initial)
 
-        def loss_of(weights: dict[str, torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(task.forward(weights, images), labels)
-
+        unroll, of_loss = Unroll(task.loss, task.compiler), task.compiler.gradient(task.loss)
         for _ in meter.steps(self.iterations, state, result):
             real, real_labels = task.real.batch(self.batch_real, task.generator("real"))
             lrs = F.softplus(state.raw)
             walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
-            trained = unroll(
-                loss_of, task.initial(), ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk)
-            )
-            loss = loss_of(trained, real, real_labels)
+            trained = unroll(task.initial(), ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
+            weights = {name: weight.detach() for name, weight in trained.items()}
+            slope, loss = task.chunks.gradient(of_loss, weights, real, real_labels)
             state.optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(list(trained.values()), list(slope.values()))
             state.optimizer.step()
             state.schedule.step()
             meter.log(loss=loss, first_lr=lrs[0])

@@ -49,7 +49,7 @@ class DistributionMatching:
         def distance(synthetic: torch.Tensor, weights: Weights, target: torch.Tensor) -> torch.Tensor:
             return (class_means(task.embed(weights, synthetic), task.classes) - target).square().sum()
 
-        embed, slope_of = task.compiled(task.embed), task.gradient(distance)
+        embed, slope_of = task.compiler.function(task.embed), task.compiler.gradient(distance)
         for _ in meter.steps(self.iterations, state, result):
             weights = task.initial()
             real, _ = task.real.batch(self.batch_real, task.generator("real"), of=range(task.classes))

@@ -70,7 +70,7 @@ class GradientMatching:
         def result() -> DistilledDataset:
             return DistilledDataset.pixels(state.images, labels)
 
-        slopes = task.gradient(task.loss), task.gradient(partial(distance, task))
+        slopes = task.compiler.gradient(task.loss), task.compiler.gradient(partial(distance, task))
         period = matchings + (matchings - 1) * epochs
         for step in meter.steps(self.iterations * period, state, result):
             position = step % period

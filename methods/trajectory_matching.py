@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
 from ddbench.matching.experts import flatten, train_experts, unflatten
-from ddbench.matching.unroll import unroll
+from ddbench.matching.unroll import Unroll
 
 SMALLEST_LR = 1e-4
 
@@ -24,8 +23,7 @@ class TrajectoryMatching:
     """Trajectory matching (MTT). Cazenavette et al., CVPR 2022, Algorithm 1.
 
     Experts are trained inside the budget and shared through the cache, charged in full to every run. An outer step
-    costs `student_steps` forward, backward and second-order passes over `batch_synthetic` images and keeps all of
-    them in memory.
+    costs `student_steps` training steps on `batch_synthetic` images twice, and a second-order pass through each.
 
     Differences: the learned step size is kept at 1e-4 or above (in the authors' code it can turn negative); experts
     are drawn with replacement for each step, where the authors walk through a shuffled file; `epoch_batches` can make
@@ -87,9 +85,10 @@ class TrajectoryMatching:
         def result() -> DistilledDataset:
             return DistilledDataset.pixels(state.images, labels, recipe=Recipe(lr=state.lr))
 
+        unroll = Unroll(task.loss, task.compiler)
         for _ in meter.steps(self.iterations, state, result):
             start, target = self._stretch(task, experts)
-            loss = self._distance(task, state, labels, start, target)
+            loss = self._distance(task, state, labels, start, target, unroll)
             state.optimizer.zero_grad()
             loss.backward()
             state.optimizer.step()
@@ -121,19 +120,23 @@ class TrajectoryMatching:
         return experts[expert, epoch], experts[expert, epoch + self.match_epochs]
 
     def _distance(
-        self, task: Task, state: State, labels: torch.Tensor, start: torch.Tensor, target: torch.Tensor
+        self,
+        task: Task,
+        state: State,
+        labels: torch.Tensor,
+        start: torch.Tensor,
+        target: torch.Tensor,
+        unroll: Unroll,
     ) -> torch.Tensor:
         """How far the student ends from the expert, as a share of how far the expert went; 1 for one that stays."""
         generator = task.generator("student", device="cpu")
-
-        def loss(weights: dict[str, torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            images = task.augmentation(images, generator) if self.augment else images
-            return F.cross_entropy(task.forward(weights, images), labels)
-
-        batches = self._batches(len(labels), generator)
-        steps = ((state.images[chosen], labels[chosen], state.lr) for chosen in batches)
-        student = unroll(loss, unflatten(start, task.initial(generator)), steps)
+        batches = ((state.images[chosen], labels[chosen]) for chosen in self._batches(len(labels), generator))
+        steps = ((self._augmented(task, images, generator), labels, state.lr) for images, labels in batches)
+        student = unroll(unflatten(start, task.initial(generator)), steps)
         return (flatten(student) - target).square().sum() / (start - target).square().sum()
+
+    def _augmented(self, task: Task, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return task.augmentation(images, generator) if self.augment else images
 
     def _batches(self, count: int, generator: torch.Generator) -> list[torch.Tensor]:
         size = self.batch_synthetic or count

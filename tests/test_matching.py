@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddbench.augment import DSA
+from ddbench.compiling import Compiler
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
 from ddbench.matching.experts import flatten, train_experts, unflatten
 from ddbench.matching.features import choose_per_class, feature_space
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
-from ddbench.matching.unroll import unroll
+from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.records import Budget
@@ -99,14 +101,19 @@ def squares(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tenso
     return 0.5 * ((images.flatten(1) @ weights["w"] - labels) ** 2).sum()
 
 
-def test_unrolled_steps_equal_the_textbook_loop() -> None:
+@pytest.fixture(params=[False, True], ids=["kept", "recomputed"])
+def unroll(request: pytest.FixtureRequest) -> Callable[[Any], Unroll]:
+    return lambda loss: Unroll(loss, Compiler(), recompute=request.param)
+
+
+def test_unrolled_steps_equal_the_textbook_loop(unroll: Callable[[Any], Unroll]) -> None:
     generator = seeded(1)
     start = torch.randn(4, 2, generator=generator)
     batches = [
         (torch.randn(3, 1, 2, 2, generator=generator), torch.randn(3, 2, generator=generator), torch.tensor(lr))
         for lr in (0.1, 0.05, 0.2)
     ]
-    trained = unroll(squares, {"w": start}, batches)
+    trained = unroll(squares)({"w": start}, batches)
     w = start
     for images, labels, lr in batches:
         x = images.flatten(1)
@@ -115,9 +122,9 @@ def test_unrolled_steps_equal_the_textbook_loop() -> None:
     assert torch.equal(start, torch.randn(4, 2, generator=seeded(1)))
 
 
-def test_one_step_is_differentiated_as_by_hand() -> None:
+def test_one_step_is_differentiated_as_by_hand(unroll: Callable[[Any], Unroll]) -> None:
     image, lr = torch.tensor([[[[2.0]]]], requires_grad=True), torch.tensor(0.1, requires_grad=True)
-    trained = unroll(squares, {"w": torch.tensor([[3.0]])}, [(image, torch.tensor([[1.0]]), lr)])["w"]
+    trained = unroll(squares)({"w": torch.tensor([[3.0]])}, [(image, torch.tensor([[1.0]]), lr)])["w"]
     # w - lr x (x w - y) with w = 3, x = 2, y = 1
     assert trained.item() == pytest.approx(2.0)
     slopes = torch.autograd.grad(trained.sum(), [image, lr])
@@ -125,7 +132,7 @@ def test_one_step_is_differentiated_as_by_hand() -> None:
     assert slopes[1].item() == pytest.approx(-2 * (2 * 3 - 1))
 
 
-def test_two_steps_of_a_network_are_differentiated_correctly() -> None:
+def test_two_steps_of_a_network_are_differentiated_correctly(unroll: Callable[[Any], Unroll]) -> None:
     generator = seeded(2)
 
     def loss(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -142,23 +149,23 @@ def test_two_steps_of_a_network_are_differentiated_correctly() -> None:
 
     def trained(images: Tensor, lrs: Tensor) -> tuple[Tensor, ...]:
         steps = ((images[i], labels, lrs[i]) for i in range(2))
-        return tuple(unroll(loss, start, steps).values())
+        return tuple(unroll(loss)(start, steps).values())
 
     assert torch.autograd.gradcheck(trained, (images, lrs))
 
 
-def test_what_came_before_the_start_is_not_differentiated_through() -> None:
+def test_what_came_before_the_start_is_not_differentiated_through(unroll: Callable[[Any], Unroll]) -> None:
     earlier = torch.ones(1, 1, requires_grad=True)
     image = torch.ones(1, 1, 1, 1, requires_grad=True)
-    trained = unroll(squares, {"w": earlier * 2}, [(image, torch.zeros(1, 1), torch.tensor(0.1))])["w"]
+    trained = unroll(squares)({"w": earlier * 2}, [(image, torch.zeros(1, 1), torch.tensor(0.1))])["w"]
     trained.sum().backward()
     assert earlier.grad is None
     assert image.grad is not None
 
 
-def test_a_student_that_does_not_move_is_as_far_as_the_expert_went() -> None:
+def test_a_student_that_does_not_move_is_as_far_as_the_expert_went(unroll: Callable[[Any], Unroll]) -> None:
     start, target = torch.tensor([[1.0]]), torch.tensor([[3.0]])
-    student = unroll(squares, {"w": start}, [])["w"].detach()
+    student = unroll(squares)({"w": start}, [])["w"].detach()
     assert float((student - target).square().sum() / (start - target).square().sum()) == 1
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddbench.augment import DSA
+from ddbench.compiling import Compiler
 from ddbench.data import Dataset, Preprocessing, RealData
 from ddbench.generators import Generators, derive_seed, seeded
 from ddbench.networks import Chunks, InitialWeights, build_network
@@ -189,4 +190,4 @@ def test_nothing_public_leads_to_a_test_split_or_to_all_training_data(setting: S
         if isinstance(value, Tensor) and value.ndim:
             assert len(value) not in sizes, path
         if isinstance(value, types.MethodType) and not isinstance(value.__self__, type):
-            assert isinstance(value.__self__, Task | RealData | DSA | Chunks), path
+            assert isinstance(value.__self__, Task | RealData | DSA | Chunks | Compiler), path

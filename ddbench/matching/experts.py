@@ -50,7 +50,7 @@ def train_experts(
     trajectories = torch.zeros(experts, epochs + 1, flatten(like).numel(), device=task.device)
     state = State(trajectories=trajectories, order=torch.randperm(len(task.real), generator=generator), at=0)
     state.weights = flatten(like)
-    gradient = task.gradient(task.loss)
+    gradient = task.compiler.gradient(task.loss)
     for step in meter.steps(experts * epochs * per_epoch, state, name="experts"):
         expert, within = divmod(step, epochs * per_epoch)
         if within == 0:

@@ -30,7 +30,7 @@ def feature_space(task: Task, meter: Meter, space: Space, steps: int, batch: int
     weights = task.initial(task.generator("features"))
     if space == "trained":
         weights = _trained(task, meter, weights, steps, batch)
-    embed = task.compiled(task.embed)
+    embed = task.compiler.function(task.embed)
     return _each(task, lambda images: embed(weights, images))
 
 
@@ -48,7 +48,7 @@ def _each(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _trained(task: Task, meter: Meter, weights: dict[str, Tensor], steps: int, batch: int) -> dict[str, Tensor]:
-    gradient = task.gradient(task.loss)
+    gradient = task.compiler.gradient(task.loss)
     state = State(weights=weights, optimizer=torch.optim.SGD(weights.values(), lr=0.01, momentum=0.9))
     generator = task.generator("features/real")
     for _ in meter.steps(steps, state, name="feature network"):

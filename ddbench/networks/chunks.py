@@ -51,7 +51,7 @@ class Chunks:
         """Gradient and value of a loss that is a mean over images (N, C, H, W), without history.
 
         Args:
-            gradient: of the mean loss, as `Task.gradient` makes it
+            gradient: of the mean loss, as `Compiler.gradient` makes it
             labels: (N, ...)
         """
         size = self.size(len(images))
