@@ -6,6 +6,7 @@ nothing but what it returns. Eager functions go through autograd, several times 
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -117,7 +118,7 @@ class _Compiled:
             self._eager(*arguments)  # an error of the function's own is raised here
             if self._compiler.enabled:
                 self._compiler.enabled = False
-                warnings.warn(f"not compiled, runs eager and slower: {_last_line(error)}", RuntimeWarning, stacklevel=3)
+                warnings.warn(f"not compiled, runs eager and slower: {_first_line(error)}", RuntimeWarning, stacklevel=3)
             return False
         return True
 
@@ -128,6 +129,7 @@ def _allow_variants() -> None:
 
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
     setattr(torch._dynamo.config, limit, VARIANTS)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on a missing GPU
     torch._inductor.config.compile_threads = 1  # starting its processes takes longer than compiling a graph
 
 
@@ -150,5 +152,5 @@ def _shape(leaf: object) -> object:
     return leaf
 
 
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

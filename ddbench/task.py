@@ -82,6 +82,7 @@ class Task:
         """takes large batches through the network in pieces"""
         self.compiler = compiler or Compiler()
         """makes gradients, and functions without them, fast to call again and again"""
+        self._embedding = _Embedding(network)
         self._generators = generators
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
@@ -108,7 +109,7 @@ class Task:
 
     def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Last features before the classifier, (N, F)."""
-        features: Tensor = functional_call(_Embedding(self.network), _prefixed(weights), (images,))
+        features: Tensor = functional_call(self._embedding, _prefixed(weights), (images,))
         return features
 
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
