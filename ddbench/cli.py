@@ -303,6 +303,31 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.
     _say(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
 
 
+@app.command()
+def bench(
+    case: Annotated[list[str] | None, typer.Option("--case", "-c", help="A row of the table; repeatable.")] = None,
+    ipc: Ipcs = None,
+    width: Annotated[list[int] | None, typer.Option(help="Of ConvNet-3; repeatable [32].")] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each side of a row, at least.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=1, help="On a CPU.")] = 1,
+    device: Device = "auto",
+) -> None:
+    """How fast this machine runs what is repeated: the textbook's steps, ours, and the limit.
+
+    The limit is a large matrix product in float32; the share counts the operations of the textbook's step.
+
+        ddbench bench                                # CIFAR-10's shapes, 32 wide, 1 and 10 images per class
+        ddbench bench --case evaluation --width 128 --device cuda
+    """
+    from ddbench.bench import bench_table, run_bench, setups, title
+
+    rows = []
+    for row in run_bench(case or [], setups(ipc or [1, 10], width or [32], device), seconds=seconds, threads=threads):
+        _say(f"{row.case}, ipc {row.setup.ipc}, {row.setup.width} wide: {row.ratio:.1f} times the textbook's speed")
+        rows.append(row)
+    print(f"{title(rows)}\n\n{bench_table(rows)}")
+
+
 def main() -> None:
     """Run the command; a UserError becomes one sentence and exit code 2."""
     try:

@@ -118,7 +118,9 @@ class _Compiled:
             self._eager(*arguments)  # an error of the function's own is raised here
             if self._compiler.enabled:
                 self._compiler.enabled = False
-                warnings.warn(f"not compiled, runs eager and slower: {_first_line(error)}", RuntimeWarning, stacklevel=3)
+                warnings.warn(
+                    f"not compiled, runs eager and slower: {_first_line(error)}", RuntimeWarning, stacklevel=3
+                )
             return False
         return True
 

@@ -18,7 +18,7 @@ LAYERS = [
     "networks data augment checkpoint cache",
     "task meter matching protocols",
     "evaluate leaderboard config pictures",
-    "jobs run runner testing",
+    "jobs run runner testing bench",
     "catalogue commands options progress cli __main__",
 ]
 """Low to high; a module imports its own layer or a lower one. `decoders` lies low because an artefact is checked
