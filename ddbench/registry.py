@@ -120,11 +120,13 @@ def import_modules(package: ModuleType) -> None:
 
 
 def discover() -> None:
-    """Import the methods that ship with ddbench and those that other distributions announce.
+    """Import what fills the registries: ddbench's own modules, the methods that ship with it, and announced plugins.
 
     Raises:
         UserError: when `methods` resolves to a foreign package of that name.
     """
+    for name in ("data", "decoders", "networks", "protocols"):
+        importlib.import_module(f"ddbench.{name}")
     ours = Path(__file__).resolve().parent.parent / "methods"
     spec = importlib.util.find_spec("methods")  # before the import, which would run foreign code
     places = (spec.submodule_search_locations or [spec.origin or "a built-in module"]) if spec else []

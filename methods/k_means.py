@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
-from sklearn.cluster import KMeans
 
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.matching.features import Space, feature_space
@@ -38,6 +37,8 @@ class KMeansCentroids:
     """of k-means++; the best is kept"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        from sklearn.cluster import KMeans  # takes a second, which `ddbench list` need not wait for
+
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
         generator = task.generator("k_means", device="cpu")
         centroids = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import ddbench
 from ddbench import cli
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.data import load_dataset
@@ -17,7 +19,7 @@ from ddbench.records import Record, read_records
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 NETWORK = "convnet,depth=1,width=8"
-COMMANDS = ["evaluate", "distill", "score", "leaderboard", "list", "check", "new", "show", "prepare"]
+COMMANDS = ["evaluate", "distill", "score", "leaderboard", "list", "check", "new", "show", "prepare", "bench"]
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -262,3 +264,15 @@ def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> No
     assert (code, out) == (1, "")
     assert err.endswith("failed: RuntimeError: no [/luck]\n")
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["fails.py"]
+
+
+def test_help_needs_no_torch_and_every_public_name_is_found() -> None:
+    code = (
+        "import sys, ddbench.cli; print('torch' in sys.modules); "
+        "from ddbench import *; print(len(PROTOCOLS), len(NETWORKS))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", str(len(PROTOCOLS)), str(len(NETWORKS))]
+    with pytest.raises(AttributeError, match="no attribute 'Taks'"):
+        ddbench.Taks  # noqa: B018
+    assert sorted(ddbench.__all__) == sorted(name for names in ddbench._HOMES.values() for name in names)

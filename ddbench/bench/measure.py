@@ -99,7 +99,6 @@ def _apart(
 
 
 def _textbook(case: str, setup: Setup, seconds: float) -> Timing:
-    torch.manual_seed(0)
     device = torch.device(setup.device)
     steps = CASES[case].textbook(setup)
     with FlopCounter() as counter:
