@@ -43,7 +43,9 @@ def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **ke
 
 def worth_compiling(seconds: float | None, steps: int | None) -> bool:
     """Whether a run with this budget is long enough to compile what it repeats; None means unlimited."""
-    return (seconds is None or seconds >= WORTH_SECONDS) and (steps is None or steps >= WORTH_STEPS)
+    if seconds is not None:
+        return seconds >= WORTH_SECONDS
+    return steps is None or steps >= WORTH_STEPS
 
 
 class Compiler:

@@ -32,6 +32,7 @@ class Display:
         )
         self._all: TaskID | None = None
         self._runs: dict[str, TaskID] = {}
+        self._warned: set[str] = set()
         self._left = self._count = 0
 
     def __enter__(self) -> Self:
@@ -59,6 +60,10 @@ class Display:
             self._finish(event.job, event.record)
         elif event.kind == "started":
             self._runs[event.job.folder] = self._progress.add_task(_title(event.job), total=100, stage="")
+        elif event.kind == "warning":
+            if event.stage not in self._warned:
+                self._console.print(f"warning: {event.stage}", soft_wrap=True)
+            self._warned.add(event.stage)
         else:
             done = round(100 * event.fraction)
             self._progress.update(self._runs[event.job.folder], completed=done, stage=event.stage)

@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,8 +39,9 @@ class Event:
 
     job: Job
     kind: str
-    """`started`, `progress`, `finished`"""
+    """`started`, `progress`, `warning`, `finished`"""
     stage: str = ""
+    """or the warning"""
     fraction: float = 0.0
     record: Record | None = None
 
@@ -156,8 +159,8 @@ def _pool(
                 busy.append(_start(job, folder, out / "cache", free.pop()))
             wait([worker.process.sentinel for worker in busy] + [worker.inbox for worker in busy], timeout=0.5)
             for worker in list(busy):
-                for stage, fraction in _messages(worker.inbox):
-                    on_event(Event(worker.job, "progress", stage, fraction))
+                for kind, stage, fraction in _messages(worker.inbox):
+                    on_event(Event(worker.job, kind, stage, fraction))
                 if worker.process.is_alive() and time.monotonic() < worker.deadline:
                     continue
                 busy.remove(worker)
@@ -183,7 +186,7 @@ def _start(job: Job, folder: Path, cache: Path, device: torch.device) -> _Worker
     return _Worker(job, folder, device, process, inbox, lifeline, now(), deadline)
 
 
-def _messages(inbox: Connection) -> Iterator[tuple[str, float]]:
+def _messages(inbox: Connection) -> Iterator[tuple[str, str, float]]:
     try:
         while inbox.poll():
             yield inbox.recv()
@@ -221,14 +224,15 @@ def _work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, 
     discover()
     folder.mkdir(parents=True, exist_ok=True)
 
-    def report(stage: str, fraction: float) -> None:
+    def tell(kind: str, stage: str, fraction: float = 0.0) -> None:
         try:
-            outbox.send((stage, fraction))
+            outbox.send((kind, stage, fraction))
         except OSError:  # the parent is gone; raised into the method, this would be recorded as its failure
             os._exit(1)
 
+    warnings.showwarning = lambda message, *place: tell("warning", str(message))
     try:
-        run(job, folder, cache, torch.device(device), report)
+        run(job, folder, cache, torch.device(device), partial(tell, "progress"))
     except UserError as error:
         (folder / "complaint.txt").write_text(str(error))
 

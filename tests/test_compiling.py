@@ -103,7 +103,14 @@ def test_operations_are_counted_while_compiling_is_on() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "steps", "worth"),
-    [(None, None, True), (59.0, None, False), (60.0, None, True), (None, 999, False), (120.0, 1000, True)],
+    [
+        (None, None, True),
+        (59.0, None, False),
+        (60.0, None, True),
+        (None, 999, False),
+        (None, 1000, True),
+        (60.0, 5, True),
+    ],
 )
 def test_long_runs_are_worth_compiling(seconds: float | None, steps: int | None, worth: bool) -> None:
     assert worth_compiling(seconds, steps) is worth

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from ddbench.compiling import Compiler
 from ddbench.errors import UserError
-from ddbench.networks import InitialWeights, build_network, parameter_count
+from ddbench.generators import seeded
+from ddbench.networks import Chunks, InitialWeights, build_network, parameter_count
 from ddbench.networks.base import extra_padding
+from ddbench.networks.chunks import largest_map
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 NAMES = ["convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18"]
@@ -251,3 +255,56 @@ def test_messages(name: str, shape: tuple[int, int, int], parameters: Mapping[st
     with pytest.raises(UserError) as caught:
         build_network(name, shape, 10, parameters)
     assert message in str(caught.value)
+
+
+# -- chunks -------------------------------------------------------------------------------------------------------
+
+
+def chunks_of(most: int) -> Chunks:
+    chunks = Chunks(build_network("mlp", (1, 4, 4), 2, {}), (1, 4, 4))
+    chunks.most = most
+    return chunks
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "size"),
+    [
+        (10, 32, 10),
+        (48, 32, 48),
+        (256, 32, 32),
+        (100, 32, 25),
+        (10_000, 32, 25),
+        (50, 32, 25),
+        (244, 32, 32),
+        (7, 1, 1),
+    ],
+)
+def test_chunks_leave_no_remainder_where_they_can(count: int, most: int, size: int) -> None:
+    assert chunks_of(most).size(count) == size
+
+
+def test_a_chunk_is_as_large_as_the_largest_feature_map_allows() -> None:
+    network = build_network("convnet", (3, 32, 32), 10, {"width": 128})
+    assert largest_map(network, torch.zeros(1, 3, 32, 32)) == 128 * 32 * 32
+    assert Chunks(network, (3, 32, 32)).most == 8
+
+
+def test_a_gradient_in_chunks_is_that_of_the_whole_batch() -> None:
+    network = build_network("mlp", (1, 4, 4), 2, {})
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+    images, labels = torch.randn(7, 1, 4, 4, generator=seeded(0)), torch.tensor([0, 1, 1, 0, 1, 0, 0])
+
+    def loss(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(network, weights, (images,)), labels)
+
+    slopes, value = chunks_of(3).gradient(Compiler().gradient(loss), weights, images, labels)
+    whole = loss(dict(network.named_parameters()), images, labels)
+    assert value.item() == pytest.approx(whole.item())
+    expected = torch.autograd.grad(whole, list(network.parameters()))
+    for name, slope in zip(weights, expected, strict=True):
+        assert torch.allclose(slopes[name], slope, atol=1e-6)
+
+
+def test_a_map_in_chunks_is_that_of_the_whole_batch() -> None:
+    images = torch.randn(7, 1, 4, 4, generator=seeded(1))
+    assert torch.equal(chunks_of(3).map(lambda chunk: chunk.sum((1, 2, 3)), images), images.sum((1, 2, 3)))

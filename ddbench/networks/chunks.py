@@ -28,11 +28,11 @@ class Chunks:
         """images of a chunk at most"""
 
     def size(self, count: int) -> int:
-        """Images of a chunk when there are `count`: as many as may be, or somewhat fewer if that leaves no remainder.
+        """Images of a chunk when there are `count`: about as many as may be, so that none remain if possible.
 
         Every size is compiled anew, and so a last smaller chunk would cost more than it is worth.
         """
-        if count <= self.most:
+        if count <= 3 * self.most // 2:
             return count
         return next((size for size in range(self.most, self.most // 2, -1) if count % size == 0), self.most)
 
