@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from ddbench.artifact import DistilledDataset, check_artifact
+from ddbench.compiling import Compiler, worth_compiling
 from ddbench.config import Board, make_board, make_network
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
-from ddbench.evaluate import Judge, evaluate
+from ddbench.evaluate import Judge, evaluate, plan
 from ddbench.files import write_atomically
 from ddbench.jobs import Selection, find_method, resolve, resolve_device
 from ddbench.networks import build_network
@@ -145,8 +146,11 @@ def score(
     chosen = [make_network(name) for name in networks] or [Network.model_validate(artifact.provenance["network"])]
     for network in chosen:  # before the first is trained
         build_network(network.name, data.shape, len(data.classes), network.parameters)
-    judges = [Judge(data, transform, rules, network, where) for network in chosen]
-    return [score for judge in judges for score in evaluate(artifact, judge, count or rules.networks)]
+    number = count or rules.networks
+    steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
+    compiler = Compiler(worth_compiling(None, steps))
+    judges = [Judge(data, transform, rules, network, where, compiler) for network in chosen]
+    return [score for judge in judges for score in evaluate(artifact, judge, number)]
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from ddbench import runner
 from ddbench.artifact import DistilledDataset, file_digest
@@ -20,6 +22,7 @@ from ddbench.data import Preprocessing, RealData
 from ddbench.errors import UserError
 from ddbench.generators import derive_seed, seeded
 from ddbench.jobs import Job, resolve
+from ddbench.progress import Display
 from ddbench.protocols import Protocol
 from ddbench.records import Record, problems, read_record
 from ddbench.registry import PROTOCOLS
@@ -397,3 +400,15 @@ def test_a_record_edited_by_hand_stops_the_survey(tmp_path: Path, write: Callabl
     path.write_text(path.read_text().replace('"ok"', '"truncated"'))
     with pytest.raises(UserError, match="was edited after it was written"):
         survey(jobs, out)
+
+
+def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:
+    text = "import warnings; warnings.warn('slower [than] it could be')"
+    jobs = outer(write("loud", text), write("louder", text))
+    shown = io.StringIO()
+    display = Display(Console(file=shown, width=200, markup=False))
+    out = tmp_path / "out"
+    todo = survey(jobs, out)
+    display.todo(todo)
+    run_jobs(todo, out, workers=1, device="cpu", on_event=display.event)
+    assert shown.getvalue().count("warning: slower [than] it could be\n") == 1
