@@ -311,6 +311,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.0, help="Of each side of a row, at least.")] = 5.0,
     threads: Annotated[int, typer.Option(min=1, help="On a CPU.")] = 1,
     device: Device = "auto",
+    growth: Annotated[Path | None, typer.Option(help="Measure how steps grow instead, and draw it here.")] = None,
 ) -> None:
     """How fast this machine runs what is repeated: the textbook's steps, ours, and the limit.
 
@@ -318,9 +319,16 @@ def bench(
 
         ddbench bench                                # CIFAR-10's shapes, 32 wide, 1 and 10 images per class
         ddbench bench --case evaluation --width 128 --device cuda
+        ddbench bench --growth growth.png            # against ipc, classes, side, steps and networks
     """
-    from ddbench.bench import bench_table, run_bench, setups, title
+    from ddbench.bench import bench_table, draw_growth, growth_table, run_bench, run_growth, setups, title
 
+    if growth is not None:
+        (setup,) = setups((ipc or [1])[:1], (width or [32])[:1], device)
+        measured = list(run_growth(setup, seconds=seconds, threads=threads))
+        draw_growth(measured, growth)
+        print(growth_table(measured))
+        return
     rows = []
     for row in run_bench(case or [], setups(ipc or [1, 10], width or [32], device), seconds=seconds, threads=threads):
         _say(f"{row.case}, ipc {row.setup.ipc}, {row.setup.width} wide: {row.ratio:.1f} times the textbook's speed")

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ddbench.bench import CASES, Setup, Timing, bench_table, run_bench, textbook
+from ddbench.bench import (
+    CASES,
+    Growth,
+    Setup,
+    Timing,
+    bench_table,
+    draw_growth,
+    growth_table,
+    run_bench,
+    textbook,
+)
 from ddbench.bench import setups as make_setups
+from ddbench.bench.growth import AXES
 from ddbench.bench.measure import LEAST, WARM, Stopwatch
 from ddbench.compiling import Compiler
 from ddbench.errors import UserError
@@ -167,6 +180,22 @@ def test_the_stopwatch_stands_still_until_it_has_seen_enough(monkeypatch: pytest
     watch = Stopwatch(torch.device("cpu"))
     assert [watch.tick() for _ in range(LEAST + WARM + 3)] == [0.0] * (LEAST + WARM + 1) + [1.0, 2.0]
     assert {after - before for before, after in pairwise(watch.ticks)} == {1.0}
+
+
+def test_growth_is_the_slope_of_logarithms(tmp_path: Path) -> None:
+    timings = [Timing([seconds], 10**6 * bytes_, 0) for seconds, bytes_ in ((0.1, 5), (1.0, 6), (10.0, 7))]
+    row = Growth("ipc", "experts", (1, 10, 100), timings, [10, 10, 10])
+    assert row.slope == pytest.approx(1.0)
+    assert row.expected == pytest.approx(0.0)
+    assert "| 1, 10, 100 | 100, 1,000, 10,000 | 1.00" in growth_table([row])
+    assert "5, 6, 7" in growth_table([row])
+    draw_growth([row, row, row], tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_axes_are_sizes_of_a_setup() -> None:
+    assert {axis for axis, _, _ in AXES} <= {field.name for field in dataclasses.fields(Setup)}
+    assert {case for _, _, case in AXES} <= set(CASES)
 
 
 def test_a_median_of_seconds() -> None:

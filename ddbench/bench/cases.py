@@ -16,7 +16,7 @@ from ddbench.bench import textbook
 from ddbench.checkpoint import State
 from ddbench.compiling import Compiler
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
-from ddbench.evaluate import Judge
+from ddbench.evaluate import Judge, evaluate
 from ddbench.generators import Generators, seeded
 from ddbench.matching.experts import train_experts
 from ddbench.meter import Meter
@@ -44,6 +44,7 @@ class Setup:
     classes: int = 10
     side: int = 32
     student_steps: int = 20
+    networks: int = 1
     device: str = "cpu"
 
     def build(self) -> nn.Module:
@@ -161,9 +162,10 @@ def _evaluation(setup: Setup) -> Iterator[None]:
     plain = Plain.of(setup)
     images, labels = plain.synthetic()
     while True:
-        network = plain.network()
-        textbook.train(network, images, labels, EPOCHS)
-        textbook.accuracy(network, plain.images[:TESTS], plain.labels[:TESTS])
+        for _ in range(setup.networks):
+            network = plain.network()
+            textbook.train(network, images, labels, EPOCHS)
+            textbook.accuracy(network, plain.images[:TESTS], plain.labels[:TESTS])
         yield
 
 
@@ -196,7 +198,7 @@ def _our_evaluation(setup: Setup, meter: Meter) -> None:
     judge = Judge(data, transform, protocol, network, task.device, task.compiler)
     artifact = DistilledDataset.pixels(*task.real_init())
     for _ in meter.steps(MANY, State(), name="evaluation"):
-        judge.score(artifact, seed=0)
+        evaluate(artifact, judge, setup.networks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ from ddbench.meter import Meter
 from ddbench.records import Budget
 from ddbench.registry import discover
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 WARM = 2
 """steps before the first that counts: ours runs one to count its operations and compiles in the next"""
@@ -79,34 +80,42 @@ def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threa
             raise UserError(f"unknown case {case!r}; {suggestion(case, CASES)}")
     for case in cases or CASES:
         for setup in setups:
-            textbook = _apart(_textbook, case, setup, seconds, threads)
-            ours = _apart(_ours, case, setup, seconds, threads)
-            yield Row(case, setup, textbook, ours, _apart(_limit, case, setup, seconds, threads))
+            textbook = _apart(threads, _textbook, case, setup, seconds)
+            ours = measure_ours(case, setup, seconds, threads)
+            yield Row(case, setup, textbook, ours, _apart(threads, matrix_product_rate, setup.device))
 
 
-def matrix_product_rate(device: torch.device) -> float:
+def measure_ours(case: str, setup: Setup, seconds: float, threads: int) -> Timing:
+    """Our side of a case; its operations are not counted."""
+    return _apart(threads, _ours, case, setup, seconds)
+
+
+def count_operations(case: str, setup: Setup, threads: int) -> int:
+    """Floating-point operations of a textbook step."""
+    return _apart(threads, _operations, case, setup)
+
+
+def matrix_product_rate(where: str) -> float:
     """Floating-point operations a second of a product of two large float32 matrices, the best of a few."""
+    device = torch.device(where)
     a, b = torch.randn(2, SIDE, SIDE, device=device)
     return 2 * SIDE**3 / min(_timed(lambda: a @ b, device) for _ in range(8))
 
 
-def _apart(
-    measure: Callable[[str, Setup, float], Result], case: str, setup: Setup, seconds: float, threads: int
-) -> Result:
+def _apart(threads: int, measure: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
     """In a fresh process: what one case does to memory or caches is none of the next one's."""
     with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        return pool.submit(measure, case, setup, seconds).result()
+        return pool.submit(measure, *given, **named).result()
 
 
 def _textbook(case: str, setup: Setup, seconds: float) -> Timing:
     device = torch.device(setup.device)
     steps = CASES[case].textbook(setup)
-    with FlopCounter() as counter:
-        next(steps)
+    next(steps)
     times: list[float] = []
     while len(times) < LEAST or sum(times) < seconds:
         times.append(_timed(lambda: next(steps), device))
-    return Timing(times[1:], peak_bytes(device), counter.total)
+    return Timing(times[1:], peak_bytes(device), _operations(case, setup))
 
 
 def _ours(case: str, setup: Setup, seconds: float) -> Timing:
@@ -119,8 +128,10 @@ def _ours(case: str, setup: Setup, seconds: float) -> Timing:
     return Timing(times[WARM:], peak_bytes(device), 0)
 
 
-def _limit(case: str, setup: Setup, seconds: float) -> float:
-    return matrix_product_rate(torch.device(setup.device))
+def _operations(case: str, setup: Setup) -> int:
+    with FlopCounter() as counter:
+        next(CASES[case].textbook(setup))
+    return counter.total
 
 
 class Stopwatch:
