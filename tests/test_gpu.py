@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddbench.bench import Setup, run_bench
 from ddbench.clock import DeviceClock
 from ddbench.config import make_board
 from ddbench.jobs import resolve
@@ -55,3 +56,8 @@ def test_every_method_runs_on_the_device(method: str, tmp_path: Path) -> None:
     assert record.accuracy is not None
     assert record.accuracy > 0.2
     assert record.measured.peak_bytes > 0
+
+
+def test_both_sides_of_every_case_are_measured_on_the_device() -> None:
+    for row in run_bench([], [Setup(width=8, side=16, student_steps=2, device="cuda")], seconds=0.1):
+        assert min(row.ratio, row.share_of_limit, row.ours.peak_bytes) > 0, row.case
