@@ -22,6 +22,8 @@ AXES: list[tuple[str, tuple[int, ...], str]] = [
     ("networks", (1, 5, 20), "evaluation"),
 ]
 """what grows, its values, and the case whose steps are timed"""
+DECADE = 10
+"""the least that a panel spans, so that slow growth looks slow"""
 HEADINGS = ("grows", "case", "values", "ms", "time, slope", "operations, slope", "peak MB")
 
 
@@ -85,7 +87,9 @@ def draw_growth(rows: list[Growth], path: Path) -> None:
         panel.set_title(row.case.replace("_", " "), fontsize=9, loc="left")
         panel.set_xlabel(row.axis.replace("_", " "))
         panel.set_xticks(row.values, labels=[str(value) for value in row.values])
+        panel.set_yticks(seconds, labels=[f"{value:.2g}" for value in seconds])
         panel.minorticks_off()
+        panel.set_ylim(min(0.7 * min(seconds), max(seconds) / DECADE), 1.5 * max(seconds))
     for panel in axes.flat[len(rows) :]:
         panel.axis("off")
     axes[0, 0].set_ylabel("seconds a step")
