@@ -80,16 +80,18 @@ class Plain:
     setup: Setup
     images: Tensor
     labels: Tensor
+    rows: list[Any]
+    """indices of each class"""
 
     @classmethod
     def of(cls, setup: Setup) -> Plain:
         data = setup.data()
         images = Preprocessing.for_dataset(data).fit(data)(data.train_images)
-        return cls(setup, images.to(setup.device), data.train_labels.to(setup.device))
+        rows = [np.flatnonzero(data.train_labels.numpy() == c) for c in range(setup.classes)]
+        return cls(setup, images.to(setup.device), data.train_labels.to(setup.device), rows)
 
     def of_each(self, n: int) -> list[Tensor]:
-        rows = [np.flatnonzero(self.labels.cpu().numpy() == c) for c in range(self.setup.classes)]
-        return [self.images[np.random.permutation(of_class)[:n]] for of_class in rows]
+        return [self.images[np.random.permutation(of_class)[:n]] for of_class in self.rows]
 
     def synthetic(self) -> tuple[Tensor, Tensor]:
         labels = torch.arange(self.setup.classes).repeat_interleave(self.setup.ipc)
@@ -127,12 +129,12 @@ def _distribution_matching(setup: Setup) -> Iterator[None]:
 def _trajectory_matching(setup: Setup) -> Iterator[None]:
     plain, augmentation, generator = Plain.of(setup), DSA(), seeded(0)
     (images, labels), lr = plain.synthetic(), torch.tensor(LR, device=setup.device)
-    start, target = plain.weights(), plain.weights()
+    network, start, target = plain.network(), plain.weights(), plain.weights()
     while True:
         pieces = torch.randperm(len(images)).split(BATCH)
         walk = [pieces[step % len(pieces)] for step in range(setup.student_steps)]
         batches = [(augmentation(images[piece], generator), labels[piece]) for piece in walk]
-        textbook.trajectory_matching(plain.network(), start, target, batches, lr)
+        textbook.trajectory_matching(network, start, target, batches, lr)
         yield
 
 
@@ -142,10 +144,11 @@ def _backprop(setup: Setup) -> Iterator[None]:
     order = torch.arange(len(images)).view(setup.classes, setup.ipc).T
     batches = [(images[chosen], labels[chosen]) for chosen in order] * BACKPROP_EPOCHS
     lrs = torch.full((len(batches),), LR, device=setup.device)
+    network = plain.network()
     while True:
         chosen = torch.randperm(len(plain.images))[:BACKPROP_REAL]
         real = plain.images[chosen], plain.labels[chosen]
-        textbook.backprop(plain.network(), plain.weights(), batches, lrs, real)
+        textbook.backprop(network, plain.weights(), batches, lrs, real)
         yield
 
 
