@@ -14,10 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ddbench.decoders import Decoder
+from ddbench.decoders import Decoder, Pixels, make_decoder, settings_of
 from ddbench.errors import UserError
 from ddbench.files import digest, write_atomically
-from ddbench.registry import DECODERS
 
 FORMAT_VERSION = 1
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
@@ -48,7 +47,7 @@ class DistilledDataset:
     Args:
         parts: what the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
             preprocessed space and `labels`, (N,) int64 or (N, K) float32
-        decoder: name of a registered decoder
+        decoder: a registered one
         label_kind: `index` classes, `probabilities` that sum to 1, `logits`, or `targets` of a regression
         recipe: learned training settings
         initial: the weights that a method of the `fixed` setting distilled for, by parameter name
@@ -60,7 +59,7 @@ class DistilledDataset:
     """
 
     parts: Mapping[str, Tensor]
-    decoder: str = "pixels"
+    decoder: Decoder = field(default_factory=Pixels)
     label_kind: LabelKind = "index"
     recipe: Recipe = field(default_factory=Recipe)
     initial: Mapping[str, Tensor] | None = None
@@ -70,7 +69,7 @@ class DistilledDataset:
         if self.label_kind not in LABEL_KINDS:
             raise ValueError(f"label_kind {self.label_kind!r} is none of {', '.join(LABEL_KINDS)}")
         object.__setattr__(self, "parts", _freeze("parts", self.parts))
-        _check_parts(self._decoder, self.decoder, self.parts, self.label_kind)
+        _check_parts(self.decoder, self.parts, self.label_kind)
         object.__setattr__(self, "recipe", _freeze_recipe(self.recipe))
         if self.initial is not None:
             object.__setattr__(self, "initial", _freeze("initial", self.initial))
@@ -86,11 +85,11 @@ class DistilledDataset:
         initial: Mapping[str, Tensor] | None = None,
     ) -> DistilledDataset:
         """Plain images, (N, C, H, W), and their labels, (N,) or (N, K)."""
-        return cls({"images": images, "labels": labels}, "pixels", label_kind, recipe or Recipe(), initial)
+        return cls({"images": images, "labels": labels}, Pixels(), label_kind, recipe or Recipe(), initial)
 
     def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Training images, (M, C, H, W), and labels for one epoch."""
-        return self._decoder.decode(self.parts, epoch, generator)
+        return self.decoder.decode(self.parts, epoch, generator)
 
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of the image parts, the labels, the recipe and the initial weights, apart."""
@@ -114,7 +113,8 @@ class DistilledDataset:
         """The file's content: equal artefacts give equal bytes."""
         header = {
             "format_version": FORMAT_VERSION,
-            "decoder": self.decoder,
+            "decoder": self.decoder.name,
+            "decoder_settings": settings_of(self.decoder),
             "label_kind": self.label_kind,
             "recipe": {"epochs": self.recipe.epochs, "momentum": self.recipe.momentum},
             "provenance": self.provenance,
@@ -145,19 +145,14 @@ class DistilledDataset:
             recipe = Recipe(lr=tensors.get("recipe.lr"), order=tensors.get("recipe.order"), **header["recipe"])
             return cls(
                 _with_prefix(tensors, "parts."),
-                header["decoder"],
+                make_decoder(header["decoder"], header.get("decoder_settings", {})),
                 header["label_kind"],
                 recipe,
                 _with_prefix(tensors, "initial.") or None,
                 header["provenance"],
             )
-        except (KeyError, TypeError, ValueError, FloatingPointError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, FloatingPointError, UserError) as error:
             raise UserError(f"{path} is no sound artefact ({error}); write it again with `ddbench distill`") from error
-
-    @property
-    def _decoder(self) -> Decoder:
-        decoder: Decoder = DECODERS.get(self.decoder)
-        return decoder
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"parts.{name}": value for name, value in self.parts.items()}
@@ -198,7 +193,7 @@ def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], clas
     counts = labels.bincount(minlength=classes)
     if len(counts.unique()) != 1:
         raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
-    if artifact.decoder == "pixels" and len(images) != classes * ipc:
+    if isinstance(artifact.decoder, Pixels) and len(images) != classes * ipc:
         raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
 
 
@@ -218,10 +213,10 @@ def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return frozen
 
 
-def _check_parts(decoder: Decoder, name: str, parts: Mapping[str, Tensor], label_kind: str) -> None:
+def _check_parts(decoder: Decoder, parts: Mapping[str, Tensor], label_kind: str) -> None:
     missing = [part for part in decoder.needs if part not in parts]
     if missing:
-        raise ValueError(f"decoder {name!r} needs {', '.join(decoder.needs)}; {', '.join(missing)} is missing")
+        raise ValueError(f"decoder {decoder.name!r} needs {', '.join(decoder.needs)}; {', '.join(missing)} is missing")
     if "labels" in parts:
         wanted = (torch.int64, 1) if label_kind == "index" else (torch.float32, 2)
         labels = parts["labels"]

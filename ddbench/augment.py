@@ -169,6 +169,34 @@ def shift_scale_rotate(images: Tensor, generator: torch.Generator) -> Tensor:
     return affine(images - fill, matrices) + fill
 
 
+def cutmix(
+    images: Tensor, labels: Tensor, generator: torch.Generator, probability: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of every image's partner into it, and mix their labels by area; or change nothing.
+
+    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019,
+    arXiv 1905.04899, with its uniform share of the area.
+
+    Args:
+        images: (N, C, H, W)
+        labels: (N, K) probabilities
+        generator: a CPU generator
+        probability: of mixing the batch at all
+    """
+    height, width = images.shape[2:]
+    mixes, share, down, right = torch.rand(4, generator=generator).tolist()
+    partner = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
+    if mixes >= probability:
+        return images, labels
+    side = math.sqrt(1 - share) / 2
+    top, bottom = (_inside(down + sign * side, height) for sign in (-1, 1))
+    left, end = (_inside(right + sign * side, width) for sign in (-1, 1))
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:end] = images[partner, :, top:bottom, left:end]
+    kept = 1 - (bottom - top) * (end - left) / (height * width)
+    return mixed, kept * labels + (1 - kept) * labels[partner]
+
+
 def affine(images: Tensor, matrices: Tensor) -> Tensor:
     """Resample images at linearly transformed positions: bilinear, zeros outside, corners not aligned.
 
@@ -204,6 +232,10 @@ def _turns(angles: Tensor) -> Tensor:
 
 def _centres(side: int, like: Tensor) -> Tensor:
     return (2 * torch.arange(side, dtype=like.dtype, device=like.device) + 1) / side - 1
+
+
+def _inside(place: float, side: int) -> int:
+    return min(max(int(place * side), 0), side)
 
 
 def _part(side: int, ratio: float) -> int:

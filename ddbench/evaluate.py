@@ -21,7 +21,6 @@ from ddbench.generators import derive_seed, seeded
 from ddbench.networks import Chunks, InitialWeights, build_network
 from ddbench.protocols import Protocol
 from ddbench.records import Network, Score
-from ddbench.registry import DECODERS
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
     augment = _augmentation(judge.protocol, judge.data.name)
-    fresh, epoch = DECODERS.get(artifact.decoder).fresh, 0
+    fresh, epoch = artifact.decoder.fresh, 0
     images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
     while True:
         if fresh and epoch:

@@ -82,7 +82,8 @@ class Task:
         """takes large batches through the network in pieces"""
         self.compiler = compiler or Compiler()
         """makes gradients, and functions without them, fast to call again and again"""
-        self._embedding = _Embedding(network)
+        self._embed = _Part(network, "embed")
+        self._activations = _Part(network, "activations")
         self._generators = generators
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
@@ -109,8 +110,13 @@ class Task:
 
     def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Last features before the classifier, (N, F)."""
-        features: Tensor = functional_call(self._embedding, _prefixed(weights), (images,))
+        features: Tensor = functional_call(self._embed, _prefixed(weights), (images,))
         return features
+
+    def activations(self, weights: Mapping[str, Tensor], images: Tensor) -> list[Tensor]:
+        """What each activation gives, (N, C, H, W) in a convolutional network, and last the features, (N, F)."""
+        found: list[Tensor] = functional_call(self._activations, _prefixed(weights), (images,))
+        return found
 
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
@@ -130,16 +136,16 @@ class Task:
         return torch.randn(size, generator=self.generator("noise_init"), device=self.device), self.labels()
 
 
-class _Embedding(nn.Module):
-    """Makes `network.embed` callable through `functional_call`."""
+class _Part(nn.Module):
+    """Makes a method of the network callable through `functional_call`."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, name: str) -> None:
         super().__init__()
         self.network = network
+        self._name = name
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network.embed(images)  # type: ignore[operator]
-        return features
+    def forward(self, images: Tensor) -> Any:
+        return getattr(self.network, self._name)(images)
 
 
 def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

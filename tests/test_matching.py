@@ -16,7 +16,7 @@ from ddbench.augment import DSA
 from ddbench.compiling import Compiler
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import flatten, train_experts, unflatten
+from ddbench.matching.experts import Expert, flatten, train_experts, unflatten
 from ddbench.matching.features import choose_per_class, feature_space
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
@@ -206,9 +206,7 @@ def plain_experts(task: Task, generator: torch.Generator, experts: int, epochs: 
 @pytest.mark.parametrize("epoch_batches", [None, 2, 5])
 def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> None:
     task, meter = make_task(), Meter(Budget())
-    trajectories = train_experts(
-        task, meter, seeded(3), experts=2, epochs=2, epoch_batches=epoch_batches, batch=4, lr=0.1, augment=False
-    )
+    trajectories = train_experts(task, meter, seeded(3), Expert(2, 2, batch=4, lr=0.1, epoch_batches=epoch_batches))
     expected = plain_experts(task, seeded(3), experts=2, epochs=2, per_epoch=epoch_batches or 3)
     assert trajectories.shape == (2, 3, 16 * 5 + 5 + 5 * 3 + 3)
     assert torch.allclose(trajectories, expected, atol=1e-6)
@@ -218,15 +216,7 @@ def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> Non
 def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
     plain, augmented = (
         train_experts(
-            make_task(),
-            Meter(Budget()),
-            seeded(3),
-            experts=1,
-            epochs=1,
-            epoch_batches=2,
-            batch=4,
-            lr=0.1,
-            augment=augment,
+            make_task(), Meter(Budget()), seeded(3), Expert(1, 1, batch=4, lr=0.1, epoch_batches=2, augment=augment)
         )
         for augment in (False, True)
     )

@@ -13,6 +13,10 @@ from ddbench.config import make_method
 from ddbench.data import Preprocessing, RealData
 from ddbench.errors import UserError
 from ddbench.generators import Generators
+from ddbench.matching import trajectories
+from ddbench.matching.gradients import match_gradients
+from ddbench.matching.synthetic import Synthetic
+from ddbench.matching.training import Trained
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.records import Budget
@@ -20,7 +24,7 @@ from ddbench.registry import METHODS, discover
 from ddbench.task import Setting, Task
 from ddbench.testing import check_method, tiny_dataset
 from methods.backprop import Backprop
-from methods.distribution_matching import class_means
+from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.gradient_matching import GradientMatching
 from methods.herding import Herding, herd
 from methods.k_center import KCenter, centers
@@ -30,13 +34,26 @@ from methods.trajectory_matching import TrajectoryMatching
 
 discover()
 SHIPPED = {
+    "attention_matching": ["datadam"],
     "backprop": ["bptt", "dd"],
+    "characteristic_formations": [],
+    "characteristic_matching": ["ncfm"],
+    "contrastive_gradient_matching": ["dcc"],
+    "difficulty_aligned_matching": ["datm"],
     "distribution_matching": ["dm"],
+    "efficient_parameterization": ["idc"],
+    "factorization": ["haba"],
+    "feature_alignment": ["cafe"],
+    "flat_trajectory_matching": ["ftd"],
     "gradient_matching": ["dc", "dsa"],
     "herding": [],
+    "improved_distribution_matching": ["idm"],
     "k_center": ["kcenter"],
     "k_means": ["kmeans"],
+    "maximum_mean_discrepancy": ["m3d", "mmd"],
     "random_real": ["random"],
+    "scalable_trajectory_matching": ["tesla"],
+    "tileable_textures": ["textures"],
     "trajectory_matching": ["mtt"],
 }
 CONTROLS = {"herding", "k_center", "k_means", "random_real"}
@@ -202,10 +219,11 @@ def test_the_fixed_setting_stores_its_initial_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ipc", "loops"), [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10))]
+    ("ipc", "loops"),
+    [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10)), (100, (100, 2))],
 )
 def test_gradient_matching_takes_the_published_loops(ipc: int, loops: tuple[int, int]) -> None:
-    assert GradientMatching()._loops(ipc) == loops
+    assert GradientMatching().loops(ipc) == loops
 
 
 @pytest.mark.parametrize(
@@ -217,7 +235,7 @@ def test_gradient_matching_takes_the_published_loops(ipc: int, loops: tuple[int,
     ],
 )
 def test_gradient_matching_takes_given_loops_first(settings: dict[str, Any], ipc: int, loops: tuple[int, int]) -> None:
-    assert GradientMatching(**settings)._loops(ipc) == loops
+    assert GradientMatching(**settings).loops(ipc) == loops
 
 
 @pytest.mark.parametrize("settings", [{}, {"matchings": 3}, {"epochs": 2}])
@@ -226,26 +244,31 @@ def test_gradient_matching_refuses_an_ipc_without_published_loops(settings: dict
         GradientMatching(**settings).check_ipc(7)
 
 
-def test_gradient_matching_matches_and_trains_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contrastive_gradient_matching_has_loops_of_its_own_at_one_image() -> None:
+    assert ContrastiveGradientMatching().loops(1) == (10, 5)
+    assert ContrastiveGradientMatching(matchings=2, epochs=0).loops(1) == (2, 0)
+    assert ContrastiveGradientMatching().loops(10) == (10, 50)
+
+
+def test_gradients_are_matched_and_networks_trained_in_turns() -> None:
     turns = ""
     starts = []
 
-    def match(self: GradientMatching, task: Task, state: Any, *_: Any) -> torch.Tensor:
+    def match(network: int, matching: int, weights: Any, synthetic: Synthetic) -> torch.Tensor:
         nonlocal turns
-        turns += "m"
-        starts.append(state.weights["classifier.bias"].clone())
+        turns += f"{network}.{matching} "
+        starts.append(weights["classifier.bias"].clone())
         return torch.zeros(())
 
-    def train(self: GradientMatching, task: Task, weights: Any, *_: Any) -> Any:
+    def train(network: Trained, images: torch.Tensor, labels: torch.Tensor) -> Trained:
         nonlocal turns
-        turns += "t"
-        return weights
+        turns += "t "
+        return network
 
-    monkeypatch.setattr(GradientMatching, "_match", match)
-    monkeypatch.setattr(GradientMatching, "_train", train)
     meter = free_meter()
-    GradientMatching(iterations=2, matchings=3, epochs=2).distill(tiny_task(), meter)
-    assert turns == "mttmttm" * 2  # after the last matching a network is thrown away untrained
+    match_gradients(tiny_task(), meter, GradientMatching(iterations=2), loops=(3, 2), match=match, train=train)
+    # after the last matching a network is thrown away untrained
+    assert turns == "0.0 t t 0.1 t t 0.2 1.0 t t 1.1 t t 1.2 "
     assert meter.planned == meter.done == {"distil": 14}
     assert torch.equal(starts[0], starts[2])
     assert not torch.equal(starts[2], starts[3])  # a fresh network
@@ -274,12 +297,6 @@ def test_backprop_stores_one_step_size_a_step() -> None:
     assert torch.allclose(recipe.lr, torch.full((6,), 0.02), atol=1e-5)  # lr_initial, which softplus gives back
 
 
-def test_class_means_by_hand() -> None:
-    features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [0.0, 4.0], [0.0, 8.0]])
-    assert class_means(features, 2).tolist() == [[2.0, 1.0], [0.0, 6.0]]
-    assert class_means(features, 1).tolist() == [[1.0, 3.5]]
-
-
 def test_trajectory_matching_refuses_stretches_that_outlast_the_experts() -> None:
     TrajectoryMatching(max_start=4, match_epochs=2, expert_epochs=5)
     with pytest.raises(UserError, match=r"max_start 4 and match_epochs 2 .* expert_epochs of 5, got 4"):
@@ -287,7 +304,7 @@ def test_trajectory_matching_refuses_stretches_that_outlast_the_experts() -> Non
 
 
 def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrajectoryMatching, "_distance", lambda self, task, state, *rest: state.lr * 1.0)
+    monkeypatch.setattr(trajectories._Student, "distance", lambda self, lr, *rest: lr * 1.0)
     settings = {**METHODS.get("mtt").tiny, "lr_lr": 1.0, "iterations": 1}  # one step of SGD leads to 0.01 - 1
     recipe = make_method(TrajectoryMatching, settings).distill(tiny_task(), free_meter()).recipe
     assert recipe.lr is not None

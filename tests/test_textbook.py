@@ -28,6 +28,7 @@ from ddbench.bench.growth import AXES
 from ddbench.bench.measure import LEAST, WARM, Stopwatch
 from ddbench.compiling import Compiler
 from ddbench.errors import UserError
+from ddbench.matching.experts import experts
 from ddbench.meter import Meter
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
@@ -102,10 +103,10 @@ def test_trajectory_matching(ipc: int, compiled: bool) -> None:
     students = {"student_steps": 3, "augment": False, "lr_images": 1.0, "lr_student": 0.1}
     task = make_task(ipc, compiled)
     method = METHODS.get("trajectory_matching")(iterations=1, **settings, **students)
-    experts = method._experts(task, Meter(Budget(), snapshots=()))
+    trajectories = experts(task, Meter(Budget(), snapshots=()), method.expert())
     before, after, loss = stepped(make_task(ipc, compiled), "trajectory_matching", **settings, **students)
     names = {name: weight.shape for name, weight in task.initial().items()}
-    start, target = (unflattened(experts[0, epoch], names) for epoch in (0, 2))
+    start, target = (unflattened(trajectories[0, epoch], names) for epoch in (0, 2))
     labels = task.labels()
     value, slopes = textbook.trajectory_matching(task.network, start, target, [(before, labels)] * 3, torch.tensor(0.1))
     assert loss == pytest.approx(value.item(), rel=1e-4)

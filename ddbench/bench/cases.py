@@ -18,7 +18,7 @@ from ddbench.compiling import Compiler
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.evaluate import Judge, evaluate
 from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import train_experts
+from ddbench.matching.experts import Expert, train_experts
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.protocols import Protocol
@@ -190,7 +190,7 @@ def _our_trajectory_matching(setup: Setup, meter: Meter) -> None:
 
 def _our_experts(setup: Setup, meter: Meter) -> None:
     task = setup.task()
-    train_experts(task, meter, seeded(0), experts=1, epochs=1, epoch_batches=MANY, batch=BATCH, lr=0.01, augment=True)
+    train_experts(task, meter, seeded(0), Expert(1, 1, batch=BATCH, lr=0.01, epoch_batches=MANY, augment=True))
 
 
 def _our_evaluation(setup: Setup, meter: Meter) -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from ddbench.decoders.base import Decoder
+from ddbench.decoders.base import Decoder, make_decoder, parse_decoder, settings_of
+from ddbench.decoders.canvas import Canvas
+from ddbench.decoders.hallucinators import Hallucinators
+from ddbench.decoders.linear_bases import LinearBases
+from ddbench.decoders.multi_formation import MultiFormation
 from ddbench.decoders.pixels import Pixels
 
-__all__ = ["Decoder", "Pixels"]
+__all__ = [
+    "Canvas",
+    "Decoder",
+    "Hallucinators",
+    "LinearBases",
+    "MultiFormation",
+    "Pixels",
+    "make_decoder",
+    "parse_decoder",
+    "settings_of",
+]

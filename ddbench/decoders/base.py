@@ -1,21 +1,103 @@
-"""What every decoder offers."""
+"""What every decoder offers, and how one is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from ddbench.errors import UserError, suggestion
+from ddbench.registry import DECODERS
+
+Draw = Callable[[int], Tensor]
+"""from a number n, n starting images of each class, (K * n, C, H, W), class by class"""
+
 
 class Decoder(Protocol):
+    """What turns an artefact's parts into training images, and what those parts are before they are learned.
+
+    A frozen dataclass whose fields, whole numbers, are its settings. It hands out as many images of each class, class
+    by class.
+    """
+
+    name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     """names of the parts that `decode` reads"""
     fresh: ClassVar[bool]
     """whether `decode` depends on the epoch or the generator; if not, it is called once a training"""
 
-    @staticmethod
-    def decode(parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Images, (M, C, H, W) float32 in preprocessed space, and labels, (M,) int64 or (M, K) float32."""
+    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Parts to begin with, in the storage of `ipc` images a class; `labels` are class indices.
+
+        Args:
+            draw: gives starting images
+            generator: on their device, for parts that start at random
+
+        Raises:
+            UserError: where the settings do not fit the images or the storage.
+        """
         ...
+
+    def decode(
+        self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Images, (M, C, H, W) float32 in preprocessed space, and labels, (M,) int64 or (M, K) float32.
+
+        Args:
+            generator: on the CPU; only a `fresh` decoder reads it
+        """
+        ...
+
+
+Registered = TypeVar("Registered", bound=Decoder)
+
+
+def register_decoder(cls: type[Registered]) -> type[Registered]:
+    """Register a decoder class under its `name`."""
+    DECODERS.register(cls.name)(cls)
+    return cls
+
+
+def make_decoder(name: str, settings: Mapping[str, Any]) -> Decoder:
+    """The registered decoder with these settings, the others at their defaults.
+
+    Raises:
+        UserError: an unknown decoder or setting, or a value that is no positive whole number.
+    """
+    cls = DECODERS.get(name)
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key, value in settings.items():
+        if key not in known:
+            fix = suggestion(key, known) if known else "it takes none"
+            raise UserError(f"decoder {name!r} has no setting {key!r}; {fix}")
+        if type(value) is not int or value < 1:
+            raise UserError(f"{key} of decoder {name!r} is {value!r}; it must be a whole number of at least 1")
+    decoder: Decoder = cls(**settings)
+    return decoder
+
+
+def parse_decoder(text: str) -> Decoder:
+    """A decoder from `multi_formation` or `canvas,factor=2,crops=4`.
+
+    >>> parse_decoder("pixels").fresh
+    False
+    """
+    name, *settings = text.split(",")
+    pairs = [setting.partition("=") for setting in settings]
+    return make_decoder(
+        name, {key.strip(): int(value) if value.strip().isdigit() else value for key, _, value in pairs}
+    )
+
+
+def settings_of(decoder: Decoder) -> dict[str, int]:
+    """A decoder's settings by name, without those left open."""
+    values = dataclasses.asdict(decoder)  # type: ignore[call-overload]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def class_labels(images: Tensor, classes: int) -> Tensor:
+    """Labels of images that lie class by class, (N,)."""
+    return torch.arange(classes, device=images.device).repeat_interleave(len(images) // classes)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ddbench.registry import DECODERS
+from ddbench.decoders.base import Draw, class_labels, register_decoder
 
 
-@DECODERS.register("pixels")
+@register_decoder
+@dataclass(frozen=True)
 class Pixels:
     """`parts`: `images` (N, C, H, W) and `labels` (N,) or (N, K), handed out unchanged."""
 
+    name: ClassVar[str] = "pixels"
     needs: ClassVar[tuple[str, ...]] = ("images", "labels")
     fresh: ClassVar[bool] = False
 
-    @staticmethod
-    def decode(parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+        images = draw(ipc)
+        return {"images": images, "labels": class_labels(images, classes)}
+
+    def decode(
+        self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         return parts["images"], parts["labels"]

@@ -1,12 +1,34 @@
-"""How far two gradients of one network are apart."""
+"""Gradient matching: real and synthetic images push a network's weights in the same direction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from ddbench.checkpoint import State
+from ddbench.compiling import Weights, gradient
+from ddbench.errors import UserError
+from ddbench.matching.siamese import siamese_by_class
+from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
+from ddbench.matching.training import OnSynthetic, Trained, Trainer
+
+if TYPE_CHECKING:
+    from ddbench.artifact import DistilledDataset
+    from ddbench.meter import Meter
+    from ddbench.task import Task
+
 EPSILON = 1e-6
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""matching steps a network and epochs between them, by images per class: Zhao et al., ICLR 2021, the authors' code"""
+Distance = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""(gradient of the real images, of the synthetic ones), each by parameter name -> ()"""
+Train = Callable[[Trained, Tensor, Tensor], Trained]
+"""what becomes of a network between two matchings, given the synthetic images and their labels"""
 
 
 def layerwise_cosine(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Tensor:
@@ -15,11 +37,162 @@ def layerwise_cosine(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]
     A convolution's gradient (out, in, k, k) is compared unit by unit as (out, in * k * k), a linear layer's as
     (out, in). One-dimensional parameters, biases and normalisation, do not count, as in the authors' code.
     """
-    distances = [_one_minus_cosine(real[name], synthetic[name]) for name in real if real[name].ndim > 1]
-    total = distances[0]
-    for distance in distances[1:]:
-        total = total + distance
-    return total
+    return _total(_one_minus_cosine(real[name], synthetic[name]) for name in real if real[name].ndim > 1)
+
+
+def squared(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Tensor:
+    """Sum of squared differences over the weights of convolutions; a scalar. Kim et al., ICML 2022."""
+    return _total((real[name] - synthetic[name]).square().sum() for name in real if real[name].ndim == 4)
+
+
+def absolute(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Tensor:
+    """Sum of absolute differences over the weights of convolutions; a scalar. Kim et al., ICML 2022."""
+    return _total((real[name] - synthetic[name]).abs().sum() for name in real if real[name].ndim == 4)
+
+
+@dataclass(frozen=True)
+class GradientMatchingSettings:
+    """What the methods of the family have in common."""
+
+    family: ClassVar[str] = "gradient matching"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
+
+    iterations: PositiveInt = 1000
+    """fresh networks"""
+    lr_images: PositiveFloat = 0.1
+    """of SGD with momentum 0.5 on the images"""
+    batch_real: PositiveInt = 256
+    """real images of each class in a matching"""
+    augment: bool = False
+    """differentiable siamese augmentation, a draw for each class"""
+    decoder: Parametrisation = "pixels"
+    """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """images start as `real` or `noise`"""
+
+
+@dataclass(frozen=True)
+class TrainedOnSyntheticSettings(GradientMatchingSettings):
+    """Of the methods that train each network on the synthetic images between matchings."""
+
+    matchings: PositiveInt | None = None
+    """matching steps with each network; None takes the published number for the task's ipc"""
+    epochs: NonNegativeInt | None = None
+    """training epochs on the synthetic images between two matchings; None takes the published number"""
+    lr_network: PositiveFloat = 0.01
+    """of plain SGD on the network"""
+    batch_train: PositiveInt = 256
+    """synthetic images in a training step of the network"""
+
+    def check_ipc(self, ipc: int) -> None:
+        self.loops(ipc)
+
+    def loops(self, ipc: int) -> tuple[int, int]:
+        """Matchings and epochs: those given, else those published for this ipc; beyond 50, ipc matchings, 2 epochs.
+
+        The authors of gradient matching report (100, 2) at ipc 100 (issue 2 of their repository).
+        """
+        if ipc not in LOOPS and ipc < max(LOOPS) and None in (self.matchings, self.epochs):
+            raise UserError(
+                f"{self.name} has no published loops for ipc {ipc}; set matchings and epochs, "  # type: ignore[attr-defined]
+                f"or use an ipc of {', '.join(map(str, LOOPS))} or above"
+            )
+        matchings, epochs = LOOPS.get(ipc, (ipc, 2))
+        return self.matchings or matchings, epochs if self.epochs is None else self.epochs
+
+    def train(self, task: Task) -> Train:
+        return OnSynthetic(task, Trainer(task, self.lr_network), self.batch_train, self.augment)
+
+
+class Matcher:
+    """Matches the gradients that real and synthetic images give a network.
+
+    Args:
+        distance: between gradients
+    """
+
+    def __init__(self, task: Task, settings: GradientMatchingSettings, distance: Distance) -> None:
+        self._task, self._settings = task, settings
+        self._slope = task.compiler.gradient(task.loss)
+
+        def apart(images: Tensor, weights: Weights, target: Weights, labels: Tensor) -> Tensor:
+            return distance(target, gradient(task.loss, weights, images, labels))
+
+        self._apart = task.compiler.gradient(apart)
+
+    def by_class(self, weights: Weights, synthetic: Synthetic) -> Tensor:
+        """Back-propagate the distances of each class's own gradients into the parts; their sum, ()."""
+        real, real_labels, images, labels = self._batch(synthetic)
+        total, slopes = images.new_zeros(()), []
+        groups = (tensor.chunk(self._task.classes) for tensor in (real, real_labels, images.detach(), labels))
+        for own_real, own_real_labels, own_images, own_labels in zip(*groups, strict=True):
+            target, _ = self._task.chunks.gradient(self._slope, weights, own_real, own_real_labels)
+            slope, value = self._apart(own_images, weights, target, own_labels)
+            slopes.append(slope)
+            total = total + value
+        images.backward(torch.cat(slopes))
+        return total
+
+    def of_all(self, weights: Weights, synthetic: Synthetic) -> Tensor:
+        """Back-propagate the distance between the gradients of all classes together, ()."""
+        real, real_labels, images, labels = self._batch(synthetic)
+        target, _ = self._task.chunks.gradient(self._slope, weights, real, real_labels)
+        slope, value = self._apart(images.detach(), weights, target, labels)
+        images.backward(slope)
+        return value
+
+    def _batch(self, synthetic: Synthetic) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        task = self._task
+        real, real_labels = task.real.batch(self._settings.batch_real, task.generator("real"), of=range(task.classes))
+        images, labels = synthetic.images()
+        if self._settings.augment:
+            real, images = siamese_by_class(task, real, images)
+        return real, real_labels, images, labels
+
+
+def match_gradients(
+    task: Task,
+    meter: Meter,
+    settings: GradientMatchingSettings,
+    *,
+    loops: tuple[int, int],
+    match: Callable[[int, int, Weights, Synthetic], Tensor],
+    train: Train,
+) -> DistilledDataset:
+    """Learn images by matching gradients in fresh networks, each matched and trained in turns.
+
+    Every matching and every training is one step of the meter.
+
+    Args:
+        loops: matchings with each network, and trainings between two of them
+        match: back-propagates a distance into the parts and returns it: (network, matching, weights, synthetic) -> ()
+        train: one training of the network
+    """
+    synthetic = Synthetic(task, settings.decoder, settings.init)
+    optimizer = torch.optim.SGD(synthetic.learned, lr=settings.lr_images, momentum=0.5)
+    state = State(synthetic=synthetic, optimizer=optimizer, network=Trained.begin(task.initial()))
+    matchings, trainings = loops
+    period = matchings + (matchings - 1) * trainings
+    for step in meter.steps(settings.iterations * period, state, synthetic.artifact):
+        network, position = divmod(step, period)
+        if position == 0:
+            state.network = Trained.begin(task.initial())
+        matching, training = divmod(position, 1 + trainings)
+        if training:
+            images, labels = synthetic.images()
+            state.network = train(state.network, images.detach(), labels)
+        else:
+            state.optimizer.zero_grad()
+            meter.log(loss=match(network, matching, state.network.weights, synthetic))
+            state.optimizer.step()
+    return synthetic.artifact()
+
+
+def _total(distances: Any) -> Tensor:
+    first, *others = distances
+    for distance in others:
+        first = first + distance
+    return first  # type: ignore[no-any-return]
 
 
 def _one_minus_cosine(real: Tensor, synthetic: Tensor) -> Tensor:

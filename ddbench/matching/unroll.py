@@ -27,9 +27,12 @@ class Unroll:
         recompute: going back, compute each step once more from the weights before it, exactly; then only weights are
             kept. Otherwise autograd keeps what every step computed. None recomputes compiled steps, which is faster
             for them, and keeps eager ones.
+        chained: whether going back follows how each step moves the weights that later steps start from. Without,
+            every step's gradient is pulled as if its weights were constants: the approximation of Cui et al., "Scaling
+            Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023, arXiv 2211.10586. It recomputes.
     """
 
-    def __init__(self, loss: Loss, compiler: Compiler, recompute: bool | None = None) -> None:
+    def __init__(self, loss: Loss, compiler: Compiler, recompute: bool | None = None, chained: bool = True) -> None:
         def step(weights: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
             slope = gradient(loss, weights, images, labels)
             return {name: weight - lr * slope[name] for name, weight in weights.items()}
@@ -40,7 +43,8 @@ class Unroll:
             after = step(weights, images, learned[0] if labels is None else labels, lr)
             return torch.stack([(after[name] * pull[name]).sum() for name in after]).sum()
 
-        self.recompute = compiler.enabled if recompute is None else recompute
+        self.chained = chained
+        self.recompute = not chained or (compiler.enabled if recompute is None else recompute)
         self.step = compiler.function(step) if self.recompute else step
         self.pullback: Callable[..., tuple[Any, Tensor]] = compiler.gradient(pulled)
 
@@ -80,7 +84,8 @@ class _Unrolled(torch.autograd.Function):
         back = reversed(list(zip(ctx.passed, _by_step(ctx.walk), wanted, strict=True)))
         for weights, (images, labels, lr), learned in back:
             point = (weights, images, lr, *([labels] if learned else []))
-            (pull, of_images, of_lr, *of_labels), _ = ctx.unroll.pullback(point, None if learned else labels, pull)
+            (before, of_images, of_lr, *of_labels), _ = ctx.unroll.pullback(point, None if learned else labels, pull)
+            pull = before if ctx.unroll.chained else pull
             slopes.append((of_images, of_labels[0] if learned else None, of_lr))
         return None, None, *(slope for step in reversed(slopes) for slope in step)
 

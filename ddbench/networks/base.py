@@ -40,6 +40,21 @@ class Network(nn.Module):
         features: Tensor = self.features(x)
         return features.flatten(1)
 
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> what each activation or residual block gives, in order, then the features, (N, F).
+
+        Raises:
+            UserError: for features that are no sequence of layers.
+        """
+        if not isinstance(self.features, nn.Sequential):
+            raise UserError(f"{type(self).__name__} has no sequence of layers to look into; choose convnet")
+        found = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, tuple(ACTIVATIONS.values())) or any(layer.children()):
+                found.append(x)
+        return [*found, x.flatten(1)]
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, K) logits."""
         logits: Tensor = self.classifier(self.embed(x))

@@ -1,0 +1,88 @@
+"""Images that shared small networks make of stored bases.
+
+Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022, arXiv 2210.16774 (HaBa).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddbench.decoders.base import Draw, class_labels, register_decoder
+from ddbench.decoders.multi_formation import resize
+from ddbench.errors import UserError
+
+KERNEL = 3
+
+
+@register_decoder
+@dataclass(frozen=True)
+class Hallucinators:
+    """Every basis goes through every hallucinator: a convolution, a scale and a shift for each place, and back.
+
+    The storage is the hallucinators' first, and then as many bases of each class as fit.
+
+    `parts`: `bases` (N, C, H / scale, W / scale), their `labels`, and of all J hallucinators of D channels `into`
+    (J * D, C, 3, 3) and `into_bias`, `scales` and `shifts` (J * D, H / scale - 2, W / scale - 2), `back`
+    (J * D, C, 3, 3) and `back_bias` (J * C).
+    """
+
+    name: ClassVar[str] = "hallucinators"
+    needs: ClassVar[tuple[str, ...]] = (
+        "bases", "into", "into_bias", "scales", "shifts", "back", "back_bias", "labels",
+    )  # fmt: skip
+    fresh: ClassVar[bool] = False
+
+    count: int = 5
+    """J, images made of each basis"""
+    channels: int = 3
+    """D, of what lies between the convolutions"""
+    scale: int = 1
+    """bases are smaller than images by this factor, and images enlarged bilinearly"""
+
+    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+        colours, height, width = draw(1).shape[1:]
+        if height % self.scale or width % self.scale:
+            raise UserError(f"scale {self.scale} of hallucinators does not divide images of {height}x{width}")
+        down, right = height // self.scale, width // self.scale
+        inner, maps = self.count * self.channels, (down - KERNEL + 1, right - KERNEL + 1)
+        shapes = {
+            "into": (inner, colours, KERNEL, KERNEL),
+            "into_bias": (inner,),
+            "back": (inner, colours, KERNEL, KERNEL),
+            "back_bias": (self.count * colours,),
+        }
+        own = 2 * inner * maps[0] * maps[1] + sum(torch.Size(shape).numel() for shape in shapes.values())
+        each = (classes * ipc * colours * height * width - own) // (classes * colours * down * right)
+        if each < 1 or min(maps) < 1:
+            raise UserError(
+                f"{self.count} hallucinators of {self.channels} channels leave no room for a basis of each class at "
+                f"ipc {ipc}; choose fewer, fewer channels, or another scale than {self.scale}"
+            )
+        bases = resize(draw(each), down, right)
+        fans = {"into": colours, "into_bias": colours, "back": self.channels, "back_bias": self.channels}
+        return {
+            "bases": bases,
+            **{
+                name: (2 * torch.rand(shape, generator=generator, device=bases.device) - 1)
+                / (fans[name] ** 0.5 * KERNEL)
+                for name, shape in shapes.items()
+            },
+            "scales": bases.new_ones(inner, *maps),
+            "shifts": bases.new_zeros(inner, *maps),
+            "labels": class_labels(bases, classes),
+        }
+
+    def decode(
+        self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        inner = F.conv2d(parts["bases"], parts["into"], parts["into_bias"]) * parts["scales"] + parts["shifts"]
+        small = F.conv_transpose2d(inner, parts["back"], parts["back_bias"], groups=self.count)  # (N, J * C, h, w)
+        small = small.unflatten(1, (self.count, -1)).flatten(0, 1)
+        images = resize(small, small.shape[2] * self.scale, small.shape[3] * self.scale)
+        return images, parts["labels"].repeat_interleave(self.count, 0)

@@ -1,0 +1,73 @@
+"""Images as linear combinations of shared basis images.
+
+Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks", NeurIPS
+2022, arXiv 2206.02916.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ddbench.decoders.base import Draw, class_labels, register_decoder
+from ddbench.decoders.multi_formation import resize
+from ddbench.errors import UserError
+
+
+@register_decoder
+@dataclass(frozen=True)
+class LinearBases:
+    """Every image is a combination of the same bases; its class is in its coefficients and its label.
+
+    What the bases leave of the storage is spent on coefficients, so there are many more images than `ipc`. The
+    start is the best approximation of its images in the Euclidean norm, by singular value decomposition.
+
+    `parts`: `bases` (B, C, H / scale, W / scale), `coefficients` (N, B), `labels` (N,) or (N, K).
+    """
+
+    name: ClassVar[str] = "linear_bases"
+    needs: ClassVar[tuple[str, ...]] = ("bases", "coefficients", "labels")
+    fresh: ClassVar[bool] = False
+
+    bases: int = 16
+    """B"""
+    scale: int = 2
+    """bases are smaller than images by this factor, and enlarged bilinearly"""
+    images: int = 100
+    """images of a class at most"""
+
+    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+        sample = draw(1)
+        height, width = sample.shape[2:]
+        if height % self.scale or width % self.scale:
+            raise UserError(f"scale {self.scale} of linear_bases does not divide images of {height}x{width}")
+        numbers = self.bases * sample[0].numel() // self.scale**2
+        spare = classes * ipc * sample[0].numel() - numbers
+        count = min(self.images, spare // (classes * self.bases))
+        if classes * max(count, 0) < self.bases:
+            raise UserError(
+                f"linear_bases with {self.bases} bases leaves room for {max(count, 0)} images a class at ipc {ipc}; "
+                f"choose fewer bases or a larger scale than {self.scale}"
+            )
+        small = resize(draw(count), height // self.scale, width // self.scale)
+        left, strengths, right = torch.linalg.svd(small.flatten(1), full_matrices=False)
+        kept = min(self.bases, len(strengths))
+        coefficients, bases = small.new_zeros(len(small), self.bases), small.new_zeros(self.bases, small[0].numel())
+        coefficients[:, :kept] = left[:, :kept] * strengths[:kept].sqrt()
+        bases[:kept] = right[:kept] * strengths[:kept, None].sqrt()
+        return {
+            "bases": bases.view(-1, *small.shape[1:]),
+            "coefficients": coefficients,
+            "labels": class_labels(small, classes),
+        }
+
+    def decode(
+        self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        small = torch.einsum("nb,bchw->nchw", parts["coefficients"], parts["bases"])
+        height, width = small.shape[2] * self.scale, small.shape[3] * self.scale
+        return resize(small, height, width), parts["labels"]

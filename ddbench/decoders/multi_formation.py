@@ -1,0 +1,65 @@
+"""Several small images in the storage of one.
+
+Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, arXiv 2205.14959 (IDC).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddbench.decoders.base import Draw, class_labels, register_decoder
+from ddbench.errors import UserError
+
+
+@register_decoder
+@dataclass(frozen=True)
+class MultiFormation:
+    """Each stored image is factor x factor tiles, and each tile, enlarged bilinearly, an image to train on.
+
+    `parts`: `tiles` (N, factor * factor, C, H / factor, W / factor), and `labels`, one for all tiles of an image.
+    """
+
+    name: ClassVar[str] = "multi_formation"
+    needs: ClassVar[tuple[str, ...]] = ("tiles", "labels")
+    fresh: ClassVar[bool] = False
+
+    factor: int = 2
+    """tiles along each side of a stored image"""
+
+    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+        images = draw(ipc * self.factor**2)  # (K * ipc * factor^2, C, H, W)
+        height, width = images.shape[2:]
+        if height % self.factor or width % self.factor:
+            raise UserError(
+                f"factor {self.factor} of multi_formation does not divide images of {height}x{width}; "
+                f"choose a divisor, such as {_divisor(math.gcd(height, width))}"
+            )
+        tiles = resize(images, height // self.factor, width // self.factor)
+        tiles = tiles.unflatten(0, (-1, self.factor**2))
+        return {"tiles": tiles, "labels": class_labels(tiles, classes)}
+
+    def decode(
+        self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        tiles = parts["tiles"]
+        height, width = tiles.shape[3] * self.factor, tiles.shape[4] * self.factor
+        return resize(tiles.flatten(0, 1), height, width), parts["labels"].repeat_interleave(self.factor**2, 0)
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, height, width), bilinear, corners not aligned; averaged over what a pixel covers when
+    it shrinks by a whole factor."""
+    if images.shape[2] % height == 0 and images.shape[3] % width == 0:
+        return F.adaptive_avg_pool2d(images, (height, width))
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+
+
+def _divisor(side: int) -> int:
+    return next((factor for factor in range(2, side + 1) if side % factor == 0), 1)

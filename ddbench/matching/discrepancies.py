@@ -1,0 +1,133 @@
+"""How far two sets of features lie apart, class by class: the distance that distribution matching makes small.
+
+A discrepancy takes real features (K, N, F) and synthetic ones (K, M, F) and gives (K,), 0 for equal distributions and
+differentiable in the synthetic features. Some compare along random directions or at random frequencies: these are
+drawn first, and passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Name = Literal["mean", "mmd_rbf", "energy", "sliced_wasserstein", "characteristic"]
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""of the kernels, in units of the mean squared distance within and between the sets"""
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A distance between distributions of features.
+
+    Args:
+        between: (real, synthetic, draws) -> (K,)
+        draws: what is drawn: `nothing`, unit `directions`, or standard normal `frequencies`
+        summary: of the real features, (K, N, F) -> (K, n, F), all that `between` needs of them
+    """
+
+    between: Callable[[Tensor, Tensor, Tensor], Tensor]
+    draws: Literal["nothing", "directions", "frequencies"] = "nothing"
+    summary: Callable[[Tensor], Tensor] = lambda real: real
+
+    def draw(self, features: int, count: int, generator: torch.Generator) -> Tensor:
+        """(count, features) on the generator's device; (0, features) where nothing is drawn."""
+        if self.draws == "nothing":
+            return torch.empty(0, features, device=generator.device)
+        drawn = torch.randn(count, features, generator=generator, device=generator.device)
+        return drawn / drawn.norm(dim=1, keepdim=True) if self.draws == "directions" else drawn
+
+
+def mean(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
+    """Squared Euclidean distance of the means: the maximum mean discrepancy of the linear kernel.
+
+    Zhao & Bilen, WACV 2023, arXiv 2110.04181, equation 3.
+    """
+    return (real.mean(1) - synthetic.mean(1)).square().sum(1)
+
+
+def mmd_rbf(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy (biased estimate) of a sum of Gaussian kernels.
+
+    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012. The bandwidths are multiples of the mean squared distance
+    of all points, which no gradient flows through.
+    """
+    within, between, own = (
+        _squared_distances(a, b) for a, b in ((real, real), (real, synthetic), (synthetic, synthetic))
+    )
+    n, m = real.shape[1], synthetic.shape[1]
+    spread = within.sum((1, 2)) + 2 * between.sum((1, 2)) + own.sum((1, 2))
+    scale = (spread / ((n + m) * (n + m - 1))).detach()[:, None, None].clamp(min=TINY)
+
+    def kernel(distances: Tensor) -> Tensor:
+        kernels = [torch.exp(-distances / (bandwidth * scale)).mean((1, 2)) for bandwidth in BANDWIDTHS]
+        return torch.stack(kernels).sum(0)
+
+    return kernel(within) - 2 * kernel(between) + kernel(own)
+
+
+def energy(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
+    """Energy distance, 2 E|x - y| - E|x - x'| - E|y - y'|. Szekely & Rizzo, "Energy statistics", JSPI 2013."""
+    within, between, own = (
+        _squared_distances(a, b).clamp(min=TINY).sqrt().mean((1, 2))
+        for a, b in ((real, real), (real, synthetic), (synthetic, synthetic))
+    )
+    return 2 * between - within - own
+
+
+def sliced_wasserstein(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
+    """Squared 2-Wasserstein distance along random directions, their mean. Bonneel et al., JMIV 2015.
+
+    Exact along each direction for sets of any two sizes.
+    """
+    of_real = (real @ draws.T).sort(1).values  # (K, N, R)
+    of_synthetic = (synthetic @ draws.T).sort(1).values
+    rows, columns, shares = _coupling(real.shape[1], synthetic.shape[1])
+    gaps = of_real[:, rows.to(real.device)] - of_synthetic[:, columns.to(real.device)]
+    return (gaps.square() * shares.to(real)[:, None]).sum(1).mean(1)
+
+
+def characteristic(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
+    """Distance of the characteristic functions at random frequencies, amplitude and phase weighted equally.
+
+    Wang et al., "Dataset Distillation with Neural Characteristic Function", CVPR 2025, arXiv 2502.20653: the mean
+    over frequencies of sqrt(((|p| - |q|)^2 + 2 (|p||q| - Re p q*)) / 2), which is |p - q| / sqrt(2).
+    """
+    p, q = (features @ draws.T for features in (real, synthetic))  # (K, N, R), (K, M, R)
+    cosine, sine = p.cos().mean(1) - q.cos().mean(1), p.sin().mean(1) - q.sin().mean(1)
+    return ((cosine.square() + sine.square()) / 2).clamp(min=TINY).sqrt().mean(1)
+
+
+DISCREPANCIES: dict[Name, Discrepancy] = {
+    "mean": Discrepancy(mean, summary=lambda real: real.mean(1, keepdim=True)),
+    "mmd_rbf": Discrepancy(mmd_rbf),
+    "energy": Discrepancy(energy),
+    "sliced_wasserstein": Discrepancy(sliced_wasserstein, draws="directions"),
+    "characteristic": Discrepancy(characteristic, draws="frequencies"),
+}
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """(K, N, F) and (K, M, F) -> (K, N, M)."""
+    squares = a.square().sum(2)[:, :, None] + b.square().sum(2)[:, None, :] - 2 * a @ b.transpose(1, 2)
+    return squares.clamp(min=0)
+
+
+def _coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """How sorted sets of n and m equally heavy points are carried onto each other.
+
+    Returns:
+        For each piece of mass that moves as a whole: its place in the first set, in the second, and its share.
+    """
+    cuts = sorted({Fraction(i, n) for i in range(n + 1)} | {Fraction(j, m) for j in range(m + 1)})
+    rows = [math.floor(start * n) for start in cuts[:-1]]
+    columns = [math.floor(start * m) for start in cuts[:-1]]
+    shares = [float(end - start) for start, end in pairwise(cuts)]
+    return torch.tensor(rows), torch.tensor(columns), torch.tensor(shares)

@@ -1,0 +1,26 @@
+"""Characteristic functions of several small images in the storage of one, in fresh networks: not published before.
+
+What NCFM (arXiv 2502.20653) compares by and what IDC (arXiv 2205.14959) stores, without any trained network.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.matching.discrepancies import DISCREPANCIES
+from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions, unit_features
+
+
+@register_method("characteristic_formations")
+@dataclass(frozen=True)
+class CharacteristicFormations(DistributionMatchingSettings):
+    """Characteristic-function matching of multi-formation images: an example of a new combination."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2502.20653"
+    tiny: ClassVar[dict[str, object]] = {"iterations": 6, "batch_real": 8}
+
+    decoder: str = "multi_formation"
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        by, of = DISCREPANCIES["characteristic"], unit_features(task)
+        return match_distributions(task, meter, self, discrepancy=by, features=of, draws=1024)

@@ -1,0 +1,67 @@
+"""Several small images in the storage of one, matched in networks that train on the real data.
+
+Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, arXiv 2205.14959 (IDC).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.compiling import Weights
+from ddbench.matching.gradients import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
+from ddbench.matching.synthetic import Parametrisation, Synthetic
+from ddbench.matching.training import OnReal, Trainer
+
+DISTANCES = {"squared": squared, "absolute": absolute}
+
+
+@register_method("efficient_parameterization", aliases=["idc"])
+@dataclass(frozen=True)
+class EfficientParameterization(GradientMatchingSettings):
+    """Efficient synthetic-data parameterization (IDC). Kim et al., ICML 2022, Algorithm 1.
+
+    Gradients of convolutions alone are matched, in networks that train on real images between matchings, and each
+    stored image is enlarged into several. A matching costs a forward and backward pass over `batch_real` real images
+    of each class and a second-order pass through factor x factor times the stored ones.
+
+    Differences: one step on all classes together, where the authors' code steps class by class and its momentum
+    carries the others along; all tiles of a class are matched, at most 128 there; augmentation is one operation a
+    draw, where theirs always changes colours; images are not clamped; tiles start as averages of pixels.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2205.14959"
+    tiny: ClassVar[dict[str, object]] = {"iterations": 2, "matchings": 2, "batch_real": 8, "train_steps": 1}
+
+    iterations: PositiveInt = 2000
+    """fresh networks"""
+    matchings: PositiveInt = 100
+    """matching steps with each network"""
+    lr_images: PositiveFloat = 5e-3
+    """of SGD with momentum 0.5; the authors scale it with ipc / 10"""
+    batch_real: PositiveInt = 64
+    """real images of each class in a matching"""
+    augment: bool = True
+    """differentiable siamese augmentation, and augmented training with CutMix"""
+    decoder: Parametrisation = "multi_formation"
+    """how images are stored"""
+    distance: Literal["squared", "absolute"] = "squared"
+    """between gradients; the authors take `absolute` for MNIST and Fashion-MNIST"""
+    train_steps: PositiveInt = 32
+    """training steps on real images between two matchings"""
+    batch_train: PositiveInt = 64
+    """real images in each"""
+    lr_network: PositiveFloat = 0.01
+    """of SGD with momentum 0.9 and weight decay 5e-4 on the network"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        matcher = Matcher(task, self, DISTANCES[self.distance])
+        trainer = Trainer(task, self.lr_network, momentum=0.9, weight_decay=5e-4)
+        train = OnReal(task, trainer, self.train_steps, self.batch_train, self.augment)
+
+        def match(network: int, matching: int, weights: Weights, synthetic: Synthetic) -> torch.Tensor:
+            return matcher.by_class(weights, synthetic)
+
+        return match_gradients(task, meter, self, loops=(self.matchings, 1), match=match, train=train)

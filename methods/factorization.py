@@ -1,0 +1,36 @@
+"""Distillation by factorisation: stored bases, and small networks that make images of them.
+
+Liu, Wang, Yang, Ye & Wang, "Dataset Distillation via Factorization", NeurIPS 2022, arXiv 2210.16774 (HaBa).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.matching.experts import experts
+from ddbench.matching.synthetic import Parametrisation
+from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+
+
+@register_method("factorization", aliases=["haba"])
+@dataclass(frozen=True)
+class Factorization(TrajectoryMatchingSettings):
+    """Hallucinators and bases (HaBa), learned by trajectory matching. Liu et al., NeurIPS 2022.
+
+    A student step costs what one of trajectory matching on `batch_synthetic` decoded images costs.
+
+    Differences: without the adversarial term that makes the hallucinators disagree; every basis goes through every
+    hallucinator, where the authors draw one for each batch; hallucinators count as storage, so that fewer bases fit
+    (the published figures store them on top: 0.9 images a class on CIFAR-10); batches are not standardised.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2210.16774"
+    tiny: ClassVar[dict[str, object]] = {
+        **TrajectoryMatchingSettings.tiny, "decoder": "hallucinators,count=1,channels=1",
+    }  # fmt: skip
+
+    decoder: Parametrisation = "hallucinators"
+    """how many hallucinators (`count`), with how many `channels`, at which `scale`"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        return match_trajectories(task, meter, self, experts(task, meter, self.expert()))

@@ -1,0 +1,53 @@
+"""Trajectory matching in constant memory, with soft labels from the experts.
+
+Cui, Wang, Si & Hsieh, "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023,
+arXiv 2211.10586 (TESLA).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.matching.experts import experts, unflatten
+from ddbench.matching.synthetic import Synthetic
+from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.matching.unroll import Unroll
+
+
+@register_method("scalable_trajectory_matching", aliases=["tesla"])
+@dataclass(frozen=True)
+class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
+    """Trajectory matching in constant memory (TESLA). Cui et al., ICML 2023.
+
+    Going back, each student step is computed once more from the weights before it, so that no graph outlives its
+    step: memory does not grow with `student_steps` but for one set of weights each. An outer step costs three training
+    steps' worth for each student step, and a second-order pass.
+
+    Differences: `exact` recomputation gives the gradient of trajectory matching itself and is the default. The
+    published gradient, `approximate`, takes the weights of every step for constants: it leaves out how a change of an
+    early image moves all later steps. The authors' code in addition loses a factor of 2 in it; here it is whole. Soft
+    labels are those of the expert that the last student was to reach, as there; learned step sizes stay above 1e-4.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2211.10586"
+
+    gradient: Literal["exact", "approximate"] = "exact"
+    """of the distance: that of trajectory matching, or as published"""
+    soft_labels: bool = False
+    """probabilities that the expert to be reached gives the images, new at every outer step"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        trajectories = experts(task, meter, self.expert())
+        unroll = Unroll(task.loss, task.compiler, recompute=True, chained=self.gradient == "exact")
+        if not self.soft_labels:
+            return match_trajectories(task, meter, self, trajectories, unroll=unroll)
+        synthetic = Synthetic(task, self.decoder, self.init, soft=True)
+        like = task.initial(torch.Generator(task.device))
+
+        def relabel(target: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return task.forward(unflatten(target, like), synthetic.images()[0]).softmax(1)
+
+        return match_trajectories(task, meter, self, trajectories, synthetic=synthetic, unroll=unroll, relabel=relabel)
