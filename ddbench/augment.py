@@ -143,6 +143,23 @@ class DSA:
         return F.pad(_turns(angles), (0, 1))
 
 
+def always_color(images: Tensor, generator: torch.Generator, *, dataset: str) -> Tensor:
+    """Flip and change colours always, then crop, scale or rotate: each image with parameters of its own.
+
+    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, arXiv 2205.14959:
+    what it is scored with, beside CutMix.
+
+    Args:
+        images: (N, C, H, W)
+        generator: a CPU generator
+        dataset: its name; digits are not flipped
+    """
+    for strategy in (("flip",), ("color",), ("crop", "scale", "rotate")):
+        if strategy != ("flip",) or dataset.lower() not in DIGITS:
+            images = DSA(strategy=strategy)(images, generator)
+    return images
+
+
 def shift_scale_rotate(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift, scale or rotate each image: what gradient matching (DC) is scored with on MNIST.
 

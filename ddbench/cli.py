@@ -68,7 +68,7 @@ def evaluate(
     """
     from ddbench.commands import evaluate_board
     from ddbench.jobs import Selection
-    from ddbench.leaderboard import rich_table
+    from ddbench.leaderboard import load_published, rich_table
     from ddbench.options import board_from, settings_from
     from ddbench.progress import Display
 
@@ -98,7 +98,7 @@ def evaluate(
             on_event=display.event,
         )
     output = Console(highlight=False)
-    for table in rich_table(records):
+    for table in rich_table(records, load_published()):
         output.print(table)
     _say(f"tables, curves and pictures: {folder}")
     if any(record.accuracy is None for record in records):
@@ -194,7 +194,7 @@ def leaderboard(
     ddbench leaderboard runs/quickstart
     ddbench leaderboard leaderboards --check
     """
-    from ddbench.leaderboard import boards, check_tables, rich_table, write_tables
+    from ddbench.leaderboard import boards, check_tables, load_published, rich_table, write_tables
 
     found = boards(folder)
     if check:
@@ -207,7 +207,7 @@ def leaderboard(
         return
     output = Console(highlight=False)
     for records in found.values():
-        for table in rich_table(records):
+        for table in rich_table(records, load_published()):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
         for path in write_tables(folder, out or folder):

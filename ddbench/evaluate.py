@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import get_args
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddbench.artifact import DistilledDataset, LabelKind, Recipe
-from ddbench.augment import DSA, shift_scale_rotate
+from ddbench.augment import DIGITS, DSA, always_color, cutmix, shift_scale_rotate
 from ddbench.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
@@ -106,7 +106,7 @@ class Plan:
 
     Args:
         lrs: one step size a step
-        drop: the step at which the step size falls and the momentum starts anew
+        drop: the step at which the step size falls and the momentum starts anew; None where it does not
         order: (batches, batch_size) indices walked every epoch; None shuffles
     """
 
@@ -126,9 +126,10 @@ def plan(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) ->
     if short:
         steps = protocol.short * (1 if protocol.steps else batches)
     lr = float(recipe.lr.mean()) if recipe.lr is not None and "lr" in protocol.honours else protocol.lr
-    drop = round(protocol.decay_at * steps)
-    lrs = [lr if step < drop else 0.1 * lr for step in range(steps)]
-    return Plan(lrs, drop, protocol.momentum, protocol.weight_decay, None)
+    shares = protocol.decay_at if isinstance(protocol.decay_at, tuple) else (protocol.decay_at,)
+    falls = [round(share * steps) for share in shares]
+    lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
+    return Plan(lrs, falls[0] if protocol.restart else None, protocol.momentum, protocol.weight_decay, None)
 
 
 def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
@@ -151,7 +152,7 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool) -> 
     training = plan(protocol, artifact.recipe, count, short)
     batches = _batches(judge, artifact, training, generator)
     optimizer = _sgd(weights, training)
-    gradient = judge.gradients[artifact.label_kind]
+    gradient = judge.gradients[_trained_kind(protocol, judge.data.name, artifact.label_kind)]
     judge.module.train()
     for step, lr in enumerate(training.lrs):
         if step == training.drop:
@@ -184,14 +185,18 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
     augment = _augmentation(judge.protocol, judge.data.name)
+    kind = _trained_kind(judge.protocol, judge.data.name, artifact.label_kind)
     fresh, epoch = artifact.decoder.fresh, 0
     images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
     while True:
         if fresh and epoch:
             images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
         for chosen in _indices(training.order, len(labels), judge.protocol.batch_size, generator):
-            batch = images[chosen.to(judge.device)]
-            yield batch if augment is None else augment(batch, generator), labels[chosen.to(judge.device)]
+            batch, own = images[chosen.to(judge.device)], labels[chosen.to(judge.device)]
+            batch = batch if augment is None else augment(batch, generator)
+            if kind != artifact.label_kind:
+                own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(judge.data.classes)).to(batch.dtype)
+            yield cutmix(batch, own, generator) if _mixes(judge.protocol, judge.data.name) else (batch, own)
         epoch += 1
 
 
@@ -204,7 +209,18 @@ def _augmentation(protocol: Protocol, dataset: str) -> Callable[[Tensor, torch.G
         return None
     if protocol.augmentation == "dsa":
         return DSA.for_dataset(dataset)
+    if protocol.augmentation == "always_color_cutmix":
+        return partial(always_color, dataset=dataset)
     return shift_scale_rotate
+
+
+def _mixes(protocol: Protocol, dataset: str) -> bool:
+    return protocol.augmentation == "always_color_cutmix" and dataset.lower() not in DIGITS - {"svhn"}
+
+
+def _trained_kind(protocol: Protocol, dataset: str, kind: LabelKind) -> LabelKind:
+    """What labels are while training: mixed classes are probabilities."""
+    return "probabilities" if _mixes(protocol, dataset) and kind in ("index", "logits") else kind
 
 
 def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:

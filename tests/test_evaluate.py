@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -258,3 +259,23 @@ def test_the_evaluator_names_no_method() -> None:
     shipped = [name for name in METHODS if METHODS.get(name).__module__.startswith("methods.")]
     assert len(shipped) >= 8
     assert not [name for name in shipped if re.search(rf"\b{name}\b", source)]
+
+
+@pytest.mark.parametrize("kind", ["index", "logits", "probabilities"])
+def test_mixed_batches_are_trained_on_as_probabilities(data: Dataset, kind: str) -> None:
+    mixing = Protocol("mix@1", "test", steps=8, batch_size=6, augmentation="always_color_cutmix")
+    photos = dataclasses.replace(data, name="photos")  # digits are not mixed
+    artifact = real_artifact(data)
+    if kind != "index":
+        rows = F.one_hot(artifact.parts["labels"], 10).float()
+        artifact = DistilledDataset.pixels(artifact.parts["images"], rows, label_kind=cast(Any, kind))
+    batches = evaluation._batches(judge(photos, mixing), artifact, evaluation.plan(mixing, Recipe(), 20), seeded(0))
+    found = [next(batches) for _ in range(30)]
+    assert all(torch.allclose(labels.sum(1), torch.ones(len(labels))) for _, labels in found)
+    whole = 1.0 if kind != "logits" else float(torch.tensor([1.0] + [0.0] * 9).softmax(0)[0])
+    mixed = [bool((labels.max(1).values < whole - 1e-6).any()) for _, labels in found]
+    assert any(mixed)
+    assert not all(mixed)
+    assert (
+        judge(photos, mixing).score(artifact, seed=0).accuracy == judge(photos, mixing).score(artifact, seed=0).accuracy
+    )

@@ -62,15 +62,23 @@ def test_steps_and_the_drop(name: str, count: int, short: bool, expected: tuple[
     assert (made.lrs[0], made.momentum, made.weight_decay, made.order) == (0.01, 0.9, 5e-4, None)
 
 
+def test_several_falls_do_not_restart_the_momentum() -> None:
+    made = plan(protocol("idc-1000@1"), NONE, 100)  # two batches of 64 an epoch
+    assert made.drop is None
+    expected = [0.01] * 1333 + [0.002] * 334 + [0.0004] * 333
+    assert made.lrs == pytest.approx(expected)
+
+
 def test_every_shipped_protocol_is_covered_and_plain() -> None:
     assert list(PROTOCOLS) == [
-        "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "mtt-1000@1", "own-recipe@1", "quick-300@1",
+        "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "idc-1000@1", "mtt-1000@1", "own-recipe@1", "quick-300@1",
     ]  # fmt: skip
     augmentations = {name: protocol(name).augmentation for name in PROTOCOLS}
     assert augmentations == {
         "dc-300@1": "none",
         "dc-mnist-1000@1": "shift_scale_rotate",
         "dsa-1000@1": "dsa",
+        "idc-1000@1": "always_color_cutmix",
         "mtt-1000@1": "dsa",
         "own-recipe@1": "none",
         "quick-300@1": "none",

@@ -10,18 +10,22 @@ from ddbench.files import write_atomically
 from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.plots import plot_curves
+from ddbench.leaderboard.published import Figure, Published, load_published
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import csv_table, markdown, rich_table
 from ddbench.records import Record, read_records
 
 __all__ = [
+    "Figure",
     "Interval",
+    "Published",
     "Row",
     "boards",
     "check_tables",
     "csv_table",
     "interval",
+    "load_published",
     "markdown",
     "paired_difference",
     "plot_curves",
@@ -47,9 +51,9 @@ def render(records_or_folder: Path | Sequence[Record], out: Path, title: str) ->
             raise UserError(f"no records below {records_or_folder}; run `ddbench evaluate` first or name its --out")
     else:
         records = records_or_folder
-    written = [out / "leaderboard.md", out / "leaderboard.csv"]
-    write_atomically(written[0], markdown(records, title).encode())
-    write_atomically(written[1], csv_table(records).encode())
+    written, published = [out / "leaderboard.md", out / "leaderboard.csv"], load_published()
+    write_atomically(written[0], markdown(records, title, published).encode())
+    write_atomically(written[1], csv_table(records, published).encode())
     if has_curve(records):
         written.append(out / "curves.png")
         plot_curves(records, written[-1])

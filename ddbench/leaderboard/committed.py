@@ -8,6 +8,7 @@ from ddbench.errors import UserError
 from ddbench.files import write_atomically
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.plots import plot_curves
+from ddbench.leaderboard.published import SHIPPED, Published, load_published
 from ddbench.leaderboard.tables import csv_table, markdown
 from ddbench.records import Record, problems, read_records
 
@@ -28,9 +29,9 @@ def boards(folder: Path) -> dict[str, list[Record]]:
 
 def write_tables(folder: Path, out: Path) -> list[Path]:
     """Write each board's table, data and curves into `out`; the files written."""
-    written = []
+    written, published = [], _published(folder)
     for board, records in boards(folder).items():
-        for suffix, text in _texts(board, records).items():
+        for suffix, text in _texts(board, records, published).items():
             path = out / f"{board}{suffix}"
             write_atomically(path, text.encode())
             written.append(path)
@@ -45,13 +46,20 @@ def check_tables(folder: Path) -> list[str]:
     complaints = [problem for path in sorted(folder.rglob("*.json")) for problem in problems(path)]
     if complaints:
         return complaints
+    published = _published(folder)
     for board, records in boards(folder).items():
-        for suffix, text in _texts(board, records).items():
+        for suffix, text in _texts(board, records, published).items():
             path = folder / f"{board}{suffix}"
             if not path.is_file() or path.read_text() != text:
                 complaints.append(f"{path} is not what its records give; run `ddbench leaderboard {folder}`")
     return complaints
 
 
-def _texts(board: str, records: list[Record]) -> dict[str, str]:
-    return {".md": markdown(records, board), ".csv": csv_table(records)}
+def _published(folder: Path) -> Published:
+    """The folder's own figures, or those that ship."""
+    own = folder / "published.yaml"
+    return load_published(own if own.is_file() else SHIPPED)
+
+
+def _texts(board: str, records: list[Record], published: Published) -> dict[str, str]:
+    return {".md": markdown(records, board, published), ".csv": csv_table(records, published)}

@@ -6,12 +6,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard.cells import conditions
+from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.leaderboard.statistics import Interval
 
-COLUMNS = ("method", "accuracy %", "n", "vs random", "seconds", "steps", "stored kB", "status")
-VERSUS = COLUMNS.index("vs random")
-STATUS = COLUMNS.index("status")
+COLUMNS: dict[str, Callable[[Row, str], str]] = {
+    "method": lambda row, label: label,
+    "accuracy %": lambda row, label: percent(row.accuracy),
+    "n": lambda row, label: str(row.accuracy.n if row.accuracy else 0),
+    "paper %": lambda row, label: _papers(row, lambda figure: f"{figure.accuracy:.1f}"),
+    "ours - paper": lambda row, label: _papers(row, lambda figure: _difference(row, figure)),
+    "vs random": lambda row, label: percent(row.versus_random, signed=True),
+    "seconds": lambda row, label: f"{row.seconds:.1f}",
+    "steps": lambda row, label: row.steps,
+    "stored kB": lambda row, label: _kilobytes(row.stored_bytes),
+    "status": lambda row, label: status(row),
+}
+"""what a table can show, by column: a row and its label to the text of a cell"""
+OF_PAPERS = ("paper %", "ours - paper")
 REASON_LENGTH = 120
 
 CONDITIONS: dict[str, Callable[[Row], str]] = {
@@ -47,6 +59,16 @@ class Group:
             parts.append(row.budget)
         return f"{row.method} ({', '.join(parts)})" if parts else row.method
 
+    @property
+    def columns(self) -> list[str]:
+        """Those of papers only where a row has a published figure."""
+        compared = any(row.published for row in self.rows)
+        return [column for column in COLUMNS if compared or column not in OF_PAPERS]
+
+    def line(self, row: Row) -> dict[str, str]:
+        """The texts of a row by column."""
+        return {column: COLUMNS[column](row, self.label(row)) for column in self.columns}
+
 
 def groups(made: Iterable[Row]) -> list[Group]:
     """One group a set of conditions, by data set and ipc; the order of rows is kept."""
@@ -74,20 +96,6 @@ def summary(made: Sequence[Row]) -> str:
     )
 
 
-def cells(row: Row, label: str) -> list[str]:
-    """The texts of a line, in the order of `COLUMNS`."""
-    return [
-        label,
-        percent(row.accuracy),
-        str(row.accuracy.n if row.accuracy else 0),
-        percent(row.versus_random, signed=True),
-        f"{row.seconds:.1f}",
-        row.steps,
-        _kilobytes(row.stored_bytes),
-        status(row),
-    ]
-
-
 def percent(value: Interval | None, *, signed: bool = False) -> str:
     """`89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed."""
     if value is None:
@@ -102,6 +110,14 @@ def status(row: Row) -> str:
     if list(row.statuses) in (["ok"], ["truncated"]):
         return next(iter(row.statuses))
     return ", ".join(f"{count} {name}{_reasons(row, name)}" for name, count in row.statuses.items())
+
+
+def _papers(row: Row, text: Callable[[Figure], str]) -> str:
+    return " or ".join(map(text, row.published)) or NOTHING
+
+
+def _difference(row: Row, figure: Figure) -> str:
+    return NOTHING if row.accuracy is None else f"{round(100 * row.accuracy.mean - figure.accuracy, 1) + 0.0:+.1f}"
 
 
 def _reasons(row: Row, name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell
+from ddbench.leaderboard.published import Figure, Published
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.records import Budget, Cell, Record, Status
 
@@ -44,6 +45,8 @@ class Row:
     statuses: dict[str, int]
     reasons: dict[str, tuple[str, ...]]
     """the distinct reasons that runs gave, by status"""
+    published: tuple[Figure, ...] = ()
+    """figures for the same cell from papers, the method's own authors' first"""
 
     @property
     def method(self) -> str:
@@ -91,11 +94,21 @@ class Row:
         return _representative(self.runs)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """One row a cell: by data set, ipc, then the best accuracy first; cells without scores last."""
+def rows(records: Iterable[Record], published: Published | None = None) -> list[Row]:
+    """One row a cell: by data set, ipc, then the best accuracy first; cells without scores last.
+
+    Args:
+        published: figures to stand beside them
+    """
+    figures = published or Published()
     cells = runs_by_cell(records)
     references = _references(cells.values())
-    made = [_row(runs, references.get(conditions(runs[0].result.cell), {})) for runs in cells.values()]
+    made = [
+        replace(
+            _row(runs, references.get(conditions(runs[0].result.cell), {})), published=figures.of(runs[0].result.cell)
+        )
+        for runs in cells.values()
+    ]
     return sorted(made, key=_order)
 
 

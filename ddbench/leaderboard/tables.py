@@ -5,41 +5,48 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
 from ddbench.files import canonical_json
-from ddbench.leaderboard.layout import COLUMNS, STATUS, VERSUS, Group, cells, groups, summary
+from ddbench.leaderboard.layout import Group, groups, summary
+from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import NOTHING, Row, rows
 from ddbench.leaderboard.statistics import Interval
 from ddbench.records import Record
 
-ALIGNMENT = ("left", "right", "right", "right", "right", "right", "right", "left")
+LEFT = ("method", "status")
 STATUS_WIDTH = 10
 TERMINAL_OMITS = ("steps", "stored kB")
 """so that a line fits into 80 characters"""
 
 
-def markdown(records: Iterable[Record], title: str) -> str:
-    """A heading, a sentence, and one table for each data set, ipc and whatever else differs."""
-    made = rows(records)
+def markdown(records: Iterable[Record], title: str, published: Published | None = None) -> str:
+    """A heading, a sentence, one table for each data set, ipc and whatever else differs, and where figures are from.
+
+    Args:
+        published: figures to stand beside the measured ones
+    """
+    made = rows(records, published)
     if not made:
         return f"# {title}\n\nNo records yet.\n"
     parts = [f"# {title}", summary(made)]
     for group in groups(made):
         parts += [f"## {group.heading}", _markdown_table(group)]
+    figures = [figure for row in made for figure in row.published]
+    if published and figures:
+        parts += ["## Published figures", "\n".join(f"- {line}" for line in footnotes(figures, published))]
     return "\n\n".join(parts) + "\n"
 
 
-def csv_table(records: Iterable[Record]) -> str:
+def csv_table(records: Iterable[Record], published: Published | None = None) -> str:
     """One line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
     text = io.StringIO()
-    lines = [_fields(row) for row in rows(records)]
+    lines = [_fields(row) for row in rows(records, published)]
     if lines:
         writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
         writer.writeheader()
@@ -47,19 +54,24 @@ def csv_table(records: Iterable[Record]) -> str:
     return text.getvalue()
 
 
-def rich_table(records: Iterable[Record]) -> list[Table]:
+def rich_table(records: Iterable[Record], published: Published | None = None) -> list[Table]:
     """The tables of `markdown` without steps and stored bytes, for a terminal."""
-    return [_rich_table(group) for group in groups(rows(records))]
+    return [_rich_table(group) for group in groups(rows(records, published))]
 
 
 def _markdown_table(group: Group) -> str:
     lines = []
     for row in group.rows:
-        line = [_escape(text) for text in cells(row, group.label(row))]
+        line = {column: _escape(text) for column, text in group.line(row).items()}
         if row.versus_random and row.versus_random.excludes_zero:
-            line[VERSUS] = f"**{line[VERSUS]}**"
-        lines.append(line)
-    return tabulate(lines, COLUMNS, tablefmt="pipe", colalign=ALIGNMENT, disable_numparse=True)
+            line["vs random"] = f"**{line['vs random']}**"
+        lines.append(list(line.values()))
+    alignment = [_alignment(column) for column in group.columns]
+    return tabulate(lines, group.columns, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+
+
+def _alignment(column: str) -> Literal["left", "right"]:
+    return "left" if column in LEFT else "right"
 
 
 def _escape(text: str) -> str:
@@ -70,27 +82,26 @@ def _escape(text: str) -> str:
 
 def _rich_table(group: Group) -> Table:
     table = Table(title=Text(group.heading, style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    kept = [index for index, column in enumerate(COLUMNS) if column not in TERMINAL_OMITS]
-    lines = [cells(row, group.label(row)) for row in group.rows]
-    for index in kept:
-        justify: JustifyMethod = "left" if ALIGNMENT[index] == "left" else "right"
-        table.add_column(COLUMNS[index], justify=justify, min_width=_least_width(index, lines))
+    kept = [column for column in group.columns if column not in TERMINAL_OMITS]
+    lines = [group.line(row) for row in group.rows]
+    for column in kept:
+        table.add_column(column, justify=_alignment(column), min_width=_least_width(column, lines))
     for row, line in zip(group.rows, lines, strict=True):
         # Text, not str: a reason such as "[1, 10] expected" must not be read as markup.
-        texts = [Text(text) for text in line]
+        texts = {column: Text(line[column]) for column in kept}
         if row.versus_random and row.versus_random.excludes_zero:
-            texts[VERSUS].stylize("bold")
+            texts["vs random"].stylize("bold")
         if row.accuracy is None:
-            texts[STATUS].stylize("red")
-        table.add_row(*(texts[index] for index in kept))
+            texts["status"].stylize("red")
+        table.add_row(*texts.values())
     return table
 
 
-def _least_width(index: int, lines: list[list[str]]) -> int:
+def _least_width(column: str, lines: list[dict[str, str]]) -> int:
     """Numbers stay whole; in a narrow terminal the settings behind a method's name and reasons wrap."""
-    if index == STATUS:
+    if column == "status":
         return STATUS_WIDTH
-    return max(len(line[index].partition(" (")[0] if index == 0 else line[index]) for line in lines)
+    return max(len(line[column].partition(" (")[0] if column == "method" else line[column]) for line in lines)
 
 
 def _fields(row: Row) -> dict[str, Any]:
@@ -115,6 +126,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "budget_peak_bytes": cell.budget.peak_bytes,
         **_interval_fields("accuracy", row.accuracy),
         **_interval_fields("versus_random", row.versus_random),
+        "published": _json([figure.model_dump(include={"accuracy", "source", "read"}) for figure in row.published]),
         "seconds": _decimals(row.seconds),
         "seconds_by_phase": _json({name: round(value, 6) for name, value in row.seconds_by_phase.items()}),
         "peak_bytes": row.peak_bytes,

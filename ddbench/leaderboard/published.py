@@ -1,0 +1,123 @@
+"""Figures from papers, to stand beside measured ones: where each was read, and which disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from ddbench.errors import UserError
+from ddbench.records import Cell, Strict
+
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "leaderboards" / "published.yaml"
+
+
+class Figure(Strict):
+    """One published accuracy."""
+
+    method: str
+    variant: dict[str, Any] = {}
+    """hyper-parameters that it was published with, where a method has several forms"""
+    dataset: str
+    ipc: int | None = Field(default=None, gt=0)
+    """None for all training images"""
+    network: str
+    setting: str = "random"
+    protocol: str | None = None
+    """None where it was scored in a way that is no protocol here: then it is compared with nothing"""
+    accuracy: float = Field(gt=0, le=100)
+    """percent"""
+    plus_minus: float | None = Field(default=None, ge=0)
+    """as printed behind the figure; most papers print the standard deviation over evaluation networks"""
+    source: str
+    read: bool
+    """whether `source` is the method's own paper, repository or page; otherwise it quotes it"""
+    conflict: bool = False
+    """whether sources disagree on this cell"""
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether it was measured as the cell was."""
+        of_figure = (self.method, self.dataset, self.ipc, self.network, self.setting, self.protocol)
+        of_cell = (cell.method, cell.dataset, cell.ipc, str(cell.network), cell.setting, cell.protocol)
+        alike = all(cell.hyperparameters.get(name) == value for name, value in self.variant.items())
+        return of_figure == of_cell and cell.split == "test" and alike
+
+    @property
+    def cell(self) -> tuple[Any, ...]:
+        """What a second figure must share to be of the same thing."""
+        return (
+            self.method,
+            tuple(sorted(self.variant.items())),
+            self.dataset,
+            self.ipc,
+            self.network,
+            self.setting,
+            self.protocol,
+        )
+
+
+class Published(Strict):
+    """The content of `published.yaml`."""
+
+    sources: dict[str, str] = {}
+    """where a figure was read, a sentence by key"""
+    entries: tuple[Figure, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Published:
+        by_cell: dict[tuple[Any, ...], list[Figure]] = {}
+        for figure in self.entries:
+            if figure.source not in self.sources:
+                raise ValueError(f"source {figure.source!r} of {_named(figure)} is not among the sources")
+            by_cell.setdefault(figure.cell, []).append(figure)
+        for figures in by_cell.values():
+            disagree = len({figure.accuracy for figure in figures}) > 1
+            if any(figure.conflict != disagree for figure in figures):
+                raise ValueError(
+                    f"the sources of {_named(figures[0])} {'disagree' if disagree else 'agree'}; "
+                    f"set conflict: {str(disagree).lower()} on each"
+                )
+        return self
+
+    def of(self, cell: Cell) -> tuple[Figure, ...]:
+        """The figures to compare a cell with, those of the method's own authors first."""
+        return tuple(sorted((figure for figure in self.entries if figure.fits(cell)), key=lambda found: not found.read))
+
+
+def load_published(path: Path = SHIPPED) -> Published:
+    """The published figures of a file; none where there is no file.
+
+    Raises:
+        UserError: when the file is no YAML, or an entry is not complete, of an unknown source, or not flagged rightly.
+    """
+    if not path.is_file():
+        return Published()
+    try:
+        return Published.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(map(str, detail["loc"]))
+        message = detail["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {place + ': ' if place else ''}{message[:1].lower()}{message[1:]}") from error
+
+
+def footnotes(figures: Sequence[Figure], published: Published) -> list[str]:
+    """One line for each figure that a table shows: what it is and where it was read."""
+    return [
+        f"{_named(figure)}: {figure.accuracy:g}"
+        f"{f' ± {figure.plus_minus:g}' if figure.plus_minus is not None else ''}"
+        f"{', sources disagree' if figure.conflict else ''}; "
+        f"{'read in' if figure.read else 'quoted in'} {published.sources[figure.source]}"
+        for index, figure in enumerate(figures)
+        if figure not in figures[:index]
+    ]
+
+
+def _named(figure: Figure) -> str:
+    variant = "".join(f", {name}={value}" for name, value in figure.variant.items())
+    return f"{figure.method}{variant} on {figure.dataset} at ipc {figure.ipc}"

@@ -1,0 +1,125 @@
+"""Figures from papers: what may be filed, what they are compared with, and how they are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddbench.errors import UserError
+from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
+from ddbench.leaderboard.published import SHIPPED
+from ddbench.records import Cell, Measured, Network, Record, Result, Score
+from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
+
+OWN = {
+    "method": "good", "dataset": "digits", "ipc": 1, "network": "convnet", "protocol": "dsa-1000@1",
+    "accuracy": 73.5, "source": "paper", "read": True,
+}  # fmt: skip
+QUOTED = OWN | {"accuracy": 72.9, "plus_minus": 0.4, "source": "other", "read": False, "conflict": True}
+SOURCES = {"paper": "The Good Paper, 2020.", "other": "Another Paper, 2021."}
+
+
+def published(*entries: dict[str, Any]) -> Published:
+    return Published.model_validate({"sources": SOURCES, "entries": list(entries)})
+
+
+def record(accuracy: float, **changes: Any) -> Record:
+    cell = {
+        "method": "good", "hyperparameters": {"augment": True}, "dataset": "digits", "dataset_digest": "sha256:ab",
+        "preprocessing": "normalize", "network": Network(name="convnet"), "setting": "random", "ipc": 1,
+        "protocol": "dsa-1000@1", "networks": 1, "budget": {}, "split": "test", "device": "cpu", "threads": 1,
+    } | changes  # fmt: skip
+    result = Result(
+        cell=Cell.model_validate(cell),
+        seed=0,
+        status="ok",
+        scores=[Score(network=Network(name="convnet"), seed=0, accuracy=accuracy)],
+    )
+    moment = "2025-01-01T00:00:00+00:00"
+    measured = Measured(seconds={"distil": 1.0}, started=moment, finished=moment, environment={})
+    return Record(key="k", board="b", method_source="s", protocol={}, result=result, measured=measured)
+
+
+def test_a_figure_stands_beside_the_cell_it_fits() -> None:
+    (row,) = rows([record(0.74)], published(OWN))
+    assert [figure.accuracy for figure in row.published] == [73.5]
+    (group,) = [line for line in markdown([record(0.74)], "x", published(OWN)).splitlines() if "| good" in line]
+    assert [text.strip() for text in group.split("|")[1:6]] == ["good", "74.0", "1", "73.5", "+0.5"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "other"},
+        {"dataset": "mnist"},
+        {"ipc": 10},
+        {"network": Network(name="convnet", parameters={"width": 32})},
+        {"setting": "fixed"},
+        {"protocol": "dc-300@1"},
+        {"split": "validation"},
+    ],
+)
+def test_a_figure_is_compared_with_nothing_else(changes: dict[str, Any]) -> None:
+    (row,) = rows([record(0.74, **changes)], published(OWN))
+    assert row.published == ()
+    assert "paper" not in markdown([record(0.74, **changes)], "x", published(OWN))
+
+
+def test_a_variant_is_told_by_its_hyperparameters() -> None:
+    figures = published(OWN | {"variant": {"augment": False}}, OWN | {"variant": {"augment": True}, "accuracy": 80.0})
+    (row,) = rows([record(0.74)], figures)
+    assert [figure.accuracy for figure in row.published] == [80.0]
+
+
+def test_figures_that_disagree_stand_side_by_side_the_authors_first() -> None:
+    figures = published(QUOTED, OWN | {"conflict": True})
+    text = markdown([record(0.74)], "x", figures)
+    assert "| 73.5 or 72.9 |" in text
+    assert "+0.5 or +1.1 |" in text
+    assert text.endswith(
+        "## Published figures\n\n"
+        "- good on digits at ipc 1: 73.5, sources disagree; read in The Good Paper, 2020.\n"
+        "- good on digits at ipc 1: 72.9 ± 0.4, sources disagree; quoted in Another Paper, 2021.\n"
+    )
+
+
+def test_terminal_and_csv_show_them_too() -> None:
+    (table,) = rich_table([record(0.74)], published(OWN))
+    assert [str(column.header) for column in table.columns][3:5] == ["paper %", "ours - paper"]
+    assert '""accuracy"":73.5' in csv_table([record(0.74)], published(OWN))
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ([OWN | {"source": "memory"}], "source 'memory' of good on digits at ipc 1 is not among the sources"),
+        ([OWN, QUOTED], "the sources of good on digits at ipc 1 disagree; set conflict: true on each"),
+        ([OWN | {"conflict": True}], "the sources of good on digits at ipc 1 agree; set conflict: false on each"),
+        ([OWN | {"accuracy": 0.735e3}], "entries.0.accuracy: input should be less than or equal to 100"),
+        ([OWN | {"remark": "x"}], "entries.0.remark: extra inputs are not permitted"),
+    ],
+)
+def test_what_cannot_be_filed_is_refused(tmp_path: Path, entries: list[dict[str, Any]], sentence: str) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text(str({"sources": SOURCES, "entries": entries}))
+    with pytest.raises(UserError) as refusal:
+        load_published(path)
+    assert str(refusal.value) == f"{path}: {sentence}"
+
+
+def test_a_folder_without_figures_compares_nothing(tmp_path: Path) -> None:
+    assert load_published(tmp_path / "published.yaml") == Published()
+
+
+def test_the_shipped_figures_are_of_what_is_registered() -> None:
+    discover()
+    shipped = load_published(SHIPPED)
+    assert len(shipped.entries) > 200
+    waiting = {"full_data", "rat_bptt", "remember_the_past"}  # figures of what is not here, or not yet
+    for figure in shipped.entries:
+        assert figure.method in METHODS or figure.method in waiting
+        assert figure.network in NETWORKS or figure.network == "alexcifarnet"
+        assert figure.protocol is None or figure.protocol in PROTOCOLS
+    assert {figure.source for figure in shipped.entries} == set(shipped.sources)
