@@ -98,6 +98,8 @@ class Entry(Strict):
     """Some methods of a board; what it leaves out it takes from the board."""
 
     methods: Names
+    source: str | None = None
+    """where its settings come from, and maybe the published figure; no part of the cells"""
     set: dict[str, Any] = {}
     """hyper-parameters that differ from the methods' defaults"""
     datasets: Names | None = None

@@ -76,6 +76,22 @@ def tiny_dataset() -> Dataset:
     return make_dataset("tiny", images[:60], labels[:60], images[60:], labels[60:])
 
 
+def tiny_task(ipc: int = IPC, setting: Setting = "random", generators: Generators | None = None) -> Task:
+    """The task of `tiny_dataset` with a network of one layer, on the CPU."""
+    data, device = tiny_dataset(), torch.device("cpu")
+    return Task(
+        RealData(data, Preprocessing.for_dataset(data).fit(data), device),
+        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
+        shape=data.shape,
+        classes=len(data.classes),
+        ipc=ipc,
+        setting=setting,
+        augmentation=DSA.for_dataset("digits"),
+        generators=generators or Generators("contract"),
+        device=device,
+    )
+
+
 def _check_setting(cls: type[Any], setting: Setting) -> None:
     first = _attempt(cls, setting)
     if first.real_changed:
@@ -132,21 +148,9 @@ def _attempt(
 ) -> _Outcome:
     """One run. The global generators start differently each time: nothing may depend on them."""
     _scramble()
-    device = torch.device("cpu")
-    data = tiny_dataset()
-    real = RealData(data, Preprocessing.for_dataset(data).fit(data), device)
     generators = Generators("contract")
-    task = Task(
-        real,
-        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
-        shape=data.shape,
-        classes=len(data.classes),
-        ipc=IPC,
-        setting=setting,
-        augmentation=DSA.for_dataset("digits"),
-        generators=generators,
-        device=device,
-    )
+    task = tiny_task(setting=setting, generators=generators)
+    real = task.real
     before = real.take(torch.arange(len(real)))[0]
     with _idle_limit() as touch:
         meter = _WatchedMeter(

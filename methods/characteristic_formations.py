@@ -9,6 +9,7 @@ from typing import ClassVar
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.matching.discrepancies import DISCREPANCIES
 from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions, unit_features
+from ddbench.matching.synthetic import Parametrisation
 
 
 @register_method("characteristic_formations")
@@ -19,7 +20,7 @@ class CharacteristicFormations(DistributionMatchingSettings):
     paper: ClassVar[str] = "https://arxiv.org/abs/2502.20653"
     tiny: ClassVar[dict[str, object]] = {"iterations": 6, "batch_real": 8}
 
-    decoder: str = "multi_formation"
+    decoder: Parametrisation = "multi_formation"
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         by, of = DISCREPANCIES["characteristic"], unit_features(task)

@@ -35,8 +35,8 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
 
     iterations: PositiveInt = 10_000
     """outer steps"""
-    lr_images: PositiveFloat = 1.0
-    """of SGD with momentum 0.5 on the stored images"""
+    lr_images: PositiveFloat = 16.0
+    """of SGD with momentum 0.5 on normalised images: 1 at ipc 1 in [0, 1], over the variance of CIFAR-10's pixels"""
     batch_real: PositiveInt = 128
     """real images of each class a step"""
     decoder: Parametrisation = "multi_formation"

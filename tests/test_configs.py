@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from ddbench import jobs
-from ddbench.config import load_board
+from ddbench.artifact import check_artifact
+from ddbench.config import load_board, make_method
 from ddbench.data import Dataset, make_dataset
-from ddbench.registry import discover
+from ddbench.meter import Meter
+from ddbench.records import Budget
+from ddbench.registry import METHODS, discover
+from ddbench.testing import tiny_task
 
 BOARDS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 SIZES = {"digits": (8, 1), "mnist": (28, 1), "fashion_mnist": (28, 1), "usps": (16, 1)}
@@ -42,3 +46,24 @@ def test_a_shipped_board_resolves(path: Path, monkeypatch: pytest.MonkeyPatch) -
         made = job.make_method()
         assert made.name == job.cell.method
         assert job.protocol().name == job.cell.protocol
+
+
+PAPERS = [path for path in BOARDS if path.stem in ("mnist", "fashion_mnist", "cifar10", "cifar100")]
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_a_paper_board_names_the_source_of_every_cell(path: Path) -> None:
+    assert all(entry.source for entry in load_board(path).entries)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_a_slice_of_a_paper_board_runs(path: Path) -> None:
+    """Every entry with its own settings, on the contract's task and with the contract's amounts of work."""
+    discover()
+    board = load_board(path)
+    for entry in board.entries:
+        for method in entry.methods:
+            cls, ipc = METHODS.get(method), min(10, *(entry.ipc or board.ipc))
+            task = tiny_task(ipc, entry.setting or board.setting)
+            artifact = make_method(cls, {**entry.set, **cls.tiny}).distill(task, Meter(Budget()))
+            check_artifact(artifact, task.shape, task.classes, ipc)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
-from ddbench.augment import DSA
 from ddbench.config import make_method
-from ddbench.data import Preprocessing, RealData
 from ddbench.errors import UserError
 from ddbench.generators import Generators
 from ddbench.matching import trajectories
@@ -18,11 +16,9 @@ from ddbench.matching.gradients import match_gradients
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.training import Trained
 from ddbench.meter import Meter
-from ddbench.networks import build_network
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
-from ddbench.task import Setting, Task
-from ddbench.testing import check_method, tiny_dataset
+from ddbench.testing import check_method, tiny_task
 from methods.backprop import Backprop
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.gradient_matching import GradientMatching
@@ -58,22 +54,6 @@ SHIPPED = {
 }
 CONTROLS = {"herding", "k_center", "k_means", "random_real"}
 every_method = pytest.mark.parametrize("name", list(SHIPPED))
-
-
-def tiny_task(ipc: int = 2, setting: str = "random", seed: int = 0) -> Task:
-    """3 classes of 20 grey 8 x 8 images."""
-    data, device = tiny_dataset(), torch.device("cpu")
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), device),
-        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
-        shape=data.shape,
-        classes=len(data.classes),
-        ipc=ipc,
-        setting=cast(Setting, setting),
-        augmentation=DSA.for_dataset("digits"),
-        generators=Generators("test", seed),
-        device=device,
-    )
 
 
 def free_meter() -> Meter:
@@ -163,7 +143,7 @@ def test_random_real_takes_what_every_method_starts_from() -> None:
     artifact = RandomReal().distill(tiny_task(), free_meter())
     assert torch.equal(artifact.parts["images"], images)
     assert torch.equal(artifact.parts["labels"], labels)
-    other = RandomReal().distill(tiny_task(seed=1), free_meter())
+    other = RandomReal().distill(tiny_task(generators=Generators("another")), free_meter())
     assert not torch.equal(other.parts["images"], images)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -88,7 +89,7 @@ def parse_decoder(text: str) -> Decoder:
     name, *settings = text.split(",")
     pairs = [setting.partition("=") for setting in settings]
     return make_decoder(
-        name, {key.strip(): int(value) if value.strip().isdigit() else value for key, _, value in pairs}
+        name, {key.strip(): int(value) if value.strip().isdecimal() else value for key, _, value in pairs}
     )
 
 
@@ -96,6 +97,17 @@ def settings_of(decoder: Decoder) -> dict[str, int]:
     """A decoder's settings by name, without those left open."""
     values = dataclasses.asdict(decoder)  # type: ignore[call-overload]
     return {name: value for name, value in values.items() if value is not None}
+
+
+def check_divides(setting: str, factor: int, decoder: str, height: int, width: int) -> None:
+    """Raise UserError with a factor that divides unless this one divides both sides."""
+    if height % factor or width % factor:
+        common = math.gcd(height, width)
+        known = [other for other in range(1, common + 1) if common % other == 0]
+        raise UserError(
+            f"{setting} {factor} of {decoder} does not divide images of {height}x{width}; "
+            f"choose one of {', '.join(map(str, known))}"
+        )
 
 
 def class_labels(images: Tensor, classes: int) -> Tensor:

@@ -59,6 +59,11 @@ class Canvas:
         windows = bands.gather(3, columns[:, None, None, :].expand(*bands.shape[:3], -1))
         return windows, parts["labels"].repeat_interleave(crops, 0)
 
+    @staticmethod
+    def tiled(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Each canvas four times, two by two, and the labels: what shows that it has no seam."""
+        return parts["canvases"].repeat(1, 1, 2, 2), parts["labels"]
+
 
 def _window(side: int, factor: int, corners: Tensor) -> Tensor:
     """(M, side / factor) positions around the torus, from corners in [0, 1)."""

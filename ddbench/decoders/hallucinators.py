@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddbench.decoders.base import Draw, class_labels, register_decoder
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
 from ddbench.decoders.multi_formation import resize
 from ddbench.errors import UserError
 
@@ -47,8 +47,7 @@ class Hallucinators:
 
     def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
         colours, height, width = draw(1).shape[1:]
-        if height % self.scale or width % self.scale:
-            raise UserError(f"scale {self.scale} of hallucinators does not divide images of {height}x{width}")
+        check_divides("scale", self.scale, "hallucinators", height, width)
         down, right = height // self.scale, width // self.scale
         inner, maps = self.count * self.channels, (down - KERNEL + 1, right - KERNEL + 1)
         shapes = {
@@ -61,16 +60,15 @@ class Hallucinators:
         each = (classes * ipc * colours * height * width - own) // (classes * colours * down * right)
         if each < 1 or min(maps) < 1:
             raise UserError(
-                f"{self.count} hallucinators of {self.channels} channels leave no room for a basis of each class at "
-                f"ipc {ipc}; choose fewer, fewer channels, or another scale than {self.scale}"
+                f"hallucinators with count {self.count} and channels {self.channels} leave no room for a basis of each "
+                f"class at ipc {ipc}; choose less of one, or another scale than {self.scale}"
             )
         bases = resize(draw(each), down, right)
-        fans = {"into": colours, "into_bias": colours, "back": self.channels, "back_bias": self.channels}
+        bound = 1 / (colours**0.5 * KERNEL)  # PyTorch's default for both kinds of convolution
         return {
             "bases": bases,
             **{
-                name: (2 * torch.rand(shape, generator=generator, device=bases.device) - 1)
-                / (fans[name] ** 0.5 * KERNEL)
+                name: bound * (2 * torch.rand(shape, generator=generator, device=bases.device) - 1)
                 for name, shape in shapes.items()
             },
             "scales": bases.new_ones(inner, *maps),

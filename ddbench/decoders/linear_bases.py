@@ -13,9 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ddbench.decoders.base import Draw, class_labels, register_decoder
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
 from ddbench.decoders.multi_formation import resize
 from ddbench.errors import UserError
+
+TINY = 1e-6
 
 
 @register_decoder
@@ -43,24 +45,24 @@ class LinearBases:
     def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
         sample = draw(1)
         height, width = sample.shape[2:]
-        if height % self.scale or width % self.scale:
-            raise UserError(f"scale {self.scale} of linear_bases does not divide images of {height}x{width}")
-        numbers = self.bases * sample[0].numel() // self.scale**2
-        spare = classes * ipc * sample[0].numel() - numbers
-        count = min(self.images, spare // (classes * self.bases))
-        if classes * max(count, 0) < self.bases:
+        check_divides("scale", self.scale, "linear_bases", height, width)
+        place = sample[0].numel() // self.scale**2
+        spare = classes * ipc * sample[0].numel() - self.bases * place
+        count = min(self.images, max(spare, 0) // (classes * self.bases))
+        if self.bases > min(place, classes * count):
             raise UserError(
-                f"linear_bases with {self.bases} bases leaves room for {max(count, 0)} images a class at ipc {ipc}; "
-                f"choose fewer bases or a larger scale than {self.scale}"
+                f"{self.bases} bases of linear_bases are more than the {place} numbers of one, or than the "
+                f"{classes * count} images of all classes that ipc {ipc} has room for; choose fewer"
             )
         small = resize(draw(count), height // self.scale, width // self.scale)
         left, strengths, right = torch.linalg.svd(small.flatten(1), full_matrices=False)
-        kept = min(self.bases, len(strengths))
-        coefficients, bases = small.new_zeros(len(small), self.bases), small.new_zeros(self.bases, small[0].numel())
-        coefficients[:, :kept] = left[:, :kept] * strengths[:kept].sqrt()
-        bases[:kept] = right[:kept] * strengths[:kept, None].sqrt()
+        kept = strengths[: self.bases].sqrt()
+        coefficients, bases = left[:, : self.bases] * kept, right[: self.bases] * kept[:, None]
+        # Where both factors are 0, neither could be learned.
+        idle = kept <= TINY * kept[0]
+        coefficients[:, idle] = torch.randn(len(small), int(idle.sum()), generator=generator, device=small.device)
         return {
-            "bases": bases.view(-1, *small.shape[1:]),
+            "bases": bases.reshape(-1, *small.shape[1:]),
             "coefficients": coefficients,
             "labels": class_labels(small, classes),
         }

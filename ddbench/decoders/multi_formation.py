@@ -5,7 +5,6 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddbench.decoders.base import Draw, class_labels, register_decoder
-from ddbench.errors import UserError
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
 
 
 @register_decoder
@@ -36,11 +34,7 @@ class MultiFormation:
     def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
         images = draw(ipc * self.factor**2)  # (K * ipc * factor^2, C, H, W)
         height, width = images.shape[2:]
-        if height % self.factor or width % self.factor:
-            raise UserError(
-                f"factor {self.factor} of multi_formation does not divide images of {height}x{width}; "
-                f"choose a divisor, such as {_divisor(math.gcd(height, width))}"
-            )
+        check_divides("factor", self.factor, "multi_formation", height, width)
         tiles = resize(images, height // self.factor, width // self.factor)
         tiles = tiles.unflatten(0, (-1, self.factor**2))
         return {"tiles": tiles, "labels": class_labels(tiles, classes)}
@@ -59,7 +53,3 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     if images.shape[2] % height == 0 and images.shape[3] % width == 0:
         return F.adaptive_avg_pool2d(images, (height, width))
     return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
-
-
-def _divisor(side: int) -> int:
-    return next((factor for factor in range(2, side + 1) if side % factor == 0), 1)

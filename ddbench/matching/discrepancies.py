@@ -59,9 +59,7 @@ def mmd_rbf(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
     Gretton et al., "A Kernel Two-Sample Test", JMLR 2012. The bandwidths are multiples of the mean squared distance
     of all points, which no gradient flows through.
     """
-    within, between, own = (
-        _squared_distances(a, b) for a, b in ((real, real), (real, synthetic), (synthetic, synthetic))
-    )
+    within, between, own = _squared_distances(real, synthetic)
     n, m = real.shape[1], synthetic.shape[1]
     spread = within.sum((1, 2)) + 2 * between.sum((1, 2)) + own.sum((1, 2))
     scale = (spread / ((n + m) * (n + m - 1))).detach()[:, None, None].clamp(min=TINY)
@@ -76,8 +74,7 @@ def mmd_rbf(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
 def energy(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
     """Energy distance, 2 E|x - y| - E|x - x'| - E|y - y'|. Szekely & Rizzo, "Energy statistics", JSPI 2013."""
     within, between, own = (
-        _squared_distances(a, b).clamp(min=TINY).sqrt().mean((1, 2))
-        for a, b in ((real, real), (real, synthetic), (synthetic, synthetic))
+        distances.clamp(min=TINY).sqrt().mean((1, 2)) for distances in _squared_distances(real, synthetic)
     )
     return 2 * between - within - own
 
@@ -114,8 +111,15 @@ DISCREPANCIES: dict[Name, Discrepancy] = {
 }
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(K, N, F) and (K, M, F) -> (K, N, M)."""
+def _squared_distances(real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Within the real ones, (K, N, N), between, (K, N, M), and within the synthetic ones, (K, M, M)."""
+    # By squares and products; around the real mean, or their difference would drown in rounding.
+    middle = real.mean(1, keepdim=True).detach()
+    a, b = real - middle, synthetic - middle
+    return _pairs(a, a), _pairs(a, b), _pairs(b, b)
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor:
     squares = a.square().sum(2)[:, :, None] + b.square().sum(2)[:, None, :] - 2 * a @ b.transpose(1, 2)
     return squares.clamp(min=0)
 

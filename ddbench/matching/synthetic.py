@@ -85,6 +85,8 @@ def _draw(task: Task, init: Init, n: int) -> Tensor:
     if init == "noise":
         size = (task.classes * n, *task.shape)
         return torch.randn(size, generator=task.generator("noise_init"), device=task.device)
-    images, _ = task.real.batch(n, task.generator("real_init"), of=range(task.classes))
-    own: Tensor = images.unflatten(0, (task.classes, -1))  # (K, at most n, C, H, W)
-    return own[:, torch.arange(n, device=task.device) % own.shape[1]].flatten(0, 1)
+    generator = task.generator("real_init")
+    if min(task.real.counts) >= n:
+        return task.real.batch(n, generator, of=range(task.classes))[0]
+    classes = [task.real.batch(n, generator, of=c)[0] for c in range(task.classes)]
+    return torch.cat([own[torch.arange(n, device=task.device) % len(own)] for own in classes])
