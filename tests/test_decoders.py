@@ -464,15 +464,15 @@ def test_hallucinators_start_from_the_generator() -> None:
             "linear_bases,scale=1",
             (1, 4, 4),
             1,
-            "16 bases of linear_bases are more than the 16 numbers of one, or than the 0 images of all classes that ipc "
-            "1 has room for; choose fewer",
+            "16 bases of linear_bases are more than the 16 numbers of one, or than the 0 images of all classes that "
+            "ipc 1 has room for; choose fewer",
         ),
         (  # 3 * 2 * 64 numbers, 16 * 16 of them bases, 128 left for 3 * 16 a time
             "linear_bases",
             (1, 8, 8),
             2,
-            "16 bases of linear_bases are more than the 16 numbers of one, or than the 6 images of all classes that ipc "
-            "2 has room for; choose fewer",
+            "16 bases of linear_bases are more than the 16 numbers of one, or than the 6 images of all classes that "
+            "ipc 2 has room for; choose fewer",
         ),
         (
             "canvas",
