@@ -31,7 +31,8 @@ class CharacteristicMatching(DistributionMatchingSettings):
     Differences: as in every configuration that the authors released, frequencies are drawn from the normal
     distribution and not by a network that is trained against the images; their table of what that network adds says
     2 to 4 points. One step on both terms and all classes; fresh random real images, where their loader always takes
-    the first of a class; augmentation is one operation a draw; images are not clamped; a constant step size.
+    the first of a class; augmentation is one operation a draw, the same for both terms; images are not clamped; tiles
+    start as averages of pixels; constant step sizes, and networks trained without CutMix.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2502.20653"

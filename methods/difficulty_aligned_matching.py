@@ -28,7 +28,7 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
 
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits
-    changes places with the class's own. A step is a student's, not a file's.
+    changes places with the class's own; learned step sizes stay above 1e-4.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.05773"
@@ -64,6 +64,11 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
                 f"min_start {self.min_start}, current_start {self.current_start} and max_start {self.max_start} of "
                 "difficulty_aligned_matching must ascend; only the last two may be equal"
             )
+        if (self.decoder, self.init) != ("pixels", "real"):
+            raise UserError(
+                f"difficulty_aligned_matching begins with chosen real images; decoder {self.decoder!r} and init "
+                f"{self.init!r} must stay pixels and real"
+            )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         trajectories = experts(task, meter, self.expert(sharpness=(self.radius, self.surrogate)))
@@ -76,8 +81,8 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
         )  # fmt: skip
 
     def _reach(self, step: int) -> tuple[int, int]:
-        grown = (self.max_start - self.current_start) * min(step / self.growing, 1.0)
-        return self.min_start, self.current_start + int(grown)
+        grown = (self.max_start - self.current_start) * min(step, self.growing) // self.growing
+        return self.min_start, self.current_start + grown
 
     def _begin(self, task: Task, trained: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images, (K * ipc, C, H, W), and logits, (K * ipc, K), to begin with, from experts (E, P)."""

@@ -29,7 +29,8 @@ class EfficientParameterization(GradientMatchingSettings):
 
     Differences: one step on all classes together, where the authors' code steps class by class and its momentum
     carries the others along; all tiles of a class are matched, at most 128 there; augmentation is one operation a
-    draw, where theirs always changes colours; images are not clamped; tiles start as averages of pixels.
+    draw, where theirs always changes colours; images are not clamped; tiles start as averages of random images,
+    where theirs take every other pixel of the first of a class.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2205.14959"

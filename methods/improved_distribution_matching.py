@@ -38,8 +38,8 @@ class ImprovedDistributionMatching(DistributionMatchingSettings):
     """of SGD with momentum 0.5 on the stored images"""
     decoder: Parametrisation = "multi_formation"
     """how images are stored"""
-    begin: PositiveInt = 3
-    """networks in the queue at first"""
+    begin: PositiveInt = 4
+    """networks in the queue at first: the authors' three and one that joins at once"""
     most: PositiveInt = 100
     """and at most"""
     every: PositiveInt = 30

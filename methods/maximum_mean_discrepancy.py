@@ -27,7 +27,8 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
 
     Differences: one step on all classes together, where the authors' code steps class by class and its momentum
     carries the others along; augmentation is one operation a draw, where theirs always changes colours; images are
-    not clamped. `lr_images` is what a repository that builds on theirs takes at ipc 1; theirs could not be read.
+    not clamped; all tiles of a class are matched, at most 200 there, and start as averages of pixels. `lr_images` is
+    what a repository that builds on theirs takes at ipc 1; theirs could not be read.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2312.15927"

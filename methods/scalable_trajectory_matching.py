@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import DistilledDataset, Meter, Task, UserError, register_method
 from ddbench.matching.experts import experts, unflatten
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
@@ -37,6 +37,14 @@ class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
     """of the distance: that of trajectory matching, or as published"""
     soft_labels: bool = False
     """probabilities that the expert to be reached gives the images, new at every outer step"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.soft_labels and self.decoder != "pixels":
+            raise UserError(
+                f"soft_labels of scalable_trajectory_matching are one for each stored image and decoder is "
+                f"{self.decoder!r}; choose decoder pixels, or no soft labels"
+            )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         trajectories = experts(task, meter, self.expert())

@@ -21,11 +21,13 @@ from ddbench.registry import METHODS, discover
 from ddbench.testing import check_method, tiny_task
 from methods.backprop import Backprop
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
+from methods.difficulty_aligned_matching import DifficultyAlignedMatching
 from methods.gradient_matching import GradientMatching
 from methods.herding import Herding, herd
 from methods.k_center import KCenter, centers
 from methods.k_means import KMeansCentroids
 from methods.random_real import RandomReal
+from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
 from methods.trajectory_matching import TrajectoryMatching
 
 discover()
@@ -289,3 +291,15 @@ def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.Mo
     recipe = make_method(TrajectoryMatching, settings).distill(tiny_task(), free_meter()).recipe
     assert recipe.lr is not None
     assert float(recipe.lr) == pytest.approx(1e-4)
+
+
+def test_soft_labels_are_for_stored_images_alone() -> None:
+    with pytest.raises(UserError, match="soft_labels of scalable_trajectory_matching are one for each stored image"):
+        ScalableTrajectoryMatching(soft_labels=True, decoder="multi_formation")
+
+
+def test_difficulty_aligned_matching_refuses_what_it_would_not_follow() -> None:
+    with pytest.raises(UserError, match="decoder 'canvas' and init 'real' must stay pixels and real"):
+        DifficultyAlignedMatching(decoder="canvas")
+    with pytest.raises(UserError, match=r"min_start 10, current_start 10 and max_start 20 .* must ascend"):
+        DifficultyAlignedMatching(min_start=10)

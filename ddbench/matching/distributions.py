@@ -109,7 +109,7 @@ def _objective(task: Task, discrepancy: Discrepancy, features: Features) -> Call
         ours = features(weights, images).unflatten(0, (task.classes, -1))
         total = discrepancy.between(target, ours, drawn).sum()
         if guide is not None and strength is not None:
-            total = total + strength * task.loss(guide, images, labels)
+            total = total + strength * task.classes * task.loss(guide, images, labels)
         return total
 
     return objective

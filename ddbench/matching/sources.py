@@ -24,7 +24,7 @@ class View:
     Args:
         weights: to compare in
         guide: of the trained network
-        strength: of its mean cross-entropy, ()
+        strength: of its mean cross-entropy on each class, ()
     """
 
     weights: Weights
@@ -206,11 +206,11 @@ class Settling:
         self._network, self._seen = Trained(**saved["network"]), saved["seen"]
 
     def _trained(self, images: Tensor, labels: Tensor) -> Trained:
-        network, seen = self._network, [float(self._network.accuracy)]
+        network, seen = self._network, list[float]()
         for _ in range(self._epochs):
             network = self._measured(self._train(network, images, labels))
             seen = [*seen, float(network.accuracy)][-self._window :]
-            if _spread(seen) > self._changed:
+            if len(seen) == self._window and _spread(seen) > self._changed:
                 break
         return network
 

@@ -122,9 +122,9 @@ def match_trajectories(
         if relabel is not None:
             synthetic.parts["labels"].copy_(relabel(target))
         loss = student.distance(state.lr, start, target)
-        meter.log(loss=loss, lr=state.lr)
-        if largest < math.inf and not loss.item() <= largest:
+        if largest < math.inf and not loss.item() <= largest:  # not a number is no reason to stop either
             continue
+        meter.log(loss=loss, lr=state.lr)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()

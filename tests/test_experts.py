@@ -1,0 +1,245 @@
+"""Experts with momentum, weight decay and sharpness-aware training, against torch.optim and GSAM written out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddbench.augment import DSA
+from ddbench.cache import Cache
+from ddbench.compiling import Weights
+from ddbench.data import Preprocessing, RealData, make_dataset
+from ddbench.generators import Generators, seeded
+from ddbench.matching.experts import Expert, Slope, experts, flatten, sharpness_aware, train_experts
+from ddbench.meter import Meter
+from ddbench.networks import build_network
+from ddbench.records import Budget
+from ddbench.task import Task
+
+COUNT = 10
+
+
+def make_task() -> Task:
+    """Ten random 4x4 images of three classes."""
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (COUNT, 4, 4), dtype=np.uint8)
+    data = make_dataset("tiny", images, np.arange(COUNT) % 3, images[:3], np.arange(3))
+    return Task(
+        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
+        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
+        shape=(1, 4, 4),
+        classes=3,
+        ipc=2,
+        setting="random",
+        augmentation=DSA(),
+        generators=Generators("tiny"),
+        device=torch.device("cpu"),
+    )
+
+
+def slope_of(loss: Callable[[Weights], Tensor]) -> Slope:
+    """Gradient and value, by autograd."""
+
+    def slope(weights: Weights) -> tuple[Weights, Tensor]:
+        leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+        value = loss(leaves)
+        return dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True)), value.detach()
+
+    return slope
+
+
+def gsam(parameters: list[Tensor], loss: Callable[[], Tensor], radius: float, surrogate: float) -> list[Tensor]:
+    """Adaptive GSAM as in Zhuang et al., ICLR 2022, Algorithm 1, in place of the parameters' gradients."""
+    here = torch.autograd.grad(loss(), parameters)
+    with torch.no_grad():
+        scaled = sum((w.abs() * g).square().sum() for w, g in zip(parameters, here, strict=True)).sqrt()
+        climbs = [radius * w**2 * g / scaled for w, g in zip(parameters, here, strict=True)]
+        for weight, climb in zip(parameters, climbs, strict=True):
+            weight += climb
+    above = torch.autograd.grad(loss(), parameters)
+    with torch.no_grad():
+        for weight, climb in zip(parameters, climbs, strict=True):
+            weight -= climb
+        length, length_above = (sum(g.square().sum() for g in slopes).sqrt() for slopes in (here, above))
+        cosine = sum((g * h).sum() for g, h in zip(here, above, strict=True)) / (length * length_above)
+        across = [g - cosine * length * h / length_above for g, h in zip(here, above, strict=True)]
+        return [h - surrogate * v for h, v in zip(above, across, strict=True)]
+
+
+# -- sharpness-aware directions ---------------------------------------------------------------------------------------
+
+
+def test_in_one_dimension_the_direction_is_the_slope_uphill() -> None:
+    # w^2 / 2 at 2: the climb is radius * |w| upwards, and nothing is orthogonal
+    for surrogate in (0.0, 0.7):
+        slope = slope_of(lambda weights: weights["w"].square().sum() / 2)
+        found, loss = sharpness_aware(slope, {"w": torch.tensor([2.0])}, 0.1, surrogate)
+        assert found["w"].item() == pytest.approx(2.2)
+        assert loss.item() == 2.0
+
+
+def test_in_two_dimensions_the_direction_is_as_computed_by_hand() -> None:
+    # x^2 / 2 + y at (1, 2): slope (1, 1), times |w| (1, 2), of length sqrt(5); with this radius the climb is
+    # (1, 4), and there the slope is (2, 1). 3/5 of that lie in (1, 1); what is orthogonal is (-0.2, 0.4).
+    slope = slope_of(lambda weights: weights["x"].square().sum() / 2 + weights["y"].sum())
+    start = {"x": torch.tensor([1.0]), "y": torch.tensor([[2.0]])}
+    for surrogate, expected in ((0.0, (2.0, 1.0)), (0.5, (2.1, 0.8)), (1.0, (2.2, 0.6))):
+        found, loss = sharpness_aware(slope, start, 5**0.5, surrogate)
+        assert found["x"].item() == pytest.approx(expected[0])
+        assert found["y"].item() == pytest.approx(expected[1])
+        assert found["y"].shape == (1, 1)
+        assert loss.item() == 2.5
+
+
+@pytest.mark.parametrize("surrogate", [0.0, 0.3, 1.0])
+def test_directions_equal_those_of_the_algorithm(surrogate: float) -> None:
+    generator = seeded(0)
+    rise = torch.randn(7, 7, generator=generator, dtype=torch.float64)
+    a, b = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((2, 2), (3,)))
+
+    def loss(parts: list[Tensor]) -> Tensor:
+        w = torch.cat([part.flatten() for part in parts])
+        return (w @ rise @ rise.T @ w) / 2 + w.pow(4).sum()
+
+    found, value = sharpness_aware(slope_of(lambda w: loss(list(w.values()))), {"a": a, "b": b}, 0.1, surrogate)
+    leaves = [a.clone().requires_grad_(), b.clone().requires_grad_()]
+    expected = gsam(leaves, lambda: loss(leaves), 0.1, surrogate)
+    assert torch.allclose(found["a"], expected[0])
+    assert torch.allclose(found["b"], expected[1])
+    assert torch.allclose(value, loss([a, b]))
+
+
+def test_without_surrogate_it_is_adaptive_sam() -> None:
+    generator = seeded(1)
+    w, rise = torch.randn(4, generator=generator), torch.randn(4, 4, generator=generator)
+    slope = slope_of(lambda weights: (weights["w"] @ rise @ rise.T @ weights["w"]) / 2)
+    here = rise @ rise.T @ w
+    peak = w + 0.3 * w.square() * here / (w.abs() * here).norm()
+    assert torch.allclose(sharpness_aware(slope, {"w": w}, 0.3, 0.0)[0]["w"], rise @ rise.T @ peak, atol=1e-5)
+    # measured by the weights' own size, the climb is as long as the radius
+    assert ((peak - w) / w).norm().item() == pytest.approx(0.3)
+
+
+def test_where_nothing_slopes_the_direction_is_finite() -> None:
+    found, _ = sharpness_aware(slope_of(lambda weights: 0 * weights["w"].sum()), {"w": torch.ones(3)}, 0.1, 0.5)
+    assert found["w"].tolist() == [0, 0, 0]
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def plain_experts(task: Task, generator: torch.Generator, expert: Expert) -> Tensor:
+    """Ordinary training: a module, torch's SGD with what the expert says, batches from shuffled passes."""
+    task.initial(generator)  # the shapes are looked up from one draw
+    order, found = torch.randperm(COUNT, generator=generator).tolist(), []
+    for _ in range(expert.count):
+        network = build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5})
+        network.load_state_dict(task.initial(generator))
+        parameters = list(network.parameters())
+        options = {"lr": expert.lr, "momentum": expert.momentum, "weight_decay": expert.weight_decay}
+        optimizer = torch.optim.SGD(parameters, **options)
+        found.append(nn.utils.parameters_to_vector(parameters).detach())
+        for _ in range(expert.epochs):
+            for _ in range(expert.epoch_batches or -(-COUNT // expert.batch)):
+                order = order or torch.randperm(COUNT, generator=generator).tolist()
+                batch, order = order[: expert.batch], order[expert.batch :]
+                images, labels = task.real.take(batch)
+                if expert.augment:
+                    images = task.augmentation(images, generator)
+
+                def loss(network: nn.Module = network, images: Tensor = images, labels: Tensor = labels) -> Tensor:
+                    return F.cross_entropy(network(images), labels)
+
+                if expert.sharpness:
+                    slopes = gsam(parameters, loss, *expert.sharpness)
+                else:
+                    slopes = list(torch.autograd.grad(loss(), parameters))
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    parameter.grad = slope
+                optimizer.step()
+            found.append(nn.utils.parameters_to_vector(parameters).detach())
+    return torch.stack(found).unflatten(0, (expert.count, expert.epochs + 1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"momentum": 0.9},
+        {"weight_decay": 0.1},
+        {"momentum": 0.9, "weight_decay": 0.1, "augment": True},
+        {"sharpness": (0.2, 0.0)},
+        {"sharpness": (0.2, 0.5), "augment": True},
+        {"sharpness": (0.2, 0.5), "momentum": 0.9, "weight_decay": 0.1},
+    ],
+    ids=str,
+)
+def test_expert_positions_equal_plain_training(changes: dict[str, Any]) -> None:
+    expert = Expert(2, 2, batch=4, lr=0.1, **changes)
+    task, meter = make_task(), Meter(Budget())
+    trajectories = train_experts(task, meter, seeded(3), expert)
+    assert torch.allclose(trajectories, plain_experts(task, seeded(3), expert), atol=1e-5)
+    assert meter.done == {"experts": 2 * 2 * 3}
+    plain = train_experts(make_task(), Meter(Budget()), seeded(3), Expert(2, 2, batch=4, lr=0.1))
+    assert not torch.allclose(trajectories[:, -1], plain[:, -1], atol=1e-3)
+
+
+def test_the_logged_loss_is_that_before_the_climb() -> None:
+    task, meter = make_task(), Meter(Budget())
+    train_experts(task, meter, seeded(3), Expert(1, 1, batch=COUNT, lr=0.1, sharpness=(0.5, 0.5)))
+    generator = seeded(3)
+    task.initial(generator)
+    torch.randperm(COUNT, generator=generator)
+    loss = task.loss(task.initial(generator), *task.real.take(range(COUNT)))
+    assert meter.history["expert_loss"][0][1] == pytest.approx(loss.item(), rel=1e-5)
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
+
+
+PLAIN = Expert(1, 1, batch=4, lr=0.1, epoch_batches=1)
+CHANGES: dict[str, Any] = {
+    "count": 2,
+    "epochs": 2,
+    "epoch_batches": 2,
+    "batch": 5,
+    "lr": 0.2,
+    "momentum": 0.9,
+    "weight_decay": 0.1,
+    "augment": True,
+    "sharpness": (0.1, 0.3),
+}
+
+
+def test_experts_of_other_settings_are_trained_anew(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, {})
+
+    def trained(expert: Expert) -> Tensor:
+        return experts(make_task(), Meter(Budget(), cache=cache), expert)
+
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(Expert)}
+    variants = [PLAIN, *(dataclasses.replace(PLAIN, **{name: value}) for name, value in CHANGES.items())]
+    variants += [dataclasses.replace(PLAIN, sharpness=sharpness) for sharpness in ((0.2, 0.3), (0.1, 0.4))]
+    first = []
+    for number, variant in enumerate(variants):
+        first.append(trained(variant))
+        assert len(list(tmp_path.iterdir())) == number + 1
+    for variant, trajectories in zip(variants, first, strict=True):
+        assert torch.equal(trained(variant), trajectories)
+    assert len(list(tmp_path.iterdir())) == len(variants)
+
+
+def test_cached_experts_are_charged_in_full(tmp_path: Path) -> None:
+    expert = dataclasses.replace(PLAIN, epoch_batches=3, sharpness=(0.1, 0.3))
+    for _ in range(2):
+        meter = Meter(Budget(), cache=Cache(tmp_path, {}))
+        trajectories = experts(make_task(), meter, expert)
+        assert meter.done == {"experts": 3}
+        assert trajectories.shape == (1, 2, flatten(make_task().initial()).numel())

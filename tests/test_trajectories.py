@@ -1,0 +1,587 @@
+"""Trajectory matching against plain graphs and TESLA's formula, and what its members add, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from ddbench.artifact import DistilledDataset
+from ddbench.augment import DSA
+from ddbench.checkpoint import State, capture
+from ddbench.data import Preprocessing, RealData, make_dataset
+from ddbench.generators import Generators, seeded
+from ddbench.matching import trajectories
+from ddbench.matching.experts import Expert, experts, flatten, unflatten
+from ddbench.matching.synthetic import Synthetic
+from ddbench.matching.trajectories import match_trajectories
+from ddbench.matching.unroll import Unroll
+from ddbench.meter import Meter
+from ddbench.networks import build_network
+from ddbench.records import Budget
+from ddbench.registry import discover
+from ddbench.task import Task
+from methods.difficulty_aligned_matching import DifficultyAlignedMatching, choose, mean_of_right
+from methods.flat_trajectory_matching import FlatTrajectoryMatching
+from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
+from methods.trajectory_matching import TrajectoryMatching
+
+discover()
+TINY: dict[str, Any] = {
+    **TrajectoryMatching.tiny,
+    "iterations": 1,
+    "augment": False,
+    "lr_images": 10.0,
+    "lr_student": 0.3,
+}
+PARAMETERS = 16 * 5 + 5 + 5 * 3 + 3
+Walk = list[tuple[Tensor, Tensor]]
+"""images and labels of each student step"""
+
+
+def make_task() -> Task:
+    """Thirty random 4x4 images of three classes, for a network of one hidden layer."""
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (30, 4, 4), dtype=np.uint8)
+    data = make_dataset("tiny", images, np.arange(30) % 3, images[:3], np.arange(3))
+    return Task(
+        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
+        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
+        shape=(1, 4, 4),
+        classes=3,
+        ipc=2,
+        setting="random",
+        augmentation=DSA(),
+        generators=Generators("tiny"),
+        device=torch.device("cpu"),
+    )
+
+
+def stretch() -> tuple[Tensor, Tensor]:
+    """Where a student starts and what it is to reach, (P,) float64."""
+    generator = seeded(7)
+    start = 0.5 * torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
+    return start, start + 0.2 * torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
+
+
+def doubled(synthetic: Synthetic) -> Synthetic:
+    """The same in float64, labels learned too where they are no indices."""
+    for name, part in synthetic.parts.items():
+        if part.is_floating_point():
+            synthetic.parts[name] = part.detach().double().requires_grad_()
+    return synthetic
+
+
+def with_logits(task: Task) -> Synthetic:
+    images, labels = task.real_init()
+    return Synthetic.of(task, images, torch.randn(len(labels), 3, generator=seeded(1)))
+
+
+def ours(
+    task: Task, synthetic: Synthetic, unroll: Unroll, lr: float = 0.3, **settings: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """The distance, and its gradients with respect to images, step size and, where they are learned, labels."""
+    start, target = stretch()
+    step_size = torch.tensor(lr, dtype=torch.float64, requires_grad=True)
+    method = TrajectoryMatching(**{**TINY, "student_steps": 5, "batch_synthetic": 4, **settings})
+    distance = trajectories._Student(task, method, synthetic, unroll).distance(step_size, start, target)
+    learned = [synthetic.parts["images"], step_size]
+    if synthetic.parts["labels"].is_floating_point():
+        learned.append(synthetic.parts["labels"])
+    return distance.detach(), list(torch.autograd.grad(distance, learned))
+
+
+def orders(generator: torch.Generator) -> list[Tensor]:
+    """Five batches of at most four out of six images: three shuffles, of which the last is cut."""
+    shuffles = [torch.randperm(6, generator=generator) for _ in range(3)]
+    return [shuffles[0][:4], shuffles[0][4:], shuffles[1][:4], shuffles[1][4:], shuffles[2][:4]]
+
+
+def slope(task: Task, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the mean cross-entropy, (P,), differentiable."""
+    loss = F.cross_entropy(functional_call(task.network, dict(weights), (images,)), labels)
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(weights.values()), create_graph=True)])
+
+
+def plain_graph(task: Task, synthetic: Synthetic, lr: float, augment: bool = False) -> tuple[Tensor, list[Tensor]]:
+    """What `ours` gives, by one graph through all steps: Cazenavette et al., CVPR 2022, Algorithm 1."""
+    (weights, target), like = stretch(), task.initial()
+    start, step_size = weights, torch.tensor(lr, dtype=torch.float64, requires_grad=True)
+    images, labels = synthetic.parts["images"], synthetic.parts["labels"]
+    generator = task.generator("student", device="cpu")
+    weights = start.clone().requires_grad_()
+    for chosen in orders(generator):
+        batch = task.augmentation(images[chosen], generator) if augment else images[chosen]
+        shares = labels[chosen].softmax(1) if labels.is_floating_point() else labels[chosen]
+        weights = weights - step_size * slope(task, unflatten(weights, like), batch, shares)
+    distance = (weights - target).square().sum() / (start - target).square().sum()
+    learned = [images, step_size, *([labels] if labels.is_floating_point() else [])]
+    return distance.detach(), list(torch.autograd.grad(distance, learned))
+
+
+def two_passes(task: Task, synthetic: Synthetic, lr: float) -> tuple[Tensor, list[Tensor]]:
+    """What `ours` gives, by the formula of Cui et al., ICML 2023: |start - lr G - target|^2, weights as constants."""
+    (start, target), like = stretch(), task.initial()
+    images, labels = synthetic.parts["images"], synthetic.parts["labels"]
+    soft = labels.is_floating_point()
+    batches = orders(task.generator("student", device="cpu"))
+
+    def gradient_at(point: Tensor, chosen: Tensor) -> Tensor:
+        weights = unflatten(point.detach().requires_grad_(), like)
+        return slope(task, weights, images[chosen], labels[chosen].softmax(1) if soft else labels[chosen])
+
+    points, total = [start], torch.zeros_like(start)
+    for chosen in batches:
+        total = total + gradient_at(points[-1], chosen).detach()
+        points.append(start - lr * total)
+    far = (start - target).square().sum()
+    pull = lr * (target - start) + lr**2 * total
+    slopes = [torch.zeros_like(images), torch.zeros_like(labels)]
+    for point, chosen in zip(points, batches, strict=False):
+        found = torch.autograd.grad(pull @ gradient_at(point, chosen), [images, labels] if soft else [images])
+        slopes = [sum_ + 2 * part / far for sum_, part in zip(slopes, found, strict=False)]
+    of_lr = 2 * total @ (lr * total + target - start) / far
+    distance = (points[-1] - target).square().sum() / far
+    return distance, [slopes[0], of_lr, *slopes[1:]]
+
+
+def close(ours: tuple[Tensor, list[Tensor]], theirs: tuple[Tensor, list[Tensor]]) -> bool:
+    """Equal to 1e-9 of the largest number."""
+    pairs = zip([ours[0], *ours[1]], [theirs[0], *theirs[1]], strict=True)
+    return all(bool((a - b).abs().max() <= 1e-9 * b.abs().max()) for a, b in pairs)
+
+
+# -- gradients of the distance ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["classes", "logits"])
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_exact_gradient_is_that_of_the_plain_graph(soft: bool, augment: bool, recompute: bool) -> None:
+    task, twin = make_task(), make_task()
+    synthetic = doubled(with_logits(task) if soft else Synthetic(task))
+    found = ours(task, synthetic, Unroll(task.loss, task.compiler, recompute), augment=augment)
+    assert close(found, plain_graph(twin, synthetic, 0.3, augment))
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["classes", "logits"])
+def test_the_approximate_gradient_is_that_of_two_passes(soft: bool) -> None:
+    task, twin, third = make_task(), make_task(), make_task()
+    synthetic = doubled(with_logits(task) if soft else Synthetic(task))
+    found = ours(task, synthetic, Unroll(task.loss, task.compiler, chained=False))
+    assert close(found, two_passes(twin, synthetic, 0.3))
+    assert not close(found, plain_graph(third, synthetic, 0.3))
+
+
+def test_for_a_single_step_both_gradients_are_the_same() -> None:
+    synthetic = doubled(with_logits(make_task()))
+    found = []
+    for chained in (False, True):
+        task = make_task()
+        found.append(ours(task, synthetic, Unroll(task.loss, task.compiler, True, chained), student_steps=1))
+    assert close(*found)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_student_that_stays_is_one_away(chained: bool) -> None:
+    task = make_task()
+    unroll = Unroll(task.loss, task.compiler, True, chained)
+    distance, (of_images, _) = ours(task, doubled(Synthetic(task)), unroll, lr=0.0)
+    assert distance == 1
+    assert not of_images.any()
+
+
+# -- outer steps ------------------------------------------------------------------------------------------------------
+
+
+class Watched(Meter):
+    """Keeps what the loop's state was after every step, and the gradients that the optimiser saw."""
+
+    def __init__(self) -> None:
+        super().__init__(Budget())
+        self.states: list[dict[str, Any]] = []
+        self.slopes: list[list[Tensor]] = []
+
+    def steps(self, n: int, state: State, result: Any = None, name: str = "distil") -> Iterator[int]:
+        for step in super().steps(n, state, result, name):
+            yield step
+            if name == "distil":
+                self.states.append(capture(state))
+                groups = state.optimizer.param_groups
+                self.slopes.append([p.grad.clone() for group in groups for p in group["params"]])
+
+
+class Recording(Unroll):
+    """Keeps where students started, and the images and labels of their steps."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.loss, task.compiler)
+        self.starts: list[Tensor] = []
+        self.walks: list[Walk] = []
+
+    def __call__(self, weights: Any, steps: Any) -> Any:
+        walk = list(steps)
+        self.starts.append(flatten(weights))
+        self.walks.append([(images.detach().clone(), labels.detach().clone()) for images, labels, _ in walk])
+        return super().__call__(weights, walk)
+
+
+def paths() -> Tensor:
+    """Trajectories of two experts, (2, 4, P)."""
+    return 0.3 * torch.randn(2, 4, PARAMETERS, generator=seeded(5)).cumsum(1)
+
+
+def matched(meter: Meter, task: Task | None = None, iterations: int = 3, **options: Any) -> DistilledDataset:
+    task = task or make_task()
+    settings = TrajectoryMatching(**{**TINY, "iterations": iterations, "lr_lr": 1e-3})
+    return match_trajectories(task, meter, settings, paths(), **options)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def test_images_step_size_and_labels_each_descend_with_their_own_momentum() -> None:
+    task, meter = make_task(), Watched()
+    synthetic = with_logits(task)
+    before = capture(State(synthetic=synthetic, lr=torch.tensor(0.3)))
+    matched(meter, task, synthetic=synthetic, lr_labels=0.5)
+    # by hand: velocity <- momentum * velocity + slope, value <- value - lr * velocity
+    rules = {"images": (10.0, 0.5), "lr": (1e-3, 0.5), "labels": (0.5, 0.9)}
+    for index, (name, (lr, momentum)) in enumerate(rules.items()):
+        value = before["lr"] if name == "lr" else before["synthetic"][name]
+        velocity = torch.zeros_like(value)
+        for state, slopes in zip(meter.states, meter.slopes, strict=True):
+            velocity = momentum * velocity + slopes[index]
+            value = value - lr * velocity
+            found = state["lr"] if name == "lr" else state["synthetic"][name]
+            assert slopes[index].abs().max() > 0
+            assert torch.allclose(found, value, atol=1e-6)
+
+
+def test_labels_that_are_not_learned_stay() -> None:
+    task, meter = make_task(), Watched()
+    synthetic = with_logits(task)
+    before = synthetic.parts["labels"].clone()
+    artifact = matched(meter, task, synthetic=synthetic)
+    assert torch.equal(artifact.parts["labels"], before)
+    assert artifact.label_kind == "logits"
+
+
+def test_students_start_within_reach_and_follow_their_expert() -> None:
+    task, unroll, targets = make_task(), Recording(make_task()), []
+    settings = TrajectoryMatching(**{**TINY, "iterations": 80, "match_epochs": 2, "lr_images": 1e-6})
+    positions = torch.arange(20.0).view(2, 10, 1).expand(-1, -1, PARAMETERS)  # 0 to 9, and 10 to 19
+
+    def relabel(target: Tensor) -> Tensor:
+        targets.append(float(target[0]))
+        return torch.full((6, 3), 1 / 3)
+
+    match_trajectories(
+        task, Meter(Budget()), settings, positions, synthetic=Synthetic(task, soft=True), unroll=unroll,
+        reach=lambda step: (step // 20, step // 20 + 3), relabel=relabel,
+    )  # fmt: skip
+    starts = [float(start[0]) for start in unroll.starts]
+    assert [target - start for start, target in zip(starts, targets, strict=True)] == [2] * 80
+    for first in range(4):
+        epochs = {start % 10 for start in starts[20 * first : 20 * first + 20]}
+        assert epochs == {first, first + 1, first + 2}
+    assert {start // 10 for start in starts} == {0, 1}
+
+
+def test_without_a_reach_students_start_below_the_largest_epoch() -> None:
+    task, unroll = make_task(), Recording(make_task())
+    settings = TrajectoryMatching(**{**TINY, "iterations": 30, "max_start": 3, "lr_images": 1e-6})
+    positions = torch.arange(10.0).view(1, 10, 1).expand(-1, -1, PARAMETERS)
+    match_trajectories(task, Meter(Budget()), settings, positions, unroll=unroll)
+    assert {float(start[0]) for start in unroll.starts} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_a_distance_above_the_largest_changes_nothing(monkeypatch: pytest.MonkeyPatch, averaging: float) -> None:
+    distance, factors = trajectories._Student.distance, iter([1.0, 1e6, 1.0])
+    monkeypatch.setattr(trajectories._Student, "distance", lambda *given: next(factors) * distance(*given))
+    task, meter = make_task(), Watched()
+    options = {"synthetic": with_logits(task), "lr_labels": 0.5, "averaging": averaging}
+    matched(meter, task, largest=100.0, **options)
+    first, second, third = meter.states
+    assert first["optimizer"]["state"]  # momentum among what must stay
+    assert same(first, second)
+    for part in ("images", "labels"):
+        assert not torch.equal(second["synthetic"][part], third["synthetic"][part])
+    assert [step for step, _ in meter.history["loss"]] == [0, 2]
+
+
+@pytest.mark.parametrize(("largest", "far"), [(2.0, 42.5), (1.999, 0.0)])
+def test_a_distance_of_exactly_the_largest_counts(monkeypatch: pytest.MonkeyPatch, largest: float, far: float) -> None:
+    def distance(self: Any, *given: Tensor) -> Tensor:
+        images = self._synthetic.parts["images"]
+        return 2 + (images - images.detach()).sum()  # 2, with a slope of 1
+
+    monkeypatch.setattr(trajectories._Student, "distance", distance)
+    moved = make_task().real_init()[0] - matched(Meter(Budget()), largest=largest).parts["images"]
+    # 10 times velocities of 1, 1.5 and 1.75
+    assert torch.allclose(moved, torch.full_like(moved, far), atol=1e-4)
+
+
+def test_the_running_average_is_returned() -> None:
+    task, meter = make_task(), Watched()
+    initial = make_task().real_init()[0]
+    artifact = matched(meter, task, averaging=0.75)
+    average = initial
+    for state in meter.states:
+        average = 0.75 * average + 0.25 * state["synthetic"]["images"]
+        assert torch.allclose(state["average"]["images"], average, atol=1e-6)
+        assert set(state["average"]) == {"images"}
+    assert torch.allclose(artifact.parts["images"], average, atol=1e-6)
+    assert not torch.allclose(artifact.parts["images"], meter.states[-1]["synthetic"]["images"], atol=1e-3)
+    assert artifact.parts["labels"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_averaging_does_not_disturb_what_is_learned() -> None:
+    plain, averaged = Watched(), Watched()
+    artifact = matched(plain)
+    matched(averaged, averaging=0.9)
+    for ours, theirs in zip(plain.states, averaged.states, strict=True):
+        assert same(ours["synthetic"], theirs["synthetic"])
+    assert torch.equal(artifact.parts["images"], plain.states[-1]["synthetic"]["images"])
+
+
+# -- what a student sees ----------------------------------------------------------------------------------------------
+
+
+def test_new_labels_are_put_in_place_before_every_step() -> None:
+    task, targets = make_task(), []
+    unroll, synthetic = Recording(task), Synthetic(make_task(), soft=True)
+
+    def relabel(target: Tensor) -> Tensor:
+        targets.append(target)
+        return torch.randn(6, 3, generator=seeded(len(targets))).softmax(1)
+
+    artifact = matched(Meter(Budget()), task, synthetic=synthetic, unroll=unroll, relabel=relabel)
+    found = {tuple(target.tolist()) for target in targets}
+    assert found <= {tuple(position.tolist()) for path in paths() for position in path[1:]}
+    for number, walk in enumerate(unroll.walks):
+        expected = torch.randn(6, 3, generator=seeded(number + 1)).softmax(1)
+        for _, labels in walk:
+            assert torch.equal(labels.sort(0).values, expected.sort(0).values)
+    assert torch.equal(artifact.parts["labels"], expected)
+    assert artifact.label_kind == "probabilities"
+
+
+def test_a_student_reads_logits_as_probabilities() -> None:
+    task = make_task()
+    unroll, synthetic = Recording(task), with_logits(task)
+    shares = synthetic.parts["labels"].softmax(1)
+    matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
+    for _, labels in unroll.walks[0]:
+        assert torch.allclose(labels.sort(0).values, shares.sort(0).values)
+
+
+def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
+    task, twin = make_task(), make_task()
+    unroll, synthetic = Recording(task), Synthetic(task, "canvas,factor=1", "noise")
+    canvases = synthetic.parts["canvases"].detach().clone()
+    matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
+    orders, corners = twin.generator("student", device="cpu"), twin.generator("decode", device="cpu")
+    shuffles = [torch.randperm(6, generator=orders) for _ in range(2)]
+    windows = []
+    for shuffle, (images, labels) in zip(shuffles, unroll.walks[0], strict=True):
+        places = (torch.rand(6, 2, generator=corners) * 4).long().tolist()
+        rolled = [canvas.roll((-down, -right), (1, 2)) for canvas, (down, right) in zip(canvases, places, strict=True)]
+        assert torch.equal(images, torch.stack(rolled)[shuffle])
+        assert torch.equal(labels, task.labels()[shuffle])
+        windows.append(torch.stack(rolled))
+    assert not torch.equal(*windows)
+
+
+@pytest.mark.parametrize(("decoder", "decodings"), [("canvas,factor=1", 3), ("multi_formation", 1), ("pixels", 1)])
+def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, decoder: str, decodings: int) -> None:
+    task, calls = make_task(), []
+    images = Synthetic.images
+    monkeypatch.setattr(Synthetic, "images", lambda self: calls.append(self) or images(self))
+    settings = TrajectoryMatching(**{**TINY, "student_steps": 3, "batch_synthetic": 4, "decoder": decoder})
+    match_trajectories(task, Meter(Budget()), settings, paths())
+    assert len(calls) == decodings
+
+
+# -- in constant memory, with soft labels -----------------------------------------------------------------------------
+
+
+def test_exact_recomputation_is_trajectory_matching() -> None:
+    settings = {**TINY, "iterations": 2, "student_steps": 3}
+    ours = ScalableTrajectoryMatching(**settings).distill(make_task(), Meter(Budget()))
+    theirs = TrajectoryMatching(**settings).distill(make_task(), Meter(Budget()))
+    rough = ScalableTrajectoryMatching(**settings, gradient="approximate").distill(make_task(), Meter(Budget()))
+    assert torch.allclose(ours.parts["images"], theirs.parts["images"], atol=1e-6)
+    assert not torch.equal(rough.parts["images"], theirs.parts["images"])
+
+
+def test_soft_labels_are_what_the_expert_says_at_the_end_of_the_stretch() -> None:
+    settings = ScalableTrajectoryMatching(**TINY, soft_labels=True)
+    meter = Watched()
+    artifact = settings.distill(make_task(), meter)
+    twin = make_task()
+    network = twin.network
+    target = experts(twin, Meter(Budget()), settings.expert())
+    reached = artifact.parts["labels"]
+    images = make_task().real_init()[0]  # as they were before the step
+    said = []
+    for path in target:
+        torch.nn.utils.vector_to_parameters(path[1], network.parameters())
+        said.append(network(images).softmax(1))
+    assert sum(bool(torch.allclose(reached, labels, atol=1e-6)) for labels in said) == 1
+    assert artifact.label_kind == "probabilities"
+    assert not torch.equal(artifact.parts["images"], images)
+
+
+# -- flat trajectories ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "sharpness"),
+    [
+        (TrajectoryMatching, None),
+        (ScalableTrajectoryMatching, None),
+        (FlatTrajectoryMatching, (0.1, 0.5)),
+        (DifficultyAlignedMatching, (0.1, 0.5)),
+    ],
+)
+def test_experts_of_flat_trajectories_are_sharpness_aware(
+    monkeypatch: pytest.MonkeyPatch, cls: type[Any], sharpness: tuple[float, float] | None
+) -> None:
+    asked = []
+    monkeypatch.setattr(f"{cls.__module__}.experts", lambda task, meter, expert: asked.append(expert) or paths())
+    settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}
+    cls(**settings).distill(make_task(), Meter(Budget()))
+    assert asked == [Expert(2, 3, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]
+
+
+def test_flat_trajectories_give_the_running_average() -> None:
+    meter = Watched()
+    artifact = FlatTrajectoryMatching(**{**TINY, "iterations": 2}, averaging=0.5).distill(make_task(), meter)
+    first, second = (state["synthetic"]["images"] for state in meter.states)
+    expected = 0.25 * make_task().real_init()[0] + 0.25 * first + 0.5 * second
+    assert torch.allclose(artifact.parts["images"], expected, atol=1e-6)
+
+
+# -- aligned with difficulty ------------------------------------------------------------------------------------------
+
+
+def test_the_range_of_starts_grows_as_by_hand() -> None:
+    reach = DifficultyAlignedMatching()._reach  # from 10 to 20 over 1000 steps
+    found = {step: reach(step) for step in (0, 99, 100, 550, 999, 1000, 9999)}
+    assert {step: last for step, (_, last) in found.items()} == {
+        0: 10, 99: 10, 100: 11, 550: 15, 999: 19, 1000: 20, 9999: 20,
+    }  # fmt: skip
+    assert {first for first, _ in found.values()} == {0}
+    constant = DifficultyAlignedMatching(min_start=2, current_start=4, max_start=4)._reach
+    assert {constant(step) for step in (0, 500, 5000)} == {(2, 4)}
+
+
+def test_students_start_in_the_range_of_their_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges, draw = [], trajectories._stretch
+
+    def watched(task: Task, paths: Tensor, first: int, last: int, settings: Any) -> tuple[Tensor, Tensor]:
+        ranges.append((first, last))
+        return draw(task, paths, first, last, settings)
+
+    monkeypatch.setattr(trajectories, "_stretch", watched)
+    settings = {**TINY, "iterations": 6, "expert_epochs": 4, "max_start": 3, "min_start": 0}
+    DifficultyAlignedMatching(**settings, current_start=1, growing=4).distill(make_task(), Meter(Budget()))
+    assert ranges == [(0, 1), (0, 1), (0, 2), (0, 2), (0, 3), (0, 3)]
+
+
+def logits_for(answers: list[list[int]], sure: list[list[float]]) -> Tensor:
+    """Logits of two classes, (experts, images, 2): what each expert answers, and by how much."""
+    rows = [
+        [[margin, 0.0] if answer == 0 else [0.0, margin] for answer, margin in zip(*pair, strict=True)]
+        for pair in zip(answers, sure, strict=True)
+    ]
+    return torch.tensor(rows)
+
+
+def test_images_are_chosen_by_the_first_expert_that_is_right() -> None:
+    # class 0: the first expert is right about the third image, the second about the first two as well
+    # class 1: nobody is right; least wrong are the second, then the third
+    answers = [[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    sure = [[9.0, 9.0, 0.1, 3.0, 0.5, 1.0], [0.1, 5.0, 0.1, 3.0, 0.5, 1.0]]
+    logits, labels = logits_for(answers, sure), torch.tensor([0, 0, 0, 1, 1, 1])
+    assert choose(logits, labels, 1).tolist() == [2, 4]
+    assert choose(logits, labels, 2).tolist() == [2, 0, 4, 5]
+    assert choose(logits, labels, 3).tolist() == [2, 0, 1, 4, 5, 3]
+
+
+def test_of_images_as_good_the_first_are_chosen() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    logits = logits_for([[1, 0, 0, 0, 0, 1, 1, 1]], [[1.0, 2.0, 9.0, 3.0, 1.0, 0.1, 7.0, 1.0]])
+    assert choose(logits, labels, 2).tolist() == [1, 2, 5, 6]
+
+
+def test_wrongly_answered_images_come_after_all_right_ones() -> None:
+    # the first image is nearly right by the mean, the second is right for the last of three experts alone
+    logits = torch.tensor([[[0.0, 0.1], [0.0, 9.0]], [[0.0, 0.1], [0.0, 9.0]], [[0.0, 0.1], [0.1, 0.0]]])
+    one_class = torch.cat([logits, torch.zeros(3, 2, 2)], 1)
+    assert choose(one_class, torch.tensor([0, 0, 1, 1]), 2).tolist()[:2] == [1, 0]
+
+
+def test_labels_are_the_mean_of_the_experts_that_are_right() -> None:
+    first = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [4.0, 0.0, 1.0]])  # of three experts
+    second = torch.tensor([[3.0, 1.0, 0.0], [5.0, 1.0, 2.0], [4.0, 1.0, 1.0]])
+    labels = torch.tensor([0, 1])
+    found = mean_of_right(torch.stack([first, second], 1), labels)
+    # right about the first image are the first and the last; about the second none: the mean (4, 1, 1) is turned
+    assert torch.allclose(found, torch.tensor([[3.0, 0.5, 0.5], [1.0, 4.0, 1.0]]))
+    assert torch.equal(found.argmax(1), labels)
+
+
+def begin_in_a_loop(logits: Tensor, labels: Tensor, ipc: int) -> tuple[list[int], Tensor]:
+    """The authors' way: expert by expert, image by image, until a class has enough."""
+    chosen: list[int] = []
+    for c in range(logits.shape[2]):
+        own: list[int] = []
+        for answers in logits.argmax(2):
+            own += [i for i in torch.nonzero(labels == c).flatten().tolist() if answers[i] == c and i not in own]
+        assert len(own) >= ipc
+        chosen += own[:ipc]
+    right = [[found for found in logits[:, i] if found.argmax() == labels[i]] for i in chosen]
+    return chosen, torch.stack([torch.stack(found).mean(0) for found in right])
+
+
+def test_difficulty_aligned_matching_begins_as_a_loop_would() -> None:
+    task, twin = make_task(), make_task()
+    method = DifficultyAlignedMatching(candidates=8, max_start=10)
+    trained = torch.stack([flatten(make_task().initial(seeded(number))) for number in range(6)])
+    images, logits = method._begin(task, trained)
+    candidates, labels = twin.real.batch(8, twin.generator("real_init"), of=range(3))
+    answers = []
+    for weights in trained:
+        torch.nn.utils.vector_to_parameters(weights, twin.network.parameters())
+        answers.append(twin.network(candidates).detach())
+    chosen, expected = begin_in_a_loop(torch.stack(answers), labels, 2)
+    assert torch.equal(images, candidates[chosen])
+    assert torch.allclose(logits, expected, atol=1e-6)
+
+
+def test_difficulty_aligned_matching_learns_logits() -> None:
+    meter = Watched()
+    settings = {**DifficultyAlignedMatching.tiny, "iterations": 3, "largest": 1e6, "lr_labels": 0.5}
+    artifact = DifficultyAlignedMatching(**settings).distill(make_task(), meter)
+    assert artifact.label_kind == "logits"
+    assert artifact.parts["labels"].shape == (6, 3)
+    labels = [state["synthetic"]["labels"] for state in meter.states]
+    assert not torch.equal(labels[0], labels[1])
+    assert torch.equal(artifact.parts["labels"], labels[2])
+    assert meter.states[-1]["optimizer"]["param_groups"][2]["momentum"] == 0.9
