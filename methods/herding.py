@@ -8,34 +8,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.features import Space, choose_per_class, feature_space
+from ddbench.matching.features import CoresetSettings, choose_per_class
 
 
 @register_method("herding")
 @dataclass(frozen=True)
-class Herding:
+class Herding(CoresetSettings):
     """Herding in feature space. Chen et al., UAI 2010.
 
     Differences: the feature network is trained inside the budget, for a stated number of steps.
     """
 
-    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1203.3472"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
-    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
-
-    space: Space = "trained"
-    """where means are taken: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: PositiveInt = 1000
-    """of the feature network"""
-    batch_real: PositiveInt = 256
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
-        images, labels = choose_per_class(task, features, herd)
+        images, labels = choose_per_class(task, self.features(task, meter), herd)
         return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
 
 

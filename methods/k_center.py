@@ -8,35 +8,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.features import Space, choose_per_class, feature_space
+from ddbench.matching.features import CoresetSettings, choose_per_class
 
 
 @register_method("k_center", aliases=["kcenter"])
 @dataclass(frozen=True)
-class KCenter:
+class KCenter(CoresetSettings):
     """Greedy k-center in feature space, class by class. Sener & Savarese, ICLR 2018, Algorithm 1.
 
     Differences: the first center of a class is the image nearest to its mean, where the paper starts from a given
     labelled pool; the feature network is trained inside the budget.
     """
 
-    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1708.00489"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
-    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
-
-    space: Space = "trained"
-    """where distances are taken: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: PositiveInt = 1000
-    """of the feature network"""
-    batch_real: PositiveInt = 256
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
-        images, labels = choose_per_class(task, features, centers)
+        images, labels = choose_per_class(task, self.features(task, meter), centers)
         return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
 
 

@@ -11,35 +11,27 @@ import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.features import Space, feature_space
+from ddbench.matching.features import CoresetSettings
 
 
 @register_method("k_means", aliases=["kmeans"])
 @dataclass(frozen=True)
-class KMeansCentroids:
+class KMeansCentroids(CoresetSettings):
     """Centroids of k-means, class by class. Wang et al. 2018, section 4 ('k-means').
 
     Clusters are found in feature space; an artefact holds images, so that a cluster is stored as the mean of its
     images. In `pixels` that is the centroid itself, as in the paper.
     """
 
-    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
-    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
 
-    space: Space = "trained"
-    """where clusters are sought: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: PositiveInt = 1000
-    """of the feature network"""
-    batch_real: PositiveInt = 256
     restarts: PositiveInt = 1
     """of k-means++; the best is kept"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         from sklearn.cluster import KMeans  # takes a second, which `ddbench list` need not wait for
 
-        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)
+        features = self.features(task, meter)
         generator = task.generator("k_means", device="cpu")
         centroids = []
         for c in range(task.classes):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from ddbench.checkpoint import State
@@ -15,6 +17,25 @@ if TYPE_CHECKING:
     from ddbench.task import Task
 
 Space = Literal["trained", "random", "pixels"]
+
+
+@dataclass(frozen=True)
+class CoresetSettings:
+    """What the controls that choose or average real images have in common."""
+
+    family: ClassVar[str] = "control"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
+
+    space: Space = "trained"
+    """where images are compared: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: PositiveInt = 1000
+    """of the feature network"""
+    batch_real: PositiveInt = 256
+
+    def features(self, task: Task, meter: Meter) -> Tensor:
+        """Of every training image in stored order, (N, F)."""
+        return feature_space(task, meter, self.space, self.training_steps, self.batch_real)
 
 
 def feature_space(task: Task, meter: Meter, space: Space, steps: int, batch: int) -> Tensor:
