@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench.matching.bilevel import BackpropSettings, Outer
 from ddbench.matching.unroll import Unroll
 
 
 @register_method("backprop", aliases=["dd", "bptt"])
 @dataclass(frozen=True)
-class Backprop:
+class Backprop(BackpropSettings):
     """Dataset distillation by back-propagation through training. Wang et al. 2018, Algorithm 1.
 
     The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
@@ -27,7 +28,6 @@ class Backprop:
     Differences: initial weights follow PyTorch's default where the authors use Xavier's.
     """
 
-    family: ClassVar[str] = "backprop through optimisation"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
     tiny: ClassVar[dict[str, object]] = {"iterations": 5, "epochs": 2, "batch_real": 16}
@@ -38,8 +38,6 @@ class Backprop:
     """images of each class that a training step sees; ipc / images_per_step steps make an epoch"""
     epochs: PositiveInt = 3
     """passes over the images, in the same order"""
-    batch_real: PositiveInt = 1024
-    """real images the trained network is tested on in an outer step"""
     lr_images: PositiveFloat = 0.01
     """of Adam (0.5, 0.999) on images and raw step sizes, halved every `decay_every` outer steps"""
     decay_every: PositiveInt = 2400
@@ -63,16 +61,13 @@ class Backprop:
             recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
             return DistilledDataset.pixels(state.images, labels, recipe=recipe, initial=task.fixed_initial)
 
-        unroll, of_loss = Unroll(task.loss, task.compiler), task.compiler.gradient(task.loss)
+        unroll, outer = Unroll(task.loss, task.compiler), Outer(task, self.batch_real)
         for _ in meter.steps(self.iterations, state, result):
-            real, real_labels = task.real.batch(self.batch_real, task.generator("real"))
             lrs = F.softplus(state.raw)
             walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
             trained = unroll(task.initial(), ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
-            weights = {name: weight.detach() for name, weight in trained.items()}
-            slope, loss = task.chunks.gradient(of_loss, weights, real, real_labels)
             state.optimizer.zero_grad()
-            torch.autograd.backward(list(trained.values()), list(slope.values()))
+            loss = outer.backward(trained)
             state.optimizer.step()
             state.schedule.step()
             meter.log(loss=loss, first_lr=lrs[0])

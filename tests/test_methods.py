@@ -32,6 +32,7 @@ from methods.trajectory_matching import TrajectoryMatching
 
 discover()
 SHIPPED = {
+    "addressable_memories": ["linba", "remember_the_past"],
     "attention_matching": ["datadam"],
     "backprop": ["bptt", "dd"],
     "characteristic_formations": [],
@@ -53,6 +54,7 @@ SHIPPED = {
     "scalable_trajectory_matching": ["tesla"],
     "tileable_textures": ["textures"],
     "trajectory_matching": ["mtt"],
+    "truncated_backprop": ["rat_bptt"],
 }
 CONTROLS = {"herding", "k_center", "k_means", "random_real"}
 every_method = pytest.mark.parametrize("name", list(SHIPPED))

@@ -1,4 +1,4 @@
-"""Training a network by gradient descent in a way that can be differentiated."""
+"""Training a network step by step in a way that can be differentiated."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ddbench.compiling import Compiler, Weights, gradient
+from ddbench.matching.rules import GradientDescent, Rule
 
 Loss = Callable[[Weights, Tensor, Tensor], Tensor]
 Step = tuple[Tensor, Tensor, Tensor]
@@ -17,44 +18,55 @@ Step = tuple[Tensor, Tensor, Tensor]
 
 
 class Unroll:
-    """Gradient descent as a differentiable function of its images, labels and step sizes; made once for a run.
+    """Training as a differentiable function of its images, labels and step sizes; made once for a run.
 
-    A step is w <- w - lr * dloss/dw, as in Wang et al. 2018, Algorithm 1.
+    By default a step is w <- w - lr * dloss/dw, as in Wang et al. 2018, Algorithm 1.
 
     Args:
         loss: pure, of weights, images and labels, a scalar
         compiler: of the task
-        recompute: going back, compute each step once more from the weights before it, exactly; then only weights are
-            kept. Otherwise autograd keeps what every step computed. None recomputes compiled steps, which is faster
-            for them, and keeps eager ones.
+        recompute: going back, compute each step once more from what was before it, exactly; then only that is kept.
+            Otherwise autograd keeps what every step computed. None recomputes compiled steps, which is faster for
+            them, and keeps eager ones.
         chained: whether going back follows how each step moves the weights that later steps start from. Without,
             every step's gradient is pulled as if its weights were constants: the approximation of Cui et al., "Scaling
             Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023, arXiv 2211.10586. It recomputes.
+        rule: what a step makes of the gradient, and what it remembers from step to step
     """
 
-    def __init__(self, loss: Loss, compiler: Compiler, recompute: bool | None = None, chained: bool = True) -> None:
-        def step(weights: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
-            slope = gradient(loss, weights, images, labels)
-            return {name: weight - lr * slope[name] for name, weight in weights.items()}
+    def __init__(
+        self,
+        loss: Loss,
+        compiler: Compiler,
+        recompute: bool | None = None,
+        chained: bool = True,
+        rule: Rule | None = None,
+    ) -> None:
+        self.rule = rule or GradientDescent()
+        follow = self.rule
+
+        def step(state: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
+            return follow.after(state, gradient(loss, follow.weights(state), images, labels), lr)
 
         def pulled(point: tuple[Any, ...], labels: Tensor | None, pull: Weights) -> Tensor:
-            """How far the weights after a step lie in the direction `pull`."""
-            weights, images, lr, *learned = point
-            after = step(weights, images, learned[0] if labels is None else labels, lr)
+            """How far the state after a step lies in the direction `pull`."""
+            state, images, lr, *learned = point
+            after = step(state, images, learned[0] if labels is None else labels, lr)
             return torch.stack([(after[name] * pull[name]).sum() for name in after]).sum()
 
         self.chained = chained
         self.recompute = not chained or (compiler.enabled if recompute is None else recompute)
         self.step = compiler.function(step) if self.recompute else step
         self.pullback: Callable[..., tuple[Any, Tensor]] = compiler.gradient(pulled)
+        self._plain = self.step if self.recompute else compiler.function(step)
 
-    def __call__(self, weights: Mapping[str, Tensor], steps: Iterable[Step]) -> Weights:
-        """Weights after the steps.
+    def __call__(self, state: Mapping[str, Tensor], steps: Iterable[Step]) -> Weights:
+        """The state after the steps; by the default rule a state is the weights themselves.
 
         Args:
-            weights: where training starts; steps before it are not differentiated through
+            state: where training starts, `rule.begin(weights)`; steps before it are not differentiated through
         """
-        current = {name: weight.detach() for name, weight in weights.items()}
+        current = {name: value.detach() for name, value in state.items()}
         if self.recompute:
             walk = [tensor for step in steps for tensor in step]
             return dict(zip(current, _Unrolled.apply(self, current, *walk), strict=True))
@@ -62,17 +74,24 @@ class Unroll:
             current = self.step(current, images, labels, lr)
         return current
 
+    def ahead(self, state: Mapping[str, Tensor], steps: Iterable[Step]) -> Weights:
+        """The state after steps that nothing is differentiated through."""
+        current = {name: value.detach() for name, value in state.items()}
+        for images, labels, lr in steps:
+            current = self._plain(current, images.detach(), labels.detach(), lr.detach())
+        return {name: value.detach() for name, value in current.items()}
+
 
 class _Unrolled(torch.autograd.Function):
-    """The whole walk as one operation of autograd, which keeps the weights before each step."""
+    """The whole walk as one operation of autograd, which keeps the state before each step."""
 
     @staticmethod
-    def forward(ctx: Any, unroll: Unroll, weights: Weights, *walk: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, unroll: Unroll, state: Weights, *walk: Tensor) -> tuple[Tensor, ...]:
         ctx.unroll, ctx.walk, ctx.passed = unroll, [tensor.detach() for tensor in walk], []
         for images, labels, lr in _by_step(ctx.walk):
-            ctx.passed.append(weights)
-            weights = unroll.step(weights, images, labels, lr)
-        return tuple(weight.clone() for weight in weights.values())
+            ctx.passed.append(state)
+            state = unroll.step(state, images, labels, lr)
+        return tuple(value.clone() for value in state.values())
 
     @staticmethod
     @once_differentiable
@@ -82,8 +101,8 @@ class _Unrolled(torch.autograd.Function):
         slopes: list[tuple[Tensor | None, ...]] = []
         wanted = ctx.needs_input_grad[3::3]  # of the labels
         back = reversed(list(zip(ctx.passed, _by_step(ctx.walk), wanted, strict=True)))
-        for weights, (images, labels, lr), learned in back:
-            point = (weights, images, lr, *([labels] if learned else []))
+        for state, (images, labels, lr), learned in back:
+            point = (state, images, lr, *([labels] if learned else []))
             (before, of_images, of_lr, *of_labels), _ = ctx.unroll.pullback(point, None if learned else labels, pull)
             pull = before if ctx.unroll.chained else pull
             slopes.append((of_images, of_labels[0] if learned else None, of_lr))

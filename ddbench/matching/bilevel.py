@@ -1,0 +1,59 @@
+"""Backprop through optimisation: images on which a training does well, learned by going back through that training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from ddbench.compiling import Weights
+
+if TYPE_CHECKING:
+    from ddbench.task import Task
+
+
+@dataclass(frozen=True)
+class BackpropSettings:
+    """What the methods of the family have in common."""
+
+    family: ClassVar[str] = "backprop through optimisation"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
+
+    batch_real: PositiveInt = 1024
+    """real images the trained network is tested on in an outer step"""
+
+
+class Outer:
+    """The outer loss: how a trained network does on real images.
+
+    Args:
+        batch: real images of an outer step
+    """
+
+    def __init__(self, task: Task, batch: int) -> None:
+        self._task, self._batch = task, batch
+        self._slope: Callable[..., tuple[Any, Tensor]] = task.compiler.gradient(task.loss)
+
+    def backward(self, trained: Weights) -> Tensor:
+        """Back-propagate the loss on fresh real images through the training; the loss, ()."""
+        real, labels = self._task.real.batch(self._batch, self._task.generator("real"))
+        weights = {name: weight.detach() for name, weight in trained.items()}
+        slope, loss = self._task.chunks.gradient(self._slope, weights, real, labels)
+        torch.autograd.backward(list(trained.values()), [slope[name] for name in trained])
+        return loss
+
+
+def balanced_batch(labels: Tensor, classes: int, each: int, generator: torch.Generator) -> Tensor:
+    """Positions, (classes * each,), of random images, equally many of each class.
+
+    Args:
+        labels: (N, ...) of images that lie class by class, equally many of each
+        generator: on the CPU
+    """
+    own = len(labels) // classes
+    within = torch.rand(classes, own, generator=generator).argsort(1)[:, :each]
+    return (within + own * torch.arange(classes)[:, None]).flatten().to(labels.device, non_blocking=True)

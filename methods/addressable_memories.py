@@ -1,0 +1,81 @@
+"""Backprop through a training with momentum, of images that are combinations of shared bases.
+
+Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks", NeurIPS
+2022, arXiv 2206.02916.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
+from ddbench.matching.rules import Momentum
+from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
+from ddbench.matching.unroll import Step, Unroll
+
+
+@register_method("addressable_memories", aliases=["remember_the_past", "linba"])
+@dataclass(frozen=True)
+class AddressableMemories(BackpropSettings):
+    """Addressable memories (Remember the Past). Deng & Russakovsky, NeurIPS 2022.
+
+    A fresh network trains by SGD with momentum on random batches of combinations of learned bases, and everything goes
+    back through all steps; with decoder `pixels`, the authors' plain variant. An outer step costs three forward and
+    backward passes over the batch for every training step, with a second-order pass, and one over `batch_real` real
+    images; where steps are recomputed, memory holds one set of weights and velocities for each.
+
+    Differences: real images are drawn from all classes together; the authors' penalty on coefficients, whose gradient
+    in the network's weights is 0, is left out; bases and coefficients start as the best approximation of real images,
+    where theirs start at random; no augmentation.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2206.02916"
+    tiny: ClassVar[dict[str, object]] = {
+        "iterations": 4, "steps": 3, "images_per_step": 2, "batch_real": 16, "decoder": "linear_bases,bases=2",
+    }  # fmt: skip
+
+    iterations: PositiveInt = 500_000
+    """outer steps"""
+    steps: PositiveInt = 150
+    """of a training"""
+    images_per_step: PositiveInt = 10
+    """images of each class in a training step, drawn anew"""
+    lr_network: PositiveFloat = 0.01
+    """of SGD on the network"""
+    momentum: NonNegativeFloat = 0.9
+    """of that"""
+    lr_images: PositiveFloat = 0.1
+    """of SGD with momentum 0.5 on bases and coefficients"""
+    largest: PositiveFloat = 2.0
+    """norm to which the gradient of all parts is clipped"""
+    batch_real: PositiveInt = 640
+    """real images the trained network is tested on in an outer step"""
+    decoder: Parametrisation = "linear_bases"
+    """what is learned: `linear_bases` with so many `bases` at this `scale`, or `pixels`"""
+    init: Init = "real"
+    """images start as `real` or `noise`"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        synthetic = Synthetic(task, self.decoder, self.init)
+        optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
+        state = State(synthetic=synthetic, optimizer=optimizer)
+        rule, outer = Momentum(self.momentum), Outer(task, self.batch_real)
+        unroll = Unroll(task.loss, task.compiler, rule=rule)
+        for _ in meter.steps(self.iterations, state, synthetic.artifact):
+            trained = rule.weights(unroll(rule.begin(task.initial()), self._walk(task, synthetic)))
+            state.optimizer.zero_grad()
+            meter.log(loss=outer.backward(trained))
+            torch.nn.utils.clip_grad_norm_(synthetic.learned, self.largest)
+            state.optimizer.step()
+        return synthetic.artifact()
+
+    def _walk(self, task: Task, synthetic: Synthetic) -> Iterator[Step]:
+        lr, generator = torch.tensor(self.lr_network, device=task.device), task.generator("training", device="cpu")
+        images, labels = synthetic.images()
+        for _ in range(self.steps):
+            chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)
+            yield images[chosen], labels[chosen], lr
