@@ -12,6 +12,7 @@ import torch
 
 from ddbench.config import Board, Entry, make_method
 from ddbench.data import Dataset, load_dataset
+from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.networks import build_network
@@ -183,6 +184,8 @@ def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> 
         raise UserError(f"ipc {ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it")
     if hasattr(method, "check_ipc"):
         method.check_ipc(ipc)
+    if hasattr(method, "decoder"):
+        check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), ipc)
     setting = entry.setting or board.setting
     if setting not in method.settings:
         raise UserError(

@@ -55,7 +55,9 @@ def test_a_cell_says_everything_that_decides_a_result() -> None:
     )
     cell = job.cell
     assert (cell.method, job.method) == ("distribution_matching", "dm")
-    assert cell.hyperparameters == {"iterations": 7, "lr_images": 2.0, "batch_real": 256, "augment": True}
+    assert cell.hyperparameters == {
+        "iterations": 7, "lr_images": 2.0, "batch_real": 256, "augment": True, "decoder": "pixels", "init": "real",
+    }  # fmt: skip
     assert (cell.dataset, cell.dataset_digest) == ("digits", load_dataset("digits").digest)
     assert str(cell.network) == "convnet(depth=1, width=8)"
     assert (cell.setting, cell.preprocessing, cell.ipc, cell.split) == ("random", "normalize", 1, "test")
@@ -164,6 +166,22 @@ def test_a_validation_split_is_scored_on_training_images() -> None:
 def test_what_does_not_fit_is_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         resolved(**values)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "sentence"),
+    [
+        ("canvas", "a canvas of factor 2 takes the storage of 4 images and ipc is 1; choose a smaller factor"),
+        (
+            "multi_formation,factor=3",
+            "factor 3 of multi_formation does not divide images of 8x8; choose one of 1, 2, 4, 8",
+        ),
+        ("canvass", "unknown decoder 'canvass'; did you mean 'canvas'"),
+    ],
+)
+def test_a_decoder_that_does_not_fit_is_refused_before_anything_runs(decoder: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolved(entry={"methods": ["dm"], "set": {"decoder": decoder}})
 
 
 def test_the_largest_ipc_is_the_smallest_class() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.decoders.base import Decoder, make_decoder, parse_decoder, settings_of
+from ddbench.decoders.base import Decoder, check_storage, make_decoder, parse_decoder, settings_of
 from ddbench.decoders.canvas import Canvas
 from ddbench.decoders.hallucinators import Hallucinators
 from ddbench.decoders.linear_bases import LinearBases
@@ -16,6 +16,7 @@ __all__ = [
     "LinearBases",
     "MultiFormation",
     "Pixels",
+    "check_storage",
     "make_decoder",
     "parse_decoder",
     "settings_of",

@@ -99,6 +99,11 @@ def settings_of(decoder: Decoder) -> dict[str, int]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def check_storage(decoder: Decoder, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
+    """Raise UserError where a decoder does not fit images of this shape, or the storage of `ipc` of each class."""
+    decoder.start(lambda n: torch.zeros(classes * n, *shape), classes, ipc, torch.Generator().manual_seed(0))
+
+
 def check_divides(setting: str, factor: int, decoder: str, height: int, width: int) -> None:
     """Raise UserError with a factor that divides unless this one divides both sides."""
     if height % factor or width % factor:
