@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.compiling import Compiler, worth_compiling
 from ddbench.config import Board, make_board, make_network
@@ -21,8 +23,9 @@ from ddbench.files import write_atomically
 from ddbench.generators import seeded
 from ddbench.jobs import Selection, find_method, resolve, resolve_device
 from ddbench.networks import build_network
+from ddbench.pools import Given, given
 from ddbench.protocols import Protocol
-from ddbench.records import Network, Record, Score
+from ddbench.records import Attack, Network, Pool, Record, Score
 from ddbench.registry import PROTOCOLS, discover
 from ddbench.run import ARTIFACT
 from ddbench.runner import Event, Todo, read_runs, run_jobs, survey
@@ -149,8 +152,25 @@ def score(
     number = count or rules.networks
     steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
-    judges = [Judge(data, transform, rules, network, where, compiler) for network in chosen]
+    pool, attack = _given(artifact, chosen, data, where, number)
+    judges = [Judge(data, transform, rules, network, where, compiler, pool, attack) for network in chosen]
     return [score for judge in judges for score in evaluate(artifact, judge, number)]
+
+
+def _given(
+    artifact: DistilledDataset, networks: list[Network], data: Dataset, device: torch.device, number: int
+) -> tuple[Given | None, Attack | None]:
+    """The pool and the label map that an artefact names; its networks are trained where the cache has none."""
+    described, attack = artifact.provenance.get("pool"), artifact.provenance.get("attack")
+    if described is None:
+        return None, None
+    pool, own = Pool.model_validate(described), Network.model_validate(artifact.provenance["network"])
+    if networks != [own] or number > pool.held_out:
+        raise UserError(
+            f"the artefact is for {pool.held_out} given networks {own}, not for {number} of "
+            f"{', '.join(map(str, networks))}; leave out --network, or ask for fewer"
+        )
+    return given(pool, own, data, device, Compiler(True)), attack and Attack.model_validate(attack)
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from ddbench.errors import UserError, suggestion
-from ddbench.records import Network, Strict
+from ddbench.records import Attack, Network, Setting, Strict
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -91,7 +91,17 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 NetworkField = Annotated[Network, BeforeValidator(parse_network)]
 Preprocessing = Literal["normalize", "zca"]
-SettingName = Literal["random", "fixed"]
+
+
+class PoolField(Strict):
+    """A pool of networks, as a board names it; see `records.Pool`."""
+
+    dataset: str
+    train: Count = 20
+    held_out: Count = 20
+    steps: Count = 2000
+    batch: Count = 128
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
 
 
 class Entry(Strict):
@@ -105,7 +115,9 @@ class Entry(Strict):
     datasets: Names | None = None
     ipc: Ipcs | None = None
     network: NetworkField | None = None
-    setting: SettingName | None = None
+    setting: Setting | None = None
+    pool: PoolField | None = None
+    attack: Attack | None = None
     preprocessing: Preprocessing | None = None
     protocol: str | None = None
     networks: Count | None = None
@@ -122,7 +134,10 @@ class Board(Strict):
     datasets: Names
     ipc: Ipcs
     network: NetworkField = Network(name="convnet")
-    setting: SettingName = "random"
+    setting: Setting = "random"
+    pool: PoolField | None = None
+    """the networks of the settings `pretrained` and `attack`"""
+    attack: Attack | None = None
     preprocessing: Preprocessing = "normalize"
     protocol: str = "dsa-1000@1"
     networks: Count | None = None

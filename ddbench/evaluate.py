@@ -19,8 +19,9 @@ from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
 from ddbench.generators import derive_seed, seeded
 from ddbench.networks import Chunks, InitialWeights, build_network
+from ddbench.pools import Given
 from ddbench.protocols import Protocol
-from ddbench.records import Network, Score
+from ddbench.records import Attack, Network, Score
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Judge:
         network: which architecture
         device: where
         compiler: makes training and testing fast; by default nothing is compiled
+        given: the pool whose held-out networks are trained further, in place of fresh ones
+        attack: which class is to be taken for which
     """
 
     data: Dataset
@@ -42,6 +45,8 @@ class Judge:
     network: Network
     device: torch.device
     compiler: Compiler = field(default_factory=Compiler)
+    given: Given | None = None
+    attack: Attack | None = None
 
     @cached_property
     def module(self) -> nn.Module:
@@ -68,13 +73,31 @@ class Judge:
             seed: of the evaluation network, 0, 1, ...
             short: the protocol's short form
         """
-        weights = _train(self, artifact, seed, short)
-        return Score(network=self.network, seed=seed, accuracy=self._accuracy(weights))
+        answers = self._answers(_train(self, artifact, seed, short))
+        return Score(
+            network=self.network,
+            seed=seed,
+            accuracy=_share(answers == self.data.test_labels),
+            metrics=self._metrics(answers, seed),
+        )
 
-    def _accuracy(self, weights: Weights) -> float:
+    def start(self, seed: int) -> Weights | None:
+        """The held-out network that the seed names; None where networks are fresh."""
+        return None if self.given is None else self.given.weights(self.given.held_out[seed])
+
+    def _metrics(self, answers: Tensor, seed: int) -> dict[str, float]:
+        """Of the pool's network before it was trained further, and of the attack."""
+        labels, found = self.data.test_labels, {}
+        if (start := self.start(seed)) is not None:
+            found["before"] = _share(self._answers(start) == labels)
+        if self.attack is not None:
+            found["success"] = _share(answers[labels == self.attack.source] == self.attack.target)
+        return found
+
+    def _answers(self, weights: Weights) -> Tensor:
+        """The class of each test image, (N,)."""
         self.module.eval()
-        answers = self.chunks.map(lambda images: self._answer(weights, self.transform(images)), self.data.test_images)
-        return int((answers == self.data.test_labels).sum()) / len(answers)
+        return self.chunks.map(lambda images: self._answer(weights, self.transform(images)), self.data.test_images)
 
     @cached_property
     def _answer(self) -> Callable[[Weights, Tensor], Tensor]:
@@ -147,7 +170,7 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool) -> 
     """Weights of the seed's network after the whole plan."""
     protocol = judge.protocol
     generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
-    weights = _initial(judge, artifact, generator)
+    weights = _initial(judge, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
     training = plan(protocol, artifact.recipe, count, short)
     batches = _batches(judge, artifact, training, generator)
@@ -165,12 +188,13 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool) -> 
     return weights
 
 
-def _initial(judge: Judge, artifact: DistilledDataset, generator: torch.Generator) -> Weights:
+def _initial(judge: Judge, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
     weights = InitialWeights(judge.module)(generator)
     if artifact.initial is not None and "initial" in judge.protocol.honours:
         if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in artifact.initial.items()}:
             raise UserError("the artefact's initial weights are of another network; score it with the one it names")
         weights = dict(artifact.initial)
+    weights = judge.start(seed) or weights
     return {name: weight.to(judge.device, copy=True) for name, weight in weights.items()}
 
 
@@ -221,6 +245,10 @@ def _mixes(protocol: Protocol, dataset: str) -> bool:
 def _trained_kind(protocol: Protocol, dataset: str, kind: LabelKind) -> LabelKind:
     """What labels are while training: mixed classes are probabilities."""
     return "probabilities" if _mixes(protocol, dataset) and kind in ("index", "logits") else kind
+
+
+def _share(marks: Tensor) -> float:
+    return int(marks.sum()) / len(marks)
 
 
 def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:

@@ -16,7 +16,7 @@ from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.networks import build_network
-from ddbench.records import Budget, Cell, DeviceKind, run_key
+from ddbench.records import Budget, Cell, DeviceKind, Pool, Setting, run_key
 from ddbench.registry import METHODS, PROTOCOLS, load_method_file
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
         split="test" if board.validation is None else f"validation({board.validation})",
         device=device,
         threads=board.threads,
+        pool=_pool(entry),
+        attack=entry.attack,
     )
     return [
         Job(
@@ -178,6 +180,28 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
     ]
 
 
+def _pool(entry: Entry) -> Pool | None:
+    if entry.pool is None:
+        return None
+    return Pool(**entry.pool.model_dump(), dataset_digest=load_dataset(entry.pool.dataset).digest)
+
+
+def _check_setting(setting: Setting, entry: Entry, data: Dataset, networks: int) -> None:
+    """What a setting needs is given, and nothing else."""
+    needs = {"pretrained": ("pool",), "attack": ("pool", "attack")}.get(setting, ())
+    for name, value in (("pool", entry.pool), ("attack", entry.attack)):
+        if (value is not None) != (name in needs):
+            wrong = "needs {0!r}; add it" if name in needs else "has no use for {0!r}; leave it out"
+            raise UserError(f"setting {setting!r} {wrong.format(name)}")
+    if entry.pool is not None and entry.pool.held_out < networks:
+        raise UserError(
+            f"pool holds out {entry.pool.held_out} networks to score with and {networks} are asked for; raise held_out"
+        )
+    for c in (entry.attack.source, entry.attack.target) if entry.attack else ():
+        if c >= len(data.classes):
+            raise UserError(f"attack names class {c}; classes of {data.name} are 0..{len(data.classes) - 1}")
+
+
 def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> None:
     smallest = int(data.counts.min())
     if ipc > smallest:
@@ -191,5 +215,6 @@ def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> 
         raise UserError(
             f"{method.name} does not work in the {setting!r} setting; it knows {', '.join(method.settings)}"
         )
+    _check_setting(setting, entry, data, entry.networks or PROTOCOLS.get(entry.protocol or board.protocol).networks)
     network = entry.network or board.network
     build_network(network.name, data.shape, len(data.classes), network.parameters)

@@ -44,6 +44,35 @@ class Budget(Strict):
     peak_bytes: int | None = Field(default=None, gt=0)
 
 
+class Pool(Strict):
+    """Networks that a task gives: how they were trained, by Adam with a step size that falls to a tenth half way."""
+
+    dataset: str
+    """what they were trained on; resized to the cell's image format"""
+    dataset_digest: str
+    train: int = Field(default=20, gt=0)
+    """networks to learn with"""
+    held_out: int = Field(default=20, gt=0)
+    """networks to score with"""
+    steps: int = Field(default=2000, gt=0)
+    batch: int = Field(default=128, gt=0)
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+
+
+class Attack(Strict):
+    """A label map: trained networks are to take one class for another."""
+
+    source: int = Field(ge=0)
+    """the class that is to be mistaken"""
+    target: int = Field(ge=0)
+    """for this one"""
+
+
+Setting = Literal["random", "fixed", "pretrained", "attack"]
+"""where networks start: from fresh weights, from one stored set of weights, from a pool of trained networks, or from a
+pool that is to be led astray"""
+
+
 class Cell(Strict):
     """Everything that decides a result but the seed."""
 
@@ -54,7 +83,7 @@ class Cell(Strict):
     dataset_digest: str
     preprocessing: str
     network: Network
-    setting: Literal["random", "fixed"]
+    setting: Setting
     ipc: int = Field(gt=0)
     protocol: str
     networks: int = Field(gt=0)
@@ -64,6 +93,9 @@ class Cell(Strict):
     """`test`, or `validation`: a stratified part of the training data, for choosing hyper-parameters"""
     device: DeviceKind
     threads: int = Field(gt=0)
+    pool: Pool | None = None
+    """of the settings `pretrained` and `attack`"""
+    attack: Attack | None = None
 
 
 class Score(Strict):
@@ -73,6 +105,9 @@ class Score(Strict):
     seed: int
     accuracy: float = Field(ge=0, le=1)
     """at the last step, in [0, 1]"""
+    metrics: dict[str, float] = {}
+    """further shares in [0, 1], by name: `before`, the accuracy of a pool's network that was not trained further;
+    `success`, the share of an attack's class that is taken for its target"""
 
 
 class CurvePoint(Strict):
@@ -141,9 +176,14 @@ class Record(Strict):
         return sum(self.measured.seconds.values())
 
 
+LATER = ("pool", "attack")
+
+
 def run_key(cell: Cell, seed: int, method_source: str) -> str:
     """16 hexadecimal digits that name a run."""
-    return digest(canonical_json([cell.model_dump(mode="json"), seed, method_source])).removeprefix("sha256:")[:16]
+    # Fields that came later count only where they are used: older keys stay what they were.
+    content = cell.model_dump(mode="json", exclude={name for name in LATER if getattr(cell, name) is None})
+    return digest(canonical_json([content, seed, method_source])).removeprefix("sha256:")[:16]
 
 
 def dump_record(record: Record) -> bytes:

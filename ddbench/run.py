@@ -27,6 +27,7 @@ from ddbench.logbook import Diverged
 from ddbench.memory import peak_bytes
 from ddbench.meter import SNAPSHOTS, Hooks, Meter, Progress
 from ddbench.networks import build_network
+from ddbench.pools import Given, given
 from ddbench.records import CurvePoint, Measured, Record, Result, Score, Status, Strict, write_record
 from ddbench.task import Task
 
@@ -65,6 +66,8 @@ class Workshop:
     data: Dataset
     transform: Transform
     compiler: Compiler
+    given: Given | None
+    """networks of a pool, trained before any clock starts"""
     report: Callable[[str, float], None]
     """called with the stage's name and the share of it that is done"""
 
@@ -75,7 +78,9 @@ class Workshop:
         data = job.load_data().to(device)
         transform = Preprocessing.for_dataset(data, job.cell.preprocessing).fit(data)
         compiler = Compiler(worth_compiling(job.cell.budget.seconds, job.cell.budget.steps))
-        return cls(job, folder, cache, device, data, transform, compiler, report)
+        named = job.cell.pool
+        pool = given(named, job.cell.network, data, device, compiler, report) if named else None
+        return cls(job, folder, cache, device, data, transform, compiler, pool, report)
 
     @property
     def artifact_path(self) -> Path:
@@ -162,6 +167,8 @@ def make_task(shop: Workshop, generators: Generators) -> Task:
         generators=generators,
         device=shop.device,
         compiler=shop.compiler,
+        given=shop.given,
+        attack=cell.attack,
     )
 
 
@@ -198,24 +205,30 @@ def _meter(shop: Workshop, generators: Generators) -> Meter:
 def _evaluated(shop: Workshop, distilled: Distilled) -> tuple[list[Score], list[CurvePoint]]:
     """Scores of the finished artefact, then of its snapshots; each is kept as soon as it is known."""
     cell = shop.job.cell
-    judge = Judge(shop.data, shop.transform, shop.job.protocol(), cell.network, shop.device, shop.compiler)
+    judge = Judge(
+        shop.data,
+        shop.transform,
+        shop.job.protocol(),
+        cell.network,
+        shop.device,
+        shop.compiler,
+        shop.given,
+        cell.attack,
+    )
     partial = _partial(shop.folder)
-    known: dict[str, float] = json.loads(partial.read_bytes()) if partial.exists() else {}
+    known: dict[str, Any] = json.loads(partial.read_bytes()) if partial.exists() else {}
     total = cell.networks + len(distilled.snapshots)
 
-    def score(name: str, path: Path, seed: int, short: bool) -> float:
+    def score(name: str, path: Path, seed: int, short: bool) -> Score:
         if name not in known:
-            known[name] = judge.score(DistilledDataset.load(path), seed=seed, short=short).accuracy
+            known[name] = judge.score(DistilledDataset.load(path), seed=seed, short=short).model_dump(mode="json")
             write_atomically(partial, json.dumps(known).encode())
         shop.report("evaluate", len(known) / total)
-        return known[name]
+        return Score.model_validate(known[name])
 
-    scores = [
-        Score(network=cell.network, seed=seed, accuracy=score(f"score-{seed}", shop.artifact_path, seed, False))
-        for seed in range(cell.networks)
-    ]
+    scores = [score(f"score-{seed}", shop.artifact_path, seed, False) for seed in range(cell.networks)]
     curve = [
-        CurvePoint(step=step, accuracy=score(f"snapshot-{index}", shop.snapshot_path(index), 0, True))
+        CurvePoint(step=step, accuracy=score(f"snapshot-{index}", shop.snapshot_path(index), 0, True).accuracy)
         for index, (step, _) in enumerate(distilled.snapshots)
     ]
     return scores, curve
@@ -290,7 +303,8 @@ def _provenance(shop: Workshop, meter: Meter) -> dict[str, Any]:
 
 
 PROVENANCE_FIELDS = (
-    "method", "hyperparameters", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol", "budget",
+    "method", "hyperparameters", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol", "budget", "pool",
+    "attack",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +15,12 @@ from ddbench.compiling import Compiler, Weights
 from ddbench.data import RealData
 from ddbench.generators import Generators
 from ddbench.networks import Chunks, InitialWeights
+from ddbench.records import Attack, Setting
 
 if TYPE_CHECKING:
     from ddbench.artifact import DistilledDataset
     from ddbench.meter import Meter
-
-Setting = Literal["random", "fixed"]
-"""`random`: every network starts from fresh weights; `fixed`: from one set of weights, stored in the artefact"""
+    from ddbench.pools import Given
 
 
 class Method(Protocol):
@@ -54,6 +53,8 @@ class Task:
         generators: named, seeded from the cell and the distillation seed
         device: where batches, weights and generators live
         compiler: by default nothing is compiled
+        given: in the settings `pretrained` and `attack`, the networks to learn with
+        attack: in the setting `attack`, which class is to be taken for which
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Task:
         generators: Generators,
         device: torch.device,
         compiler: Compiler | None = None,
+        given: Given | None = None,
+        attack: Attack | None = None,
     ) -> None:
         self.real = real
         self.network = network
@@ -87,15 +90,21 @@ class Task:
         self._generators = generators
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
+        self._given, self._attack = given, attack
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
         """The task's generator of that name, on the task's device unless said otherwise; the meter saves it."""
         return self._generators.get(name, device or self.device)
 
     def initial(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Initial weights by parameter name: fresh ones, or a copy of the fixed ones in the `fixed` setting."""
+        """Where a network starts, by parameter name: fresh weights, a copy of the `fixed` ones, or one of the pool."""
         if self._fixed is not None:
             return {name: weight.clone() for name, weight in self._fixed.items()}
+        if self._given is not None:
+            among = self.generator("pool", device="cpu")
+            return self._given.weights(
+                self._given.training[int(torch.randint(len(self._given.training), (), generator=among))]
+            )
         return self._fresh(generator or self.generator("initial"))
 
     @property
@@ -121,6 +130,12 @@ class Task:
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
         return F.cross_entropy(self.forward(weights, images), labels)
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """What trained networks are to answer for real images of these labels: another class under an attack."""
+        if self._attack is None:
+            return labels
+        return labels.masked_fill(labels == self._attack.source, self._attack.target)
 
     def labels(self) -> Tensor:
         """The labels of a balanced set, (K * ipc,), class by class."""

@@ -21,12 +21,14 @@ from ddbench.config import make_method
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.errors import UserError
 from ddbench.files import digest
-from ddbench.generators import Generators
+from ddbench.generators import Generators, seeded
 from ddbench.logbook import Diverged
+from ddbench.matching.experts import flatten
 from ddbench.meter import Meter
-from ddbench.networks import build_network
-from ddbench.records import Budget
-from ddbench.task import Setting, Task
+from ddbench.networks import InitialWeights, build_network
+from ddbench.pools import Given
+from ddbench.records import Attack, Budget, Setting
+from ddbench.task import Task
 
 IDLE_SECONDS = 5.0
 """of process time that a method may work on the tiny task without asking the meter"""
@@ -77,11 +79,17 @@ def tiny_dataset() -> Dataset:
 
 
 def tiny_task(ipc: int = IPC, setting: Setting = "random", generators: Generators | None = None) -> Task:
-    """The task of `tiny_dataset` with a network of one layer, on the CPU."""
+    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained."""
     data, device = tiny_dataset(), torch.device("cpu")
+    network = build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8})
+    pool = None
+    if setting in ("pretrained", "attack"):
+        fresh, generator = InitialWeights(network), seeded(0)
+        members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
+        pool = Given(members[:2], members[2:], fresh(generator))
     return Task(
         RealData(data, Preprocessing.for_dataset(data).fit(data), device),
-        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
+        network,
         shape=data.shape,
         classes=len(data.classes),
         ipc=ipc,
@@ -89,6 +97,8 @@ def tiny_task(ipc: int = IPC, setting: Setting = "random", generators: Generator
         augmentation=DSA.for_dataset("digits"),
         generators=generators or Generators("contract"),
         device=device,
+        given=pool,
+        attack=Attack(source=0, target=1) if setting == "attack" else None,
     )
 
 

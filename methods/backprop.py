@@ -22,14 +22,15 @@ class Backprop(BackpropSettings):
 
     The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
     size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
-    stores it. An outer step costs every training step twice, a second-order pass through it, and a forward and
+    stores it, `pretrained` draws a trained network of a pool, and `attack` does so to make such networks take one class
+    for another. An outer step costs every training step twice, a second-order pass through it, and a forward and
     backward pass over `batch_real` real images.
 
     Differences: initial weights follow PyTorch's default where the authors use Xavier's.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {"iterations": 5, "epochs": 2, "batch_real": 16}
 
     iterations: PositiveInt = 24_000

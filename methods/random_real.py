@@ -17,7 +17,7 @@ class RandomReal:
 
     family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {}
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

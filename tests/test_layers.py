@@ -16,7 +16,7 @@ LAYERS = [
     "errors files registry generators decoders artifact clock records flops compiling",
     "environment ledger logbook memory",
     "networks data augment checkpoint cache",
-    "task meter matching protocols",
+    "task meter matching protocols pools",
     "evaluate leaderboard config pictures",
     "jobs run runner testing bench",
     "catalogue commands options progress cli __main__",

@@ -84,7 +84,7 @@ def test_a_method_says_where_it_comes_from(name: str) -> None:
     assert cls.__doc__
     assert cls.__doc__.partition("\n")[0].endswith(".")
     assert (cls.family == "control") == (name in CONTROLS)
-    assert set(cls.settings) <= {"random", "fixed"}
+    assert set(cls.settings) <= {"random", "fixed", "pretrained", "attack"}
 
 
 @every_method
@@ -192,7 +192,7 @@ def test_the_fixed_setting_stores_its_initial_weights(name: str) -> None:
     for setting in cls.settings:
         task = tiny_task(setting=setting)
         initial = make_method(cls, cls.tiny).distill(task, free_meter()).initial
-        if setting == "random":
+        if setting != "fixed":
             assert initial is None
         else:
             assert initial is not None

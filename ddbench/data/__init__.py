@@ -14,6 +14,7 @@ from ddbench.data.folders import load_folder
 from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names
 from ddbench.data.preprocess import KINDS, Preprocessing, Transform
 from ddbench.data.real import RealData
+from ddbench.data.resize import resized
 from ddbench.errors import UserError, suggestion
 from ddbench.registry import DATASETS
 
@@ -29,6 +30,7 @@ __all__ = [
     "load_folder",
     "load_npz",
     "make_dataset",
+    "resized",
 ]
 
 

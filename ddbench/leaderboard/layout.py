@@ -9,10 +9,13 @@ from ddbench.leaderboard.cells import conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.leaderboard.statistics import Interval
+from ddbench.records import Cell
 
 COLUMNS: dict[str, Callable[[Row, str], str]] = {
     "method": lambda row, label: label,
     "accuracy %": lambda row, label: percent(row.accuracy),
+    "before %": lambda row, label: percent(row.metrics.get("before")),
+    "success %": lambda row, label: percent(row.metrics.get("success")),
     "n": lambda row, label: str(row.accuracy.n if row.accuracy else 0),
     "paper %": lambda row, label: _papers(row, lambda figure: f"{figure.accuracy:.1f}"),
     "ours - paper": lambda row, label: _papers(row, lambda figure: _difference(row, figure)),
@@ -23,14 +26,20 @@ COLUMNS: dict[str, Callable[[Row, str], str]] = {
     "status": lambda row, label: status(row),
 }
 """what a table can show, by column: a row and its label to the text of a cell"""
-OF_PAPERS = ("paper %", "ours - paper")
+OPTIONAL: dict[str, Callable[[Row], bool]] = {
+    "before %": lambda row: "before" in row.metrics,
+    "success %": lambda row: "success" in row.metrics,
+    "paper %": lambda row: bool(row.published),
+    "ours - paper": lambda row: bool(row.published),
+}
+"""columns that a table has only where one of its rows says something there"""
 REASON_LENGTH = 120
 
 CONDITIONS: dict[str, Callable[[Row], str]] = {
     "network": lambda row: row.network,
     "protocol": lambda row: row.protocol,
     "networks": lambda row: f"{row.cell.networks} evaluation network{'s' * (row.cell.networks != 1)} a run",
-    "setting": lambda row: f"setting {row.setting}",
+    "setting": lambda row: f"setting {_setting(row.cell)}",
     "preprocessing": lambda row: f"preprocessing {row.cell.preprocessing}",
     "split": lambda row: f"{row.split} split",
     "threads": lambda row: f"{row.cell.device}, {row.cell.threads} thread{'s' * (row.cell.threads != 1)}",
@@ -61,9 +70,8 @@ class Group:
 
     @property
     def columns(self) -> list[str]:
-        """Those of papers only where a row has a published figure."""
-        compared = any(row.published for row in self.rows)
-        return [column for column in COLUMNS if compared or column not in OF_PAPERS]
+        """Of `COLUMNS`, those that say something."""
+        return [column for column in COLUMNS if column not in OPTIONAL or any(map(OPTIONAL[column], self.rows))]
 
     def line(self, row: Row) -> dict[str, str]:
         """The texts of a row by column."""
@@ -94,6 +102,12 @@ def summary(made: Sequence[Row]) -> str:
         "`vs random` is paired by seed; bold: interval of the difference excludes 0; "
         "seconds are charged to the budget, medians as are steps (done/planned) and kB (images + labels and the rest)."
     )
+
+
+def _setting(cell: Cell) -> str:
+    """`random`, `pretrained on usps`, `attack on mnist, 0 for 1`."""
+    mapped = f", {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
+    return f"{cell.setting} on {cell.pool.dataset}{mapped}" if cell.pool else cell.setting
 
 
 def percent(value: Interval | None, *, signed: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell
@@ -45,6 +45,8 @@ class Row:
     statuses: dict[str, int]
     reasons: dict[str, tuple[str, ...]]
     """the distinct reasons that runs gave, by status"""
+    metrics: dict[str, Interval] = field(default_factory=dict)
+    """further shares of the scores by name, as `accuracy`"""
     published: tuple[Figure, ...] = ()
     """figures for the same cell from papers, the method's own authors' first"""
 
@@ -155,6 +157,7 @@ def _row(runs: Sequence[Record], reference: dict[int, float]) -> Row:
         steps=_steps(shown),
         statuses=_statuses(runs),
         reasons=_reasons(runs),
+        metrics=_metrics(shown),
     )
 
 
@@ -166,6 +169,14 @@ def _medians(values: Sequence[dict[str, float]] | Sequence[dict[str, int]]) -> d
     """Median of each entry; a run without the entry counts as 0."""
     names = sorted({name for value in values for name in value})
     return {name: statistics.median(value.get(name, 0) for value in values) for name in names}
+
+
+def _metrics(runs: Sequence[Record]) -> dict[str, Interval]:
+    names = sorted({name for run in runs for score in run.result.scores for name in score.metrics})
+    return {
+        name: interval([statistics.fmean(score.metrics[name] for score in run.result.scores) for run in runs])
+        for name in names
+    }
 
 
 def _steps(runs: Sequence[Record]) -> str:

@@ -126,6 +126,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "budget_peak_bytes": cell.budget.peak_bytes,
         **_interval_fields("accuracy", row.accuracy),
         **_interval_fields("versus_random", row.versus_random),
+        "metrics": _json({name: round(value.mean, 6) for name, value in row.metrics.items()}),
         "published": _json([figure.model_dump(include={"accuracy", "source", "read"}) for figure in row.published]),
         "seconds": _decimals(row.seconds),
         "seconds_by_phase": _json({name: round(value, 6) for name, value in row.seconds_by_phase.items()}),

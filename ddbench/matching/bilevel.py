@@ -42,7 +42,7 @@ class Outer:
         """Back-propagate the loss on fresh real images through the training; the loss, ()."""
         real, labels = self._task.real.batch(self._batch, self._task.generator("real"))
         weights = {name: weight.detach() for name, weight in trained.items()}
-        slope, loss = self._task.chunks.gradient(self._slope, weights, real, labels)
+        slope, loss = self._task.chunks.gradient(self._slope, weights, real, self._task.wanted(labels))
         torch.autograd.backward(list(trained.values()), [slope[name] for name in trained])
         return loss
 

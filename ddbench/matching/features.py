@@ -24,7 +24,7 @@ class CoresetSettings:
     """What the controls that choose or average real images have in common."""
 
     family: ClassVar[str] = "control"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
 
     space: Space = "trained"

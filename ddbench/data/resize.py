@@ -1,0 +1,40 @@
+"""One data set in the image format of another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddbench.data.dataset import Dataset
+
+CHUNK = 4096
+
+
+def resized(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
+    """The data set with images of this (C, H, W): bilinear and antialiased; colours averaged to grey, grey repeated."""
+    if data.shape == shape:
+        return data
+    detail = "x".join(map(str, shape))
+    return replace(
+        data,
+        train_images=_converted(data.train_images, shape),
+        test_images=_converted(data.test_images, shape),
+        given_digest=f"{data.digest}+resized({detail})",
+    )
+
+
+def _converted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    return torch.cat([_chunk(chunk, shape) for chunk in images.split(CHUNK)])
+
+
+def _chunk(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    channels, height, width = shape
+    pixels = images.float()
+    if images.shape[1] != channels:
+        pixels = pixels.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    if images.shape[2:] != (height, width):
+        pixels = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return pixels.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,232 @@
+"""Given networks: trained once, resized to, drawn from, scored with, and led astray."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddbench import pools
+from ddbench.artifact import DistilledDataset
+from ddbench.commands import score
+from ddbench.compiling import Compiler
+from ddbench.config import make_board
+from ddbench.data import Dataset, load_dataset, make_dataset, resized
+from ddbench.errors import UserError
+from ddbench.evaluate import Judge
+from ddbench.jobs import resolve
+from ddbench.matching.experts import flatten
+from ddbench.pools import given
+from ddbench.records import Network, Pool, Record
+from ddbench.registry import discover
+from ddbench.run import run
+from ddbench.testing import tiny_dataset, tiny_task
+
+CPU = torch.device("cpu")
+NETWORK = Network(name="convnet", parameters={"depth": 1, "width": 8})
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two data sets by name, and a cache of one's own: bars, and the same bars larger and in colour."""
+    monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
+    save(tmp_path / "bars.npz", tiny_dataset())
+    save(tmp_path / "bright.npz", resized(tiny_dataset(), (3, 16, 16)))
+    discover()
+    return tmp_path
+
+
+def save(path: Path, data: Dataset) -> None:
+    arrays = {
+        "train_images": data.train_images.permute(0, 2, 3, 1).numpy(), "train_labels": data.train_labels.numpy(),
+        "test_images": data.test_images.permute(0, 2, 3, 1).numpy(), "test_labels": data.test_labels.numpy(),
+    }  # fmt: skip
+    np.savez(path, **arrays)
+
+
+def pool(dataset: str = "bright", **changes: Any) -> Pool:
+    values = {"train": 2, "held_out": 2, "steps": 30, "batch": 20, "lr": 0.01, **changes}
+    return Pool(dataset=dataset, dataset_digest=load_dataset(dataset).digest, **values)
+
+
+def make(named: Pool) -> pools.Given:
+    return given(named, NETWORK, load_dataset("bars"), CPU, Compiler())
+
+
+# -- resizing ---------------------------------------------------------------------------------------------------------
+
+
+def pixels(*rows: list[int]) -> Dataset:
+    images = np.array([rows, rows], np.uint8)
+    return make_dataset("p", images, np.array([0, 1]), images[:1], np.array([0]))
+
+
+def test_images_become_smaller_by_averages_and_colours_grey() -> None:
+    small = resized(pixels([0, 100], [60, 41]), (1, 1, 1))
+    assert small.train_images.flatten().tolist() == [50, 50]  # 201 / 4 = 50.25
+    colours = np.zeros((2, 1, 1, 3), np.uint8)
+    colours[:, 0, 0] = [30, 60, 91]
+    data = make_dataset("c", colours, np.array([0, 1]), colours[:1], np.array([0]))
+    assert resized(data, (1, 1, 1)).train_images.flatten().tolist() == [60, 60]
+    grey = resized(pixels([7, 9], [1, 2]), (3, 2, 2))
+    assert grey.train_images[0].tolist() == [[[7, 9], [1, 2]]] * 3
+
+
+def test_a_resized_data_set_says_so_and_the_same_size_changes_nothing() -> None:
+    data = pixels([0, 100], [60, 41])
+    assert resized(data, (1, 2, 2)) is data
+    assert resized(data, (1, 4, 4)).digest == f"{data.digest}+resized(1x4x4)"
+
+
+# -- the pool ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(pool())
+    monkeypatch.setattr(pools, "_trained", lambda *_: pytest.fail("trained again"))
+    again = make(pool())
+    assert torch.equal(first.training, again.training)
+    assert torch.equal(first.held_out, again.held_out)
+    assert first.training.shape == first.held_out.shape == (2, flatten(tiny_task().initial()).numel())
+    data = load_dataset("bars")
+    judge = Judge(data, transform(data), protocol(), NETWORK, CPU, given=first)
+    assert all(judge.score(anything(), seed=seed).metrics["before"] > 0.8 for seed in range(2))
+
+
+def transform(data: Dataset) -> Any:
+    from ddbench.data import Preprocessing
+
+    return Preprocessing.for_dataset(data).fit(data)
+
+
+def protocol() -> Any:
+    from ddbench.protocols import Protocol
+
+    return Protocol("still@1", "test", steps=1, lr=0.0, weight_decay=0.0)
+
+
+def anything() -> DistilledDataset:
+    return DistilledDataset.pixels(*tiny_task().real_init())
+
+
+def test_every_setting_of_a_pool_makes_another() -> None:
+    base = make(pool()).training[0]
+    assert not torch.equal(base, make(pool(steps=29)).training[0])
+    assert not torch.equal(base, make(pool("bars")).training[0])
+
+
+def test_networks_are_drawn_from_those_to_learn_with_and_copied() -> None:
+    task = tiny_task(setting="pretrained")
+    members = task._given.training  # type: ignore[union-attr]
+    drawn = {tuple(flatten(task.initial()).tolist()) for _ in range(20)}
+    assert drawn == {tuple(member.tolist()) for member in members}
+    task.initial()["classifier.bias"].zero_()
+    assert {tuple(flatten(task.initial()).tolist()) for _ in range(20)} == drawn
+
+
+def test_an_attack_changes_what_is_wanted_of_one_class() -> None:
+    labels = torch.tensor([0, 1, 2, 0])
+    assert tiny_task(setting="attack").wanted(labels).tolist() == [1, 1, 2, 1]
+    assert tiny_task(setting="pretrained").wanted(labels).tolist() == [0, 1, 2, 0]
+
+
+def test_a_pool_of_other_classes_or_other_data_is_refused(folders: Path) -> None:
+    two = make_dataset(
+        "two", np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
+    )
+    save(folders / "two.npz", two)
+    with pytest.raises(UserError, match="pool data set 'two' has 2 classes and 'bars' has 3; choose one with as many"):
+        make(pool("two"))
+    with pytest.raises(UserError, match="the pool was trained on another 'bars' "):
+        make(pool("bars").model_copy(update={"dataset_digest": "sha256:0"}))
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+def board(**changes: Any) -> Any:
+    content = {
+        "board": "b", "datasets": ["bars"], "ipc": 2, "network": "convnet,depth=1,width=8", "networks": 2,
+        "protocol": "own-recipe@1", "setting": "pretrained",
+        "entries": [{
+            "methods": ["backprop"], "set": {"iterations": 40, "batch_real": 60, "epochs": 1, "init": "real"},
+            "pool": {"dataset": "bright", "train": 2, "held_out": 2, "steps": 30, "batch": 20, "lr": 0.01},
+        }],
+    }  # fmt: skip
+    entry = content["entries"][0] | changes.pop("entry", {})  # type: ignore[index]
+    entry = {name: value for name, value in entry.items() if value is not None}
+    return make_board({**content, "entries": [entry], **changes})
+
+
+def carried_out(folder: Path, **changes: Any) -> Record:
+    (job,) = resolve(board(**changes), "cpu")
+    return run(job, folder / "run", folder / "cache", CPU, lambda stage, share: None)
+
+
+def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(folders: Path) -> None:
+    record = carried_out(folders)
+    assert record.result.status == "ok"
+    assert record.result.cell.pool == pool()
+    held_out = [found.metrics["before"] for found in record.result.scores]
+    assert all(0.5 < before <= 1 for before in held_out)
+    file = folders / "run" / "artifact.safetensors"
+    assert score(file, count=2) == record.result.scores
+    with pytest.raises(
+        UserError, match=r"the artefact is for 2 given networks .*; leave out --network, or ask for fewer"
+    ):
+        score(file, networks=["mlp"], count=2)
+    with pytest.raises(UserError, match="not for 5 of convnet"):
+        score(file, count=5)
+
+
+def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
+    changes = {
+        "attack": {"source": 0, "target": 2},
+        "set": {"iterations": 60, "batch_real": 60, "epochs": 3, "init": "real", "lr_initial": 0.5, "lr_images": 0.1},
+        "pool": {**board().entries[0].pool.model_dump(), "dataset": "bars"},
+    }
+    record = carried_out(folders, setting="attack", entry=changes)
+    assert record.result.status == "ok"
+    found = record.result.scores[0]
+    assert set(found.metrics) == {"before", "success"}
+    assert found.metrics["before"] > 0.8
+    assert found.metrics["success"] > 0.5
+    assert score(folders / "run" / "artifact.safetensors", count=2) == record.result.scores
+
+
+def test_success_is_counted_over_the_attacked_class_alone() -> None:
+    data, task = load_dataset("bars"), tiny_task(setting="attack")
+    judge = Judge(
+        data, transform(data), protocol(), NETWORK, CPU, given=dataclasses.replace(make(pool())), attack=task._attack
+    )
+    labels = data.test_labels
+    answers = torch.where(labels == 0, torch.ones_like(labels), torch.zeros_like(labels))
+    answers[int((labels == 0).nonzero()[0])] = 2
+    assert judge._metrics(answers, 0)["success"] == pytest.approx(1 - 1 / int((labels == 0).sum()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"entry": {"pool": None}}, "setting 'pretrained' needs 'pool'; add it"),
+        ({"setting": "random"}, "setting 'random' has no use for 'pool'; leave it out"),
+        ({"setting": "attack"}, "setting 'attack' needs 'attack'; add it"),
+        ({"networks": 3}, "pool holds out 2 networks to score with and 3 are asked for; raise held_out"),
+        (
+            {"setting": "attack", "entry": {"attack": {"source": 0, "target": 3}}},
+            "attack names class 3; classes of bars are 0..2",
+        ),
+        (
+            {"entry": {"methods": ["dm"], "set": None}},
+            "distribution_matching does not work in the 'pretrained' setting",
+        ),
+    ],
+)
+def test_a_setting_gets_what_it_needs_and_nothing_else(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolve(board(**changes), "cpu")
