@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,14 @@ from ddbench.generators import Generators
 from ddbench.matching import trajectories
 from ddbench.matching.gradients import match_gradients
 from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.training import Trained
+from ddbench.matching.training import Trained, Trainer
 from ddbench.meter import Meter
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.testing import check_method, tiny_task
 from methods.backprop import Backprop
+from methods.best_random_real import BestRandomReal
+from methods.class_mean import ClassMean
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.difficulty_aligned_matching import DifficultyAlignedMatching
 from methods.gradient_matching import GradientMatching
@@ -35,8 +38,10 @@ SHIPPED = {
     "addressable_memories": ["linba", "remember_the_past"],
     "attention_matching": ["datadam"],
     "backprop": ["bptt", "dd"],
+    "best_random_real": [],
     "characteristic_formations": [],
     "characteristic_matching": ["ncfm"],
+    "class_mean": [],
     "contrastive_gradient_matching": ["dcc"],
     "difficulty_aligned_matching": ["datm"],
     "distribution_matching": ["dm"],
@@ -56,7 +61,7 @@ SHIPPED = {
     "trajectory_matching": ["mtt"],
     "truncated_backprop": ["rat_bptt"],
 }
-CONTROLS = {"herding", "k_center", "k_means", "random_real"}
+CONTROLS = {"best_random_real", "class_mean", "herding", "k_center", "k_means", "random_real"}
 every_method = pytest.mark.parametrize("name", list(SHIPPED))
 
 
@@ -157,6 +162,29 @@ def test_one_cluster_in_pixels_is_the_class_mean() -> None:
     means = torch.stack([task.real.take(task.real.class_indices(c))[0].mean(0) for c in range(3)])
     assert torch.allclose(artifact.parts["images"], means, atol=1e-6)
     assert artifact.parts["labels"].tolist() == [0, 1, 2]
+
+
+def test_class_means_are_of_disjoint_parts_that_make_up_the_class() -> None:
+    task = tiny_task(ipc=3)
+    images = ClassMean().distill(task, free_meter()).parts["images"].unflatten(0, (3, 3))
+    sizes = torch.tensor([7.0, 7.0, 6.0])[:, None, None, None]  # of 20 images
+    for c in range(3):
+        whole = task.real.take(task.real.class_indices(c))[0]
+        assert torch.allclose((images[c] * sizes).sum(0) / 20, whole.mean(0), atol=1e-5)
+        assert not torch.allclose(images[c, 0], images[c, 1])
+
+
+def test_the_best_of_random_sets_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = iter([0.3, 0.9, 0.5])
+
+    def measured(self: Trainer, network: Trained, *_: Any) -> Trained:
+        return dataclasses.replace(network, accuracy=torch.tensor(next(script)))
+
+    monkeypatch.setattr(Trainer, "measured", measured)
+    kept = BestRandomReal(sets=3, networks=1, epochs=1).distill(tiny_task(), free_meter()).parts["images"]
+    twin = tiny_task()
+    drawn = [twin.real_init()[0] for _ in range(3)]
+    assert torch.equal(kept, drawn[1])
 
 
 @pytest.mark.parametrize(("method", "choose"), [(Herding, herd), (KCenter, centers)])
