@@ -295,10 +295,21 @@ def test_empty_markdown() -> None:
 @pytest.fixture
 def committed(tiny: list[Record], tmp_path: Path) -> Path:
     """A folder as it stands in a repository: records of a board, and the tables they give."""
+    folder = tmp_path / "tables"
     for record in tiny:
-        write_record(tmp_path / "records" / "tiny" / record.result.cell.method / f"{record.key}.json", record)
-    write_tables(tmp_path, tmp_path)
-    return tmp_path
+        write_record(folder / "records" / "tiny" / record.result.cell.method / f"{record.key}.json", record)
+    (tmp_path / "README.md").write_text(README)
+    write_tables(folder, folder)
+    return folder
+
+
+README = """\
+before
+<!-- leaderboard: tiny -->
+anything
+<!-- end of leaderboard -->
+after
+"""
 
 
 def test_committed_tables_are_what_the_records_give(committed: Path, tiny: list[Record]) -> None:
@@ -327,6 +338,31 @@ def test_an_edited_record_is_found(committed: Path) -> None:
     path.write_text(path.read_text().replace('"accuracy": 0.6', '"accuracy": 0.9', 1))
     (complaint,) = check_tables(committed)
     assert complaint.startswith(f"{path} was edited after it was written")
+
+
+def test_readme_shows_the_board_that_it_names(committed: Path) -> None:
+    text = (committed.parent / "README.md").read_text()
+    assert text.startswith("before\n<!-- leaderboard: tiny -->\n## The newest leaderboard: `tiny`\n\nAccuracy under")
+    assert text.endswith("[tables/records/tiny](tables/records/tiny).\n<!-- end of leaderboard -->\nafter\n")
+    assert "| good        |   74.0 ± 4.5 |   5 | **+30.0 ± 1.2** |" in text
+    assert "anything" not in text
+    assert "60/100" not in text
+    assert check_tables(committed) == []
+
+
+def test_an_outdated_readme_is_found(committed: Path) -> None:
+    readme = committed.parent / "README.md"
+    readme.write_text(readme.read_text().replace("74.0", "75.0"))
+    (complaint,) = check_tables(committed)
+    assert complaint == f"{readme} does not show what the records give; run `ddbench leaderboard {committed}`"
+
+
+def test_a_readme_without_marks_or_of_another_board_is_left_alone(committed: Path) -> None:
+    for text in ("no marks", README.replace("leaderboard: tiny", "leaderboard: other")):
+        (committed.parent / "README.md").write_text(text)
+        write_tables(committed, committed)
+        assert (committed.parent / "README.md").read_text() == text
+        assert check_tables(committed) == []
 
 
 def test_the_digest_is_in_a_heading_only_where_one_name_stands_for_several_data() -> None:

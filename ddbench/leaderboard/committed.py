@@ -9,6 +9,7 @@ from ddbench.files import write_atomically
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.plots import plot_curves
 from ddbench.leaderboard.published import SHIPPED, Published, load_published
+from ddbench.leaderboard.readme import readme_of, with_board
 from ddbench.leaderboard.tables import csv_table, markdown
 from ddbench.records import Record, problems, read_records
 
@@ -38,6 +39,10 @@ def write_tables(folder: Path, out: Path) -> list[Path]:
         if has_curve(records):
             plot_curves(records, out / f"{board}.png")
             written.append(out / f"{board}.png")
+    readme = readme_of(folder)
+    if out == folder and (current := _readme(folder)) is not None and current != readme.read_text():
+        write_atomically(readme, current.encode())
+        written.append(readme)
     return written
 
 
@@ -52,7 +57,16 @@ def check_tables(folder: Path) -> list[str]:
             path = folder / f"{board}{suffix}"
             if not path.is_file() or path.read_text() != text:
                 complaints.append(f"{path} is not what its records give; run `ddbench leaderboard {folder}`")
+    readme = readme_of(folder)
+    if (current := _readme(folder)) is not None and current != readme.read_text():
+        complaints.append(f"{readme} does not show what the records give; run `ddbench leaderboard {folder}`")
     return complaints
+
+
+def _readme(folder: Path) -> str | None:
+    """README's text as it should be; None where none shows a board of this folder."""
+    path = readme_of(folder)
+    return with_board(path.read_text(), boards(folder), folder.name) if path.is_file() else None
 
 
 def _published(folder: Path) -> Published:

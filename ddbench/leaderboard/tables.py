@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -36,7 +36,7 @@ def markdown(records: Iterable[Record], title: str, published: Published | None 
         return f"# {title}\n\nNo records yet.\n"
     parts = [f"# {title}", summary(made)]
     for group in groups(made):
-        parts += [f"## {group.heading}", _markdown_table(group)]
+        parts += [f"## {group.heading}", markdown_table(group)]
     figures = [figure for row in made for figure in row.published]
     if published and figures:
         parts += ["## Published figures", "\n".join(f"- {line}" for line in footnotes(figures, published))]
@@ -59,15 +59,18 @@ def rich_table(records: Iterable[Record], published: Published | None = None) ->
     return [_rich_table(group) for group in groups(rows(records, published))]
 
 
-def _markdown_table(group: Group) -> str:
+def markdown_table(group: Group, omit: Collection[str] = ()) -> str:
+    """The table of one group, without the columns to omit."""
+    columns = [column for column in group.columns if column not in omit]
     lines = []
     for row in group.rows:
-        line = {column: _escape(text) for column, text in group.line(row).items()}
+        texts = group.line(row)
+        line = {column: _escape(texts[column]) for column in columns}
         if row.versus_random and row.versus_random.excludes_zero:
             line["vs random"] = f"**{line['vs random']}**"
         lines.append(list(line.values()))
-    alignment = [_alignment(column) for column in group.columns]
-    return tabulate(lines, group.columns, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    alignment = [_alignment(column) for column in columns]
+    return tabulate(lines, columns, tablefmt="pipe", colalign=alignment, disable_numparse=True)
 
 
 def _alignment(column: str) -> Literal["left", "right"]:
