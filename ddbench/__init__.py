@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ddbench.data import load_dataset
     from ddbench.decoders import Decoder
     from ddbench.errors import UserError
+    from ddbench.loading import DistilledImages, load
     from ddbench.meter import Meter
     from ddbench.protocols import Protocol, register_protocol
     from ddbench.records import Record, read_record
@@ -26,6 +27,7 @@ __all__ = [
     "PROTOCOLS",
     "Decoder",
     "DistilledDataset",
+    "DistilledImages",
     "Meter",
     "Method",
     "Protocol",
@@ -35,6 +37,7 @@ __all__ = [
     "Task",
     "UserError",
     "discover",
+    "load",
     "load_dataset",
     "read_record",
     "register_method",
@@ -49,6 +52,7 @@ _HOMES = {
     "data.builtin": ("DATASETS",),
     "decoders": ("Decoder",),
     "errors": ("UserError",),
+    "loading": ("DistilledImages", "load"),
     "meter": ("Meter",),
     "networks.base": ("NETWORKS",),
     "protocols": ("PROTOCOLS", "Protocol", "register_protocol"),

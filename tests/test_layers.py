@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     "errors files registry generators decoders artifact clock records flops compiling",
     "environment ledger logbook memory",
-    "networks data augment checkpoint cache",
+    "networks data augment checkpoint cache loading",
     "task meter matching protocols pools",
     "evaluate leaderboard config pictures",
     "jobs run runner testing bench",
