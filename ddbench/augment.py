@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from ddbench.errors import UserError, suggestion
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-DIGITS = frozenset({"digits", "mnist", "svhn", "usps"})
+GREY_DIGITS = frozenset({"digits", "mnist", "usps"})
+DIGITS = GREY_DIGITS | {"svhn"}
 UNIFORMS = 3
 """Random numbers an image gets, whatever the operation: the most that one of them needs."""
 

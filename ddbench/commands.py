@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.resources import files
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.compiling import Compiler, worth_compiling
@@ -139,7 +141,7 @@ def score(
         dataset: where the artefact's data set lies, when not under its name
         protocol: None takes the one the artefact was distilled for
         networks: architectures; none takes the artefact's
-        count: networks of each; None takes the protocol's number
+        count: networks of each; None takes as many as the artefact was scored with, or the protocol's number
     """
     artifact = DistilledDataset.load(file)
     where = resolve_device(device)
@@ -149,7 +151,7 @@ def score(
     chosen = [make_network(name) for name in networks] or [Network.model_validate(artifact.provenance["network"])]
     for network in chosen:  # before the first is trained
         build_network(network.name, data.shape, len(data.classes), network.parameters)
-    number = count or rules.networks
+    number = count or artifact.provenance.get("networks") or rules.networks
     steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
     pool, attack = _given(artifact, chosen, data, where, number)
@@ -164,13 +166,24 @@ def _given(
     described, attack = artifact.provenance.get("pool"), artifact.provenance.get("attack")
     if described is None:
         return None, None
-    pool, own = Pool.model_validate(described), Network.model_validate(artifact.provenance["network"])
-    if networks != [own] or number > pool.held_out:
-        raise UserError(
-            f"the artefact is for {pool.held_out} given networks {own}, not for {number} of "
-            f"{', '.join(map(str, networks))}; leave out --network, or ask for fewer"
+    try:
+        pool, own = Pool.model_validate(described), Network.model_validate(artifact.provenance["network"])
+        mapped = Attack.model_validate(attack) if attack else None
+    except ValidationError as error:
+        raise UserError(f"the artefact's pool or attack is not sound ({error}); write it again") from error
+    if networks != [own]:
+        raise UserError(f"the artefact is for given networks {own}; leave out --network")
+    if number > pool.held_out:
+        raise UserError(f"{pool.held_out} networks were held out to score with, {number} are asked for; ask for fewer")
+    found = given(pool, own, data, device)
+    if found.digest != artifact.provenance.get("held_out"):
+        warnings.warn(
+            "the held-out networks, trained again on this machine, are not to the bit those of the record; "
+            "scores differ by as much as networks do",
+            RuntimeWarning,
+            stacklevel=2,
         )
-    return given(pool, own, data, device, Compiler(True)), attack and Attack.model_validate(attack)
+    return found, mapped
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:

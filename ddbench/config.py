@@ -117,7 +117,9 @@ class Entry(Strict):
     network: NetworkField | None = None
     setting: Setting | None = None
     pool: PoolField | None = None
+    """the networks of the settings `pretrained` and `attack`"""
     attack: Attack | None = None
+    """the label map of the setting `attack`"""
     preprocessing: Preprocessing | None = None
     protocol: str | None = None
     networks: Count | None = None
@@ -135,9 +137,6 @@ class Board(Strict):
     ipc: Ipcs
     network: NetworkField = Network(name="convnet")
     setting: Setting = "random"
-    pool: PoolField | None = None
-    """the networks of the settings `pretrained` and `attack`"""
-    attack: Attack | None = None
     preprocessing: Preprocessing = "normalize"
     protocol: str = "dsa-1000@1"
     networks: Count | None = None
@@ -245,11 +244,18 @@ def _complaint(error: ValidationError) -> str:
     path = [str(part) for part in detail["loc"] if not str(part).startswith("function-")]
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        model: type[Strict] = Network if "network" in path[:-1] else Entry if path[0] == "entries" else Board
-        return f"unknown key {where!r}; {suggestion(path[-1], model.model_fields)}"
+        return f"unknown key {where!r}; {suggestion(path[-1], _model_at(path).model_fields)}"
     message = _lower(detail["msg"].removeprefix("Value error, "))
     given = "" if detail["type"] in ("missing", "value_error") else f", got {detail['input']!r}"
     return f"{where}: {message}{given}" if where else f"{message}{given}"
+
+
+def _model_at(path: list[str]) -> type[Strict]:
+    """What the last key of a path should be a field of."""
+    for name, model in (("network", Network), ("pool", PoolField), ("attack", Attack)):
+        if name in path[:-1]:
+            return model
+    return Entry if path[0] == "entries" else Board
 
 
 def _lower(message: str) -> str:

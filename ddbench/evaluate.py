@@ -1,4 +1,4 @@
-"""The one training loop that scores: fresh networks on an artefact, accuracy on the test set at the last step."""
+"""The one training loop that scores: networks trained on an artefact, accuracy on the test set at the last step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddbench.artifact import DistilledDataset, LabelKind, Recipe
-from ddbench.augment import DIGITS, DSA, always_color, cutmix, shift_scale_rotate
+from ddbench.augment import DSA, GREY_DIGITS, always_color, cutmix, shift_scale_rotate
 from ddbench.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.errors import UserError
@@ -67,7 +67,8 @@ class Judge:
         """Train the seed's network on the artefact and test it.
 
         The network's weights and the order of its batches come from the protocol's name, the architecture and
-        `seed`, drawn on the CPU: the same for every artefact, method and device.
+        `seed`, drawn on the CPU: the same for every artefact, method and device. Where networks are given, the seed
+        names one of those held out.
 
         Args:
             seed: of the evaluation network, 0, 1, ...
@@ -78,17 +79,20 @@ class Judge:
             network=self.network,
             seed=seed,
             accuracy=_share(answers == self.data.test_labels),
-            metrics=self._metrics(answers, seed),
+            metrics={} if short else self._metrics(artifact, answers, seed),
         )
 
     def start(self, seed: int) -> Weights | None:
         """The held-out network that the seed names; None where networks are fresh."""
         return None if self.given is None else self.given.weights(self.given.held_out[seed])
 
-    def _metrics(self, answers: Tensor, seed: int) -> dict[str, float]:
-        """Of the pool's network before it was trained further, and of the attack."""
+    def _metrics(self, artifact: DistilledDataset, answers: Tensor, seed: int) -> dict[str, float]:
+        """Of a given or fixed network before it was trained on the artefact, and of the attack."""
         labels, found = self.data.test_labels, {}
-        if (start := self.start(seed)) is not None:
+        start = self.start(seed)
+        if start is None and "initial" in self.protocol.honours and artifact.initial is not None:
+            start = {name: weight.to(self.device) for name, weight in artifact.initial.items()}
+        if start is not None:
             found["before"] = _share(self._answers(start) == labels)
         if self.attack is not None:
             found["success"] = _share(answers[labels == self.attack.source] == self.attack.target)
@@ -116,7 +120,7 @@ class Judge:
 
 
 def evaluate(artifact: DistilledDataset, judge: Judge, networks: int) -> list[Score]:
-    """Train `networks` fresh networks on an artefact, a Score each.
+    """Train `networks` networks on an artefact, a Score each.
 
     >>> evaluate(DistilledDataset.load(path), judge, networks=5)  # doctest: +SKIP
     """
@@ -239,7 +243,7 @@ def _augmentation(protocol: Protocol, dataset: str) -> Callable[[Tensor, torch.G
 
 
 def _mixes(protocol: Protocol, dataset: str) -> bool:
-    return protocol.augmentation == "always_color_cutmix" and dataset.lower() not in DIGITS - {"svhn"}
+    return protocol.augmentation == "always_color_cutmix" and dataset.lower() not in GREY_DIGITS
 
 
 def _trained_kind(protocol: Protocol, dataset: str, kind: LabelKind) -> LabelKind:

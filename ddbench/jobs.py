@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,15 @@ from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.networks import build_network
-from ddbench.records import Budget, Cell, DeviceKind, Pool, Setting, run_key
+from ddbench.records import Attack, Budget, Cell, DeviceKind, Pool, Setting, run_key
 from ddbench.registry import METHODS, PROTOCOLS, load_method_file
 
 if TYPE_CHECKING:
     from ddbench.protocols import Protocol
     from ddbench.task import Method
+
+MATCHING = Path(__file__).resolve().parent / "matching"
+PART = re.compile(r"^\s*from ddbench\.matching\.(\w+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Job:
     method: str
     """a registered name, or the path of a file that registers one"""
     method_source: str
-    """digest of the method's file"""
+    """digest of the method's file and of the shared parts that it stands on"""
     dataset: str
     """a name or a path"""
     validation: float | None
@@ -135,8 +139,18 @@ def load_split(dataset: str, validation: float | None) -> Dataset:
 
 
 def source_digest(cls: type[Any]) -> str:
-    """Digest of the file that defines a method."""
-    return digest(Path(inspect.getfile(cls)).read_bytes())
+    """Digest of the file that defines a method, and of the shared parts of methods that it stands on."""
+    own = Path(inspect.getfile(cls))
+    return digest(b"".join(path.read_bytes() for path in (own, *sorted(_parts(own)))))
+
+
+def _parts(path: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The files of `ddbench.matching` that a file imports, also by way of others of them."""
+    for module in PART.findall(path.read_text()):
+        part = MATCHING / f"{module}.py"
+        if part.is_file() and part not in found:
+            found = _parts(part, found | {part})
+    return found
 
 
 def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
@@ -191,15 +205,31 @@ def _check_setting(setting: Setting, entry: Entry, data: Dataset, networks: int)
     needs = {"pretrained": ("pool",), "attack": ("pool", "attack")}.get(setting, ())
     for name, value in (("pool", entry.pool), ("attack", entry.attack)):
         if (value is not None) != (name in needs):
-            wrong = "needs {0!r}; add it" if name in needs else "has no use for {0!r}; leave it out"
+            wrong = (
+                "needs {0!r}; add it to the entry of a board" if name in needs else "has no use for {0!r}; leave it out"
+            )
             raise UserError(f"setting {setting!r} {wrong.format(name)}")
     if entry.pool is not None and entry.pool.held_out < networks:
         raise UserError(
             f"pool holds out {entry.pool.held_out} networks to score with and {networks} are asked for; raise held_out"
         )
-    for c in (entry.attack.source, entry.attack.target) if entry.attack else ():
+    if entry.pool is not None and (classes := len(load_dataset(entry.pool.dataset).classes)) != len(data.classes):
+        raise UserError(
+            f"pool data set {entry.pool.dataset!r} has {classes} classes and {data.name!r} has {len(data.classes)}; "
+            "choose one with as many"
+        )
+    if entry.attack is not None:
+        _check_attack(entry.attack, data)
+
+
+def _check_attack(attack: Attack, data: Dataset) -> None:
+    for c in (attack.source, attack.target):
         if c >= len(data.classes):
             raise UserError(f"attack names class {c}; classes of {data.name} are 0..{len(data.classes) - 1}")
+    if attack.source == attack.target:
+        raise UserError(f"attack maps class {attack.source} to itself; choose another target")
+    if not bool((data.test_labels == attack.source).any()):
+        raise UserError(f"the test set of {data.name} has no image of class {attack.source}; attack another class")
 
 
 def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> None:

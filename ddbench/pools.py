@@ -6,8 +6,10 @@ networks to another data set, and attacking trained ones. What defines the task 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, resized
 from ddbench.data.places import cache_folder
 from ddbench.environment import versions
 from ddbench.errors import UserError
-from ddbench.files import canonical_json
+from ddbench.files import canonical_json, digest
 from ddbench.generators import derive_seed, seeded
 from ddbench.matching.experts import flatten, unflatten
 from ddbench.networks import Chunks, InitialWeights, build_network
@@ -29,17 +31,30 @@ from ddbench.records import Network, Pool
 
 @dataclass(frozen=True)
 class Given:
-    """A pool's weights, (networks, P) each, and how they are named."""
+    """A pool's weights, (networks, P) each.
+
+    Args:
+        training: to learn with
+        held_out: to score with
+        like: the shapes that a vector is read into, by parameter name
+    """
 
     training: Tensor
-    """to learn with"""
     held_out: Tensor
-    """to score with"""
     like: Weights
 
     def weights(self, vector: Tensor) -> Weights:
         """A network of the pool, by parameter name; a copy."""
         return {name: weight.clone() for name, weight in unflatten(vector, self.like).items()}
+
+    def to_learn_with(self) -> Given:
+        """What a method may see."""
+        return replace(self, held_out=self.held_out[:0])
+
+    @property
+    def digest(self) -> str:
+        """Of the held-out networks."""
+        return digest(self.held_out.cpu().numpy().tobytes())
 
 
 def given(
@@ -47,13 +62,15 @@ def given(
     network: Network,
     data: Dataset,
     device: torch.device,
-    compiler: Compiler,
     report: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Given:
-    """The networks of a pool, in the image format of `data`: trained once on a machine and kept in the user's cache.
+    """The networks of a pool, in the image format of `data`: each trained once and kept in the user's cache.
+
+    They are trained eagerly on one thread, so that whoever comes first on a machine makes the same.
 
     Raises:
-        UserError: when the pool's data set has another number of classes, or is not the one that was named.
+        UserError: when the pool's data set is not the one that was named, has another number of classes, or a network
+            does not learn it.
     """
     source = load_dataset(pool.dataset)
     if source.digest != pool.dataset_digest:
@@ -65,48 +82,77 @@ def given(
             f"pool data set {pool.dataset!r} has {len(source.classes)} classes and {data.name!r} has "
             f"{len(data.classes)}; choose one with as many"
         )
-    source = resized(source, data.shape)
+    if source.digest == data.digest.partition("+")[0]:
+        source = data  # of a split, the part that methods may see
     module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
-    fresh = InitialWeights(module)
-    key = {**pool.model_dump(), "network": str(network), "data": source.digest}
-    cache = Cache(cache_folder() / "pools", {"device": device.type, "versions": versions()})
-    entry = cache.get("pool", key, device)
-    if entry is None:
-        vectors = torch.stack(list(_trained(pool, key, source, module, fresh, device, compiler, report)))
-        entry = Entry({"networks": vectors}, 0.0, {})
-        cache.put("pool", key, entry)
-    networks = entry.tensors["networks"].to(device)
-    return Given(networks[: pool.train], networks[pool.train :], fresh(seeded(0, device)))
-
-
-def _trained(
-    pool: Pool,
-    key: dict[str, object],
-    source: Dataset,
-    module: torch.nn.Module,
-    fresh: InitialWeights,
-    device: torch.device,
-    compiler: Compiler,
-    report: Callable[[str, float], None],
-) -> Iterator[Tensor]:
-    """Each network's weights, (P,), after Adam on the source data."""
-    real = RealData(source, Preprocessing.for_dataset(source).fit(source), device)
-    chunks = Chunks(module, source.shape)
-
-    def loss(weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(module, weights, (images,)), labels)
-
-    gradient, total = compiler.gradient(loss), pool.train + pool.held_out
+    trainer = _Trainer(pool, network, source, data.shape, module, device)
+    total, vectors = pool.train + pool.held_out, []
     for number in range(total):
-        generator = seeded(derive_seed("pool", canonical_json(key).decode(), number), device)
-        weights = fresh(generator)
+        vectors.append(trainer.network(number))
+        report("pool", (number + 1) / total)
+    networks = torch.stack(vectors)
+    return Given(networks[: pool.train], networks[pool.train :], InitialWeights(module)(seeded(0, device)))
+
+
+class _Trainer:
+    """Makes a pool's networks one by one, or finds them in the cache."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        network: Network,
+        source: Dataset,
+        shape: tuple[int, int, int],
+        module: torch.nn.Module,
+        device: torch.device,
+    ) -> None:
+        self._pool, self._source, self._shape, self._module, self._device = pool, source, shape, module, device
+        self._cache = Cache(cache_folder() / "pools", {"device": device.type, "versions": versions()})
+        settings = pool.model_dump(include={"steps", "batch", "lr"})
+        self._key = {**settings, "network": str(network), "data": source.digest, "shape": list(shape)}
+        self._fresh = InitialWeights(module)
+
+    def network(self, number: int) -> Tensor:
+        """Weights, (P,)."""
+        key = {**self._key, "number": number}
+        entry = self._cache.get("network", key, self._device)
+        if entry is None:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                entry = Entry({"weights": self._trained(canonical_json(key).decode())}, 0.0, {})
+            finally:
+                torch.set_num_threads(threads)
+            self._cache.put("network", key, entry)
+        return entry.tensors["weights"].to(self._device)
+
+    @cached_property
+    def _real(self) -> RealData:
+        source = resized(self._source.to("cpu"), self._shape)
+        return RealData(source, Preprocessing.for_dataset(source).fit(source), self._device)
+
+    def _trained(self, seed: str) -> Tensor:
+        """After Adam on the source data."""
+        pool, chunks = self._pool, Chunks(self._module, self._shape)
+        gradient = Compiler().gradient(self._loss)
+        starts, batches = seeded(derive_seed("pool", seed)), seeded(derive_seed("pool/batches", seed), self._device)
+        weights = {name: weight.to(self._device) for name, weight in self._fresh(starts).items()}
         optimizer = torch.optim.Adam(weights.values(), lr=pool.lr)
         for step in range(pool.steps):
             if step == pool.steps // 2:
                 optimizer.param_groups[0]["lr"] = 0.1 * pool.lr
-            slope, _ = chunks.gradient(gradient, weights, *real.batch(pool.batch, generator))
+            images, labels = self._real.batch(pool.batch, batches)
+            slope, loss = chunks.gradient(gradient, weights, images, labels)
             for name, weight in weights.items():
                 weight.grad = slope[name]
             optimizer.step()
-        report("pool", (number + 1) / total)
-        yield flatten(weights).detach()
+        vector = flatten(weights).detach()
+        if not bool(vector.isfinite().all()) or not float(loss) < math.log(len(self._real.counts)):
+            raise UserError(
+                f"a network of the pool does not learn (its loss ends at {float(loss):.3g}); lower lr {pool.lr:g} or "
+                f"raise steps {pool.steps}"
+            )
+        return vector
+
+    def _loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(self._module, weights, (images,)), labels)

@@ -110,7 +110,7 @@ register_protocol(
         epochs=1000,
         short=300,
         batch_size=64,
-        decay_at=(2 / 3, 5 / 6),
+        decay_at=(0.666, 0.833),  # whole epochs
         decay=0.2,
         restart=False,
         augmentation="always_color_cutmix",

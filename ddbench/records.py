@@ -6,7 +6,7 @@ import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,9 +62,9 @@ class Pool(Strict):
 class Attack(Strict):
     """A label map: trained networks are to take one class for another."""
 
-    source: int = Field(ge=0)
+    source: int = Field(ge=0, strict=True)
     """the class that is to be mistaken"""
-    target: int = Field(ge=0)
+    target: int = Field(ge=0, strict=True)
     """for this one"""
 
 
@@ -105,7 +105,7 @@ class Score(Strict):
     seed: int
     accuracy: float = Field(ge=0, le=1)
     """at the last step, in [0, 1]"""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     """further shares in [0, 1], by name: `before`, the accuracy of a pool's network that was not trained further;
     `success`, the share of an attack's class that is taken for its target"""
 
@@ -157,7 +157,7 @@ class Record(Strict):
     """hash of the cell, the seed and the method's file"""
     board: str
     method_source: str
-    """digest of the method's file"""
+    """digest of the method's file, and of the shared parts that it stands on"""
     protocol: dict[str, Any]
     """the protocol as resolved, so that a record can be read without the code"""
     stored_bytes: dict[str, int] = {}

@@ -79,7 +79,7 @@ class Workshop:
         transform = Preprocessing.for_dataset(data, job.cell.preprocessing).fit(data)
         compiler = Compiler(worth_compiling(job.cell.budget.seconds, job.cell.budget.steps))
         named = job.cell.pool
-        pool = given(named, job.cell.network, data, device, compiler, report) if named else None
+        pool = given(named, job.cell.network, data, device, report) if named else None
         return cls(job, folder, cache, device, data, transform, compiler, pool, report)
 
     @property
@@ -167,7 +167,7 @@ def make_task(shop: Workshop, generators: Generators) -> Task:
         generators=generators,
         device=shop.device,
         compiler=shop.compiler,
-        given=shop.given,
+        given=shop.given and shop.given.to_learn_with(),
         attack=cell.attack,
     )
 
@@ -187,6 +187,7 @@ def _meter(shop: Workshop, generators: Generators) -> Meter:
         "network": str(cell.network),
         "device": device_name(shop.device),
         "threads": cell.threads,
+        "compiled": shop.compiler.enabled,
         "versions": versions(),
     }
     return Meter(
@@ -296,6 +297,7 @@ def _provenance(shop: Workshop, meter: Meter) -> dict[str, Any]:
         **described,
         "preprocessing": shop.transform.describe(),
         "seed": shop.job.seed,
+        "held_out": shop.given.digest if shop.given else None,
         "steps_done": meter.done,
         "git": git_revision(),
         "versions": versions(),
@@ -304,7 +306,7 @@ def _provenance(shop: Workshop, meter: Meter) -> dict[str, Any]:
 
 PROVENANCE_FIELDS = (
     "method", "hyperparameters", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol", "budget", "pool",
-    "attack",
+    "attack", "networks",
 )  # fmt: skip
 
 

@@ -91,13 +91,19 @@ class Task:
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
         self._given, self._attack = given, attack
+        self.like = self._fresh(torch.Generator(device))
+        """weights of no meaning, for their names and shapes"""
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
         """The task's generator of that name, on the task's device unless said otherwise; the meter saves it."""
         return self._generators.get(name, device or self.device)
 
     def initial(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Where a network starts, by parameter name: fresh weights, a copy of the `fixed` ones, or one of the pool."""
+        """Where a network starts, by parameter name: fresh weights, a copy of the `fixed` ones, or one of the pool.
+
+        Args:
+            generator: of fresh weights; fixed and given ones do not depend on it
+        """
         if self._fixed is not None:
             return {name: weight.clone() for name, weight in self._fixed.items()}
         if self._given is not None:

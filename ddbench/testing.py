@@ -86,7 +86,7 @@ def tiny_task(ipc: int = IPC, setting: Setting = "random", generators: Generator
     if setting in ("pretrained", "attack"):
         fresh, generator = InitialWeights(network), seeded(0)
         members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
-        pool = Given(members[:2], members[2:], fresh(generator))
+        pool = Given(members[:2], members[2:], fresh(generator)).to_learn_with()
     return Task(
         RealData(data, Preprocessing.for_dataset(data).fit(data), device),
         network,

@@ -42,8 +42,8 @@ class AddressableMemories(BackpropSettings):
     """outer steps"""
     steps: PositiveInt = 150
     """of a training"""
-    images_per_step: PositiveInt = 10
-    """images of each class in a training step, drawn anew"""
+    images_per_step: PositiveInt = 32
+    """images of each class in a training step, drawn anew; all where there are fewer"""
     lr_network: PositiveFloat = 0.01
     """of SGD on the network"""
     momentum: NonNegativeFloat = 0.9
@@ -74,7 +74,7 @@ class AddressableMemories(BackpropSettings):
         return synthetic.artifact()
 
     def _walk(self, task: Task, synthetic: Synthetic) -> Iterator[Step]:
-        lr, generator = torch.tensor(self.lr_network, device=task.device), task.generator("training", device="cpu")
+        lr, generator = torch.full((), self.lr_network, device=task.device), task.generator("training", device="cpu")
         images, labels = synthetic.images()
         for _ in range(self.steps):
             chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)

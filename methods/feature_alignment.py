@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import DistilledDataset, Meter, Task, UserError, register_method
 from ddbench.compiling import Weights
 from ddbench.matching.discrepancies import Discrepancy
 from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
@@ -36,11 +36,12 @@ class FeatureAlignment(DistributionMatchingSettings):
 
     Differences: at most `epochs` between two steps, where the authors' loop has no bound; accuracies are those of the
     moment, where their code carries a tenth of the last one along; their term on the real images alone, which no
-    synthetic image enters, is left out; a constant step size.
+    synthetic image enters, is left out; a constant step size. `iterations` counts
+    steps on the images, where they count networks, each with many steps.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2203.01531"
-    tiny: ClassVar[dict[str, object]] = {"iterations": 4, "batch_real": 8, "probe": 4, "epochs": 2, "window": 2}
+    tiny: ClassVar[dict[str, object]] = {"iterations": 4, "batch_real": 8, "probe": 4, "epochs": 3, "window": 2}
 
     iterations: PositiveInt = 20_000
     """steps on the images"""
@@ -67,8 +68,15 @@ class FeatureAlignment(DistributionMatchingSettings):
     batch_train: PositiveInt = 256
     """synthetic images in a training step of the network"""
 
+    def __post_init__(self) -> None:
+        if self.epochs < self.window:
+            raise UserError(
+                f"epochs {self.epochs} of feature_alignment are fewer than the window of {self.window} that a training "
+                "is judged by; raise epochs or lower window"
+            )
+
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        width = task.embed(task.initial(torch.Generator(task.device)), task.real_init()[0][:1]).shape[1]
+        width = task.network.classifier.in_features
 
         def features(weights: Weights, images: torch.Tensor) -> torch.Tensor:
             *shallow, deep, last = task.activations(weights, images)

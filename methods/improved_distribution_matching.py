@@ -24,9 +24,9 @@ class ImprovedDistributionMatching(DistributionMatchingSettings):
     loss on the synthetic images counts. An outer step costs what one of distribution matching costs and
     `train` * `train_steps` training steps.
 
-    Differences: one step on all classes together, where the authors' code steps class by class and its momentum
-    carries the others along, about twice as far; a network's accuracy is that on its last training batch, where they
-    average over all since the last evaluation.
+    Differences: one step on all classes together, where the authors' code steps class by class, so that momentum acts
+    at once, during the other classes' steps, and here over later ones; a network's accuracy is that on its last
+    training batch, where they average over all since the last evaluation.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2307.09742"

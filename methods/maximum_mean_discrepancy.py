@@ -25,10 +25,10 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
     steps with each network, and several small images in the storage of one. The kernel adds the distances of all
     pairs of features, small beside the forward pass.
 
-    Differences: one step on all classes together, where the authors' code steps class by class and its momentum
-    carries the others along; augmentation is one operation a draw, where theirs always changes colours; images are
-    not clamped; all tiles of a class are matched, at most 200 there, and start as averages of pixels. `lr_images` is
-    what a repository that builds on theirs takes at ipc 1; theirs could not be read.
+    Differences: one step on all classes together, where the authors' code steps class by class and momentum acts
+    during the other classes' steps; augmentation is one operation a draw, where theirs always changes colours; images
+    are not clamped; all tiles of a class are matched, at most 200 there, and start as averages of pixels. `lr_images`
+    is what a repository that builds on theirs takes at ipc 1; theirs could not be read.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2312.15927"
@@ -36,7 +36,7 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
 
     iterations: PositiveInt = 10_000
     """outer steps"""
-    lr_images: PositiveFloat = 16.0
+    lr_images: PositiveFloat = 24.8
     """of SGD with momentum 0.5 on normalised images: 1 at ipc 1 in [0, 1], over the variance of CIFAR-10's pixels"""
     batch_real: PositiveInt = 128
     """real images of each class a step"""

@@ -52,10 +52,9 @@ class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
         if not self.soft_labels:
             return match_trajectories(task, meter, self, trajectories, unroll=unroll)
         synthetic = Synthetic(task, self.decoder, self.init, soft=True)
-        like = task.initial(torch.Generator(task.device))
 
         def relabel(target: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
-                return task.forward(unflatten(target, like), synthetic.images()[0]).softmax(1)
+                return task.forward(unflatten(target, task.like), synthetic.images()[0]).softmax(1)
 
         return match_trajectories(task, meter, self, trajectories, synthetic=synthetic, unroll=unroll, relabel=relabel)

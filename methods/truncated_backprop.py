@@ -29,7 +29,7 @@ class TruncatedBackprop(BackpropSettings):
     the window, otherwise the graphs of all of them.
 
     Differences: the place of the window is drawn for every outer step, where the authors' default draws it for every
-    epoch; no boosting and no learned labels.
+    epoch; no boosting, no learned labels, no augmentation, and every class in every step.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2311.07025"
@@ -56,7 +56,7 @@ class TruncatedBackprop(BackpropSettings):
     decoder: Parametrisation = "pixels"
     """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "noise"
-    """images start as `noise`, each of length 1, as published, or as `real` ones"""
+    """images start as `noise`, with decoder `pixels` each of length 1 as published, or as `real` ones"""
 
     def __post_init__(self) -> None:
         if self.steps - self.window < self.least:
@@ -85,11 +85,11 @@ class TruncatedBackprop(BackpropSettings):
             loss = outer.backward(trained)
             state.norm = clip(synthetic.learned, state.norm, self.largest, first=step == 0)
             state.optimizer.step()
-            meter.log(loss=loss, norm=state.norm)
+            meter.log(loss=loss, mean_norm=state.norm)
         return synthetic.artifact()
 
     def _walk(self, task: Task, synthetic: Synthetic, count: int, generator: torch.Generator) -> Iterator[Step]:
-        lr = torch.tensor(self.lr_network, device=task.device)
+        lr = torch.full((), self.lr_network, device=task.device)
         images, labels = synthetic.images()
         for _ in range(count):
             if self.images_per_step is None:

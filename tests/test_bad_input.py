@@ -81,7 +81,7 @@ def ddbench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     ("options", "sentence"),
     [
         ("-m distribution_matchin", "unknown method 'distribution_matchin'; did you mean 'distribution_matching'?"),
-        ("-m zzz", "unknown method 'zzz'; known: backprop, bptt, dc, dd, "),
+        ("-m zzz", "unknown method 'zzz'; known: "),
         ("-m ./mine.py", "no method file at {folder}/mine.py; `ddbench new mine` writes one"),
         ("-m dm -d digts", "unknown dataset 'digts'; did you mean 'digits'? (or give the path of an .npz file"),
         ("-m dm -d ./none.npz", "no file at none.npz; give the path of an .npz file"),
@@ -159,7 +159,7 @@ def test_an_output_folder_that_cannot_be_written(ddbench: Command) -> None:
         ("dm -d digits --out x.pt", "'x.pt' does not end in .safetensors; artefacts do"),
         ("dm -d digits --out x.safetensors --budget 0s", "distill: budget: '0s' is not a budget such as 60s"),
         ("dm -d digits --out x.safetensors --steps 0", "distill: steps: input should be greater than 0, got 0"),
-        ("dm -d digits --out x.safetensors --setting fix", "distill: setting: input should be 'random' or 'fixed', g"),
+        ("dm -d digits --out x.safetensors --setting fix", "distill: setting: input should be 'random', 'fixed', "),
         ("dm -d digits --out x.safetensors --setting fixed", "distribution_matching does not work in the 'fixed' set"),
         ("dm -d digits --out x.safetensors --ipc 1000", "ipc 1000 is larger than the smallest class of digits (139"),
     ],

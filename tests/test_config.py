@@ -215,7 +215,7 @@ def entry(**values: object) -> dict[str, Any]:
         (changed(budgte="60s"), "unknown key 'budgte'; did you mean 'budget'?"),
         (changed(zzz=1), "unknown key 'zzz'; known: board, "),
         (entry(dataset="digits"), "unknown key 'entries.1.dataset'; did you mean 'datasets'?"),
-        (entry(validation=0.1), "unknown key 'entries.1.validation'; known: budget, "),
+        (entry(validation=0.1), "unknown key 'entries.1.validation'; known: attack, "),
         ({key: value for key, value in MINIMAL.items() if key != "datasets"}, "datasets: field required"),
         (changed(entries=[{"set": {}}]), "entries.0.methods: field required"),
         (changed(entries=[]), "entries: list should have at least 1 item after validation, not 0, got []"),
@@ -235,7 +235,10 @@ def entry(**values: object) -> dict[str, Any]:
         (changed(network=3), "network: input should be a valid dictionary"),
         (changed(network="convnet,width"), "network: 'width' is not KEY=VALUE"),
         (changed(network={"width": 3}), "network.name: input should be a valid string, got None"),
-        (changed(setting="pretrained"), "setting: input should be 'random' or 'fixed', got 'pretrained'"),
+        (
+            changed(setting="trained"),
+            "setting: input should be 'random', 'fixed', 'pretrained' or 'attack', got 'trained'",
+        ),
         (changed(preprocessing="whiten"), "preprocessing: input should be 'normalize' or 'zca', got 'whiten'"),
         (changed(networks=0), "networks: input should be greater than 0, got 0"),
         (changed(budget="60 bananas"), "budget: '60 bananas' is not a budget such as 60s, 2m or 1h"),
@@ -362,3 +365,10 @@ def test_a_setting_that_does_not_fit_is_refused(settings: dict[str, Any], senten
 
 def test_a_small_step_size_from_the_command_line_reaches_the_method() -> None:
     assert make_method(Method, parse_settings(["lr=1e-3", "iterations=5"])) == Method(lr=1e-3, iterations=5)
+
+
+def test_a_key_of_a_pool_is_looked_for_among_those_of_pools() -> None:
+    with pytest.raises(UserError, match=r"unknown key 'entries.1.pool.held'; did you mean 'held_out'"):
+        make_board(entry(setting="pretrained", pool={"dataset": "usps", "held": 3}))
+    with pytest.raises(UserError, match=r"entries.1.attack.source: input should be a valid integer, got True"):
+        make_board(entry(setting="attack", attack={"source": True, "target": 1}))

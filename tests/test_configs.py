@@ -48,7 +48,7 @@ def test_a_shipped_board_resolves(path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert job.protocol().name == job.cell.protocol
 
 
-PAPERS = [path for path in BOARDS if path.stem in ("mnist", "fashion_mnist", "cifar10", "cifar100")]
+PAPERS = [path for path in BOARDS if path.stem in ("mnist", "fashion_mnist", "cifar10", "cifar100", "wang2018")]
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)

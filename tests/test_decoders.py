@@ -55,7 +55,7 @@ def drawing(shape: Shape, classes: int = CLASSES) -> Callable[[int], Tensor]:
 
 
 def start(decoder: str, shape: Shape, ipc: int, classes: int = CLASSES) -> dict[str, Tensor]:
-    return parse_decoder(decoder).start(drawing(shape, classes), classes, ipc, seeded(1))
+    return parse_decoder(decoder).start(drawing(shape, classes), shape, classes, ipc, seeded(1))
 
 
 def decode(decoder: str, parts: dict[str, Tensor], seed: int = 2) -> tuple[Tensor, Tensor]:
@@ -189,7 +189,9 @@ def test_pixels_are_handed_out_unchanged() -> None:
 
 def test_tiles_are_block_averages_by_hand() -> None:
     image = grid(4, 4)[None, None]
-    parts = MultiFormation(2).start(lambda n: torch.cat([image + 100 * i for i in range(n)]), 1, 1, seeded(0))
+    parts = MultiFormation(2).start(
+        lambda n: torch.cat([image + 100 * i for i in range(n)]), (1, 4, 4), 1, 1, seeded(0)
+    )
     assert parts["tiles"].shape == (1, 4, 1, 2, 2)
     # (0 + 1 + 4 + 5) / 4, (2 + 3 + 6 + 7) / 4, (8 + 9 + 12 + 13) / 4, (10 + 11 + 14 + 15) / 4
     expected = torch.tensor([[2.5, 4.5], [10.5, 12.5]])
@@ -243,7 +245,7 @@ def low_rank(shape: Shape, rank: int, classes: int = CLASSES) -> Callable[[int],
 
 def test_bases_that_the_start_does_not_need_can_still_be_learned() -> None:
     draw = low_rank((1, 8, 8), 4)
-    parts = parse_decoder("linear_bases,bases=6,scale=1").start(draw, CLASSES, 5, seeded(1))
+    parts = parse_decoder("linear_bases,bases=6,scale=1").start(draw, (1, 8, 8), CLASSES, 5, seeded(1))
     learned = {name: part.requires_grad_() for name, part in parts.items() if name != "labels"}
     decode("linear_bases,bases=6,scale=1", learned | {"labels": parts["labels"]})[0].square().sum().backward()
     slopes = learned["bases"].grad
@@ -256,7 +258,7 @@ def test_images_of_low_rank_are_exact(rank: int) -> None:
     seen: list[Tensor] = []
     draw = low_rank((2, 4, 6), rank)
     decoder = make_decoder("linear_bases", {"bases": 4, "scale": 1})
-    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], CLASSES, 2, seeded(0))
+    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], (2, 4, 6), CLASSES, 2, seeded(0))
     torch.testing.assert_close(decoder.decode(parts, 0, None)[0], seen[-1], rtol=1e-4, atol=1e-4)
 
 
@@ -264,7 +266,7 @@ def test_smaller_bases_are_exact_for_what_remains_of_the_images() -> None:
     seen: list[Tensor] = []
     draw = low_rank((1, 8, 8), 4)
     decoder = make_decoder("linear_bases", {"bases": 4, "scale": 2})
-    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], CLASSES, 2, seeded(0))
+    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], (1, 8, 8), CLASSES, 2, seeded(0))
     assert parts["bases"].shape == (4, 1, 4, 4)
     expected = F.interpolate(F.avg_pool2d(seen[-1], 2), scale_factor=2, mode="bilinear")
     torch.testing.assert_close(decoder.decode(parts, 0, None)[0], expected, rtol=1e-4, atol=1e-4)
@@ -274,7 +276,7 @@ def test_the_start_is_the_best_approximation() -> None:
     seen: list[Tensor] = []
     draw = drawing((1, 6, 6))
     decoder = make_decoder("linear_bases", {"bases": 5, "scale": 1})
-    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], CLASSES, 4, seeded(0))
+    parts = decoder.start(lambda n: seen.append(draw(n)) or seen[-1], (1, 6, 6), CLASSES, 4, seeded(0))
     error = (decoder.decode(parts, 0, None)[0] - seen[-1]).square().sum().item()
     strengths = np.linalg.svd(seen[-1].flatten(1).double().numpy(), compute_uv=False)
     assert error == pytest.approx(float((strengths[5:] ** 2).sum()), rel=1e-4)
@@ -373,7 +375,7 @@ def test_windows_belong_to_their_canvas_and_differ() -> None:
 @pytest.mark.parametrize(("count", "channels", "scale"), [(1, 1, 1), (3, 2, 1), (2, 3, 2)])
 def test_hallucinators_are_plain_modules_in_loops(count: int, channels: int, scale: int) -> None:
     decoder = make_decoder("hallucinators", {"count": count, "channels": channels, "scale": scale})
-    parts = decoder.start(drawing((2, 8, 12)), CLASSES, 9, seeded(0))
+    parts = decoder.start(drawing((2, 8, 12)), (2, 8, 12), CLASSES, 9, seeded(0))
     for name in ("scales", "shifts"):
         parts[name] = torch.randn(parts[name].shape, generator=seeded(1))
     images, labels = decoder.decode(parts, 0, None)
@@ -415,7 +417,7 @@ def test_smaller_bases_leave_room_for_more_of_them() -> None:
 
 def test_hallucinators_start_from_the_generator() -> None:
     first, again = (start("hallucinators,count=2", (3, 8, 8), 9) for _ in range(2))
-    other = parse_decoder("hallucinators,count=2").start(drawing((3, 8, 8)), CLASSES, 9, seeded(7))
+    other = parse_decoder("hallucinators,count=2").start(drawing((3, 8, 8)), (3, 8, 8), CLASSES, 9, seeded(7))
     assert all(torch.equal(part, again[name]) for name, part in first.items())
     for name in ("into", "into_bias", "back", "back_bias"):
         assert not torch.equal(first[name], other[name])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from ddbench import jobs
 from ddbench.config import load_board, make_board
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
@@ -255,3 +257,23 @@ def test_a_selection_that_takes_nothing_is_refused() -> None:
         resolve(board, "cpu", Selection(ipc=(10,)))
     with pytest.raises(UserError, match=r"unknown method 'hrding'; did you mean 'herding'\?"):
         resolve(board, "cpu", Selection(methods=("hrding",)))
+
+
+def test_a_method_stands_on_the_shared_parts_that_it_imports_also_by_way_of_others() -> None:
+    methods = Path(__file__).resolve().parent.parent / "methods"
+    assert jobs._parts(methods / "random_real.py") == set()
+    parts = {path.stem for path in jobs._parts(methods / "attention_matching.py")}
+    assert {"distributions", "discrepancies", "siamese", "sources", "synthetic", "training", "experts"} <= parts
+    assert not parts & {"gradients", "trajectories", "bilevel"}
+
+
+def test_a_changed_shared_part_is_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    discover()
+    before = source_digest(find_method("dm")), source_digest(find_method("random_real"))
+    copied = tmp_path / "matching"
+    shutil.copytree(jobs.MATCHING, copied)
+    monkeypatch.setattr(jobs, "MATCHING", copied)
+    assert (source_digest(find_method("dm")), source_digest(find_method("random_real"))) == before
+    (copied / "discrepancies.py").write_text((copied / "discrepancies.py").read_text() + "# mended\n")
+    assert source_digest(find_method("dm")) != before[0]
+    assert source_digest(find_method("random_real")) == before[1]

@@ -65,7 +65,7 @@ def test_steps_and_the_drop(name: str, count: int, short: bool, expected: tuple[
 def test_several_falls_do_not_restart_the_momentum() -> None:
     made = plan(protocol("idc-1000@1"), NONE, 100)  # two batches of 64 an epoch
     assert made.drop is None
-    expected = [0.01] * 1333 + [0.002] * 334 + [0.0004] * 333
+    expected = [0.01] * 1332 + [0.002] * 334 + [0.0004] * 334
     assert made.lrs == pytest.approx(expected)
 
 

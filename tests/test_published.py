@@ -57,6 +57,8 @@ def test_a_figure_stands_beside_the_cell_it_fits() -> None:
         {"ipc": 10},
         {"network": Network(name="convnet", parameters={"width": 32})},
         {"setting": "fixed"},
+        {"preprocessing": "zca"},
+        {"hyperparameters": {"augment": True, "decoder": "canvas"}},
         {"protocol": "dc-300@1"},
         {"split": "validation"},
     ],
@@ -65,6 +67,13 @@ def test_a_figure_is_compared_with_nothing_else(changes: dict[str, Any]) -> None
     (row,) = rows([record(0.74, **changes)], published(OWN))
     assert row.published == ()
     assert "paper" not in markdown([record(0.74, **changes)], "x", published(OWN))
+
+
+def test_a_figure_of_what_is_not_pixels_names_its_decoder() -> None:
+    figures = published(OWN | {"variant": {"decoder": "canvas"}})
+    stored = record(0.74, hyperparameters={"decoder": "canvas"})
+    assert [len(row.published) for row in rows([stored], figures)] == [1]
+    assert [len(row.published) for row in rows([record(0.74)], figures)] == [0]
 
 
 def test_a_variant_is_told_by_its_hyperparameters() -> None:
@@ -80,14 +89,14 @@ def test_figures_that_disagree_stand_side_by_side_the_authors_first() -> None:
     assert "+0.5 or +1.1 |" in text
     assert text.endswith(
         "## Published figures\n\n"
-        "- good on digits at ipc 1: 73.5, sources disagree; read in The Good Paper, 2020.\n"
-        "- good on digits at ipc 1: 72.9 ± 0.4, sources disagree; quoted in Another Paper, 2021.\n"
+        "- Another Paper, 2021, quoted there: good on digits at ipc 1 72.9 ± 0.4 (sources disagree)\n"
+        "- The Good Paper, 2020: good on digits at ipc 1 73.5 (sources disagree)\n"
     )
 
 
 def test_terminal_and_csv_show_them_too() -> None:
     (table,) = rich_table([record(0.74)], published(OWN))
-    assert [str(column.header) for column in table.columns][3:5] == ["paper %", "ours - paper"]
+    assert [str(column.header) for column in table.columns][3:5] == ["paper %", "vs random"]
     assert '""accuracy"":73.5' in csv_table([record(0.74)], published(OWN))
 
 
@@ -98,6 +107,7 @@ def test_terminal_and_csv_show_them_too() -> None:
         ([OWN, QUOTED], "the sources of good on digits at ipc 1 disagree; set conflict: true on each"),
         ([OWN | {"conflict": True}], "the sources of good on digits at ipc 1 agree; set conflict: false on each"),
         ([OWN | {"accuracy": 0.735e3}], "entries.0.accuracy: input should be less than or equal to 100"),
+        ([OWN | {"setting": "fixd"}], "entries.0.setting: input should be 'random', 'fixed', 'pretrained' or 'attack'"),
         ([OWN | {"remark": "x"}], "entries.0.remark: extra inputs are not permitted"),
     ],
 )

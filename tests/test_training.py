@@ -188,7 +188,7 @@ def test_training_on_synthetic_images_equals_a_plain_loop() -> None:
 @pytest.mark.parametrize("augment", [False, True])
 def test_training_on_real_images_takes_the_steps_asked_for(augment: bool) -> None:
     task, twin, recorder = make_task(), make_task(), Recorder()
-    train = OnReal(task, recorder, steps=12, batch=6, augment=augment)  # type: ignore[arg-type]
+    train = OnReal(task, recorder, steps=12, batch=6, augment=augment, cut=augment)  # type: ignore[arg-type]
     synthetic = numbered(4)
     network = train(Trained.begin(task.initial()), *synthetic)
     assert float(network.velocity["classifier.bias"][0]) == 12
@@ -210,6 +210,6 @@ def test_training_on_real_images_leaves_the_synthetic_ones_alone() -> None:
     results = []
     for synthetic in (numbered(4), numbered(9)):
         task = make_task()
-        train = OnReal(task, Trainer(task, 0.1), steps=2, batch=5, augment=True)
+        train = OnReal(task, Trainer(task, 0.1), steps=2, batch=5, augment=True, cut=True)
         results.append(train(Trained.begin(task.initial()), *synthetic).weights["classifier.bias"])
     assert torch.equal(*results)

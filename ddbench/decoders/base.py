@@ -30,11 +30,14 @@ class Decoder(Protocol):
     fresh: ClassVar[bool]
     """whether `decode` depends on the epoch or the generator; if not, it is called once a training"""
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Parts to begin with, in the storage of `ipc` images a class; `labels` are class indices.
 
         Args:
             draw: gives starting images
+            shape: theirs, (C, H, W)
             generator: on their device, for parts that start at random
 
         Raises:
@@ -101,7 +104,7 @@ def settings_of(decoder: Decoder) -> dict[str, int]:
 
 def check_storage(decoder: Decoder, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
     """Raise UserError where a decoder does not fit images of this shape, or the storage of `ipc` of each class."""
-    decoder.start(lambda n: torch.zeros(classes * n, *shape), classes, ipc, torch.Generator().manual_seed(0))
+    decoder.start(lambda n: torch.zeros(classes * n, *shape), shape, classes, ipc, torch.Generator().manual_seed(0))
 
 
 def check_divides(setting: str, factor: int, decoder: str, height: int, width: int) -> None:

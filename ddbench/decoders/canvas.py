@@ -35,7 +35,9 @@ class Canvas:
     crops: int | None = None
     """windows of each canvas a use; None is factor * factor"""
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         each = ipc // self.factor**2
         if not each:
             raise UserError(

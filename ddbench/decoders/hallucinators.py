@@ -45,8 +45,10 @@ class Hallucinators:
     scale: int = 1
     """bases are smaller than images by this factor, and images enlarged bilinearly"""
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
-        colours, height, width = draw(1).shape[1:]
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        colours, height, width = shape
         check_divides("scale", self.scale, "hallucinators", height, width)
         down, right = height // self.scale, width // self.scale
         inner, maps = self.count * self.channels, (down - KERNEL + 1, right - KERNEL + 1)

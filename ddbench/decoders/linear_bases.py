@@ -25,8 +25,9 @@ TINY = 1e-6
 class LinearBases:
     """Every image is a combination of the same bases; its class is in its coefficients and its label.
 
-    What the bases leave of the storage is spent on coefficients, so there are many more images than `ipc`. The
-    start is the best approximation of its images in the Euclidean norm, by singular value decomposition.
+    What the bases leave of the storage is spent on coefficients, up to `images` of each class; what they leave then is
+    not used: take more bases where `ipc` is large. The start is the best approximation of its images in the Euclidean
+    norm, by singular value decomposition.
 
     `parts`: `bases` (B, C, H / scale, W / scale), `coefficients` (N, B), `labels` (N,) or (N, K).
     """
@@ -42,12 +43,14 @@ class LinearBases:
     images: int = 100
     """images of a class at most"""
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
-        sample = draw(1)
-        height, width = sample.shape[2:]
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        channels, height, width = shape
         check_divides("scale", self.scale, "linear_bases", height, width)
-        place = sample[0].numel() // self.scale**2
-        spare = classes * ipc * sample[0].numel() - self.bases * place
+        numbers = channels * height * width
+        place = numbers // self.scale**2
+        spare = classes * ipc * numbers - self.bases * place
         count = min(self.images, max(spare, 0) // (classes * self.bases))
         if self.bases > min(place, classes * count):
             raise UserError(

@@ -31,7 +31,9 @@ class MultiFormation:
     factor: int = 2
     """tiles along each side of a stored image"""
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         images = draw(ipc * self.factor**2)  # (K * ipc * factor^2, C, H, W)
         height, width = images.shape[2:]
         check_divides("factor", self.factor, "multi_formation", height, width)

@@ -21,7 +21,9 @@ class Pixels:
     needs: ClassVar[tuple[str, ...]] = ("images", "labels")
     fresh: ClassVar[bool] = False
 
-    def start(self, draw: Draw, classes: int, ipc: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         images = draw(ipc)
         return {"images": images, "labels": class_labels(images, classes)}
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from ddbench.files import canonical_json
 from ddbench.records import Cell, Record, dump_record
 
+NEUTRAL = {"decoder": "pixels", "init": "real"}
+"""hyper-parameters that methods got later, with the values under which they change nothing"""
+
 
 def identity(cell: Cell) -> str:
     """Everything of a cell, as one string: runs that differ only by seed share it."""
-    return canonical_json(cell.model_dump(mode="json")).decode()
+    return canonical_json(cell.model_dump(mode="json") | {"hyperparameters": telling(cell)}).decode()
+
+
+def telling(cell: Cell) -> dict[str, Any]:
+    """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
+    with a later one."""
+    return {name: value for name, value in cell.hyperparameters.items() if NEUTRAL.get(name) != value}
 
 
 def conditions(cell: Cell) -> str:

@@ -105,9 +105,12 @@ def summary(made: Sequence[Row]) -> str:
 
 
 def _setting(cell: Cell) -> str:
-    """`random`, `pretrained on usps`, `attack on mnist, 0 for 1`."""
-    mapped = f", {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
-    return f"{cell.setting} on {cell.pool.dataset}{mapped}" if cell.pool else cell.setting
+    """`random`, `pretrained on usps (20 + 20 networks, 2000 steps)`, `attack 0 for 1 on mnist (...)`."""
+    if cell.pool is None:
+        return cell.setting
+    mapped = f" {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
+    size = f"{cell.pool.train} + {cell.pool.held_out} networks, {cell.pool.steps} steps"
+    return f"{cell.setting}{mapped} on {cell.pool.dataset} ({size})"
 
 
 def percent(value: Interval | None, *, signed: bool = False) -> str:

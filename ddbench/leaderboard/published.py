@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ddbench.errors import UserError
-from ddbench.records import Cell, Strict
+from ddbench.records import Cell, Setting, Strict
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "leaderboards" / "published.yaml"
 
@@ -19,13 +19,15 @@ class Figure(Strict):
     """One published accuracy."""
 
     method: str
-    variant: dict[str, Any] = {}
-    """hyper-parameters that it was published with, where a method has several forms"""
+    variant: dict[str, bool | int | float | str] = {}
+    """hyper-parameters that it was published with, where a method has several forms; pixels are stored unless it names
+    a `decoder`"""
     dataset: str
     ipc: int | None = Field(default=None, gt=0)
     """None for all training images"""
     network: str
-    setting: str = "random"
+    setting: Setting = "random"
+    preprocessing: str = "normalize"
     protocol: str | None = None
     """None where it was scored in a way that is no protocol here: then it is compared with nothing"""
     accuracy: float = Field(gt=0, le=100)
@@ -40,23 +42,21 @@ class Figure(Strict):
 
     def fits(self, cell: Cell) -> bool:
         """Whether it was measured as the cell was."""
-        of_figure = (self.method, self.dataset, self.ipc, self.network, self.setting, self.protocol)
-        of_cell = (cell.method, cell.dataset, cell.ipc, str(cell.network), cell.setting, cell.protocol)
-        alike = all(cell.hyperparameters.get(name) == value for name, value in self.variant.items())
-        return of_figure == of_cell and cell.split == "test" and alike
+        own = (
+            cell.method, cell.dataset, cell.ipc, str(cell.network), cell.setting, cell.preprocessing, cell.protocol,
+        )  # fmt: skip
+        settings = {"decoder": "pixels"} | cell.hyperparameters
+        alike = all(settings.get(name) == value for name, value in ({"decoder": "pixels"} | self.variant).items())
+        return self._conditions == own and cell.split == "test" and cell.pool is None and alike
 
     @property
     def cell(self) -> tuple[Any, ...]:
         """What a second figure must share to be of the same thing."""
-        return (
-            self.method,
-            tuple(sorted(self.variant.items())),
-            self.dataset,
-            self.ipc,
-            self.network,
-            self.setting,
-            self.protocol,
-        )
+        return (*self._conditions, tuple(sorted(self.variant.items())))
+
+    @property
+    def _conditions(self) -> tuple[Any, ...]:
+        return self.method, self.dataset, self.ipc, self.network, self.setting, self.preprocessing, self.protocol
 
 
 class Published(Strict):
@@ -107,14 +107,18 @@ def load_published(path: Path = SHIPPED) -> Published:
 
 
 def footnotes(figures: Sequence[Figure], published: Published) -> list[str]:
-    """One line for each figure that a table shows: what it is and where it was read."""
+    """One line for each source: what it is, and the figures that a table shows from it."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for figure in figures:
+        spread = f" ± {figure.plus_minus:g}" if figure.plus_minus is not None else ""
+        doubt = " (sources disagree)" if figure.conflict else ""
+        text = f"{_named(figure)} {figure.accuracy:g}{spread}{doubt}"
+        listed = found.setdefault((figure.source, figure.read), [])
+        if text not in listed:
+            listed.append(text)
     return [
-        f"{_named(figure)}: {figure.accuracy:g}"
-        f"{f' ± {figure.plus_minus:g}' if figure.plus_minus is not None else ''}"
-        f"{', sources disagree' if figure.conflict else ''}; "
-        f"{'read in' if figure.read else 'quoted in'} {published.sources[figure.source]}"
-        for index, figure in enumerate(figures)
-        if figure not in figures[:index]
+        f"{published.sources[source].rstrip('.')}{': ' if read else ', quoted there: '}{'; '.join(texts)}"
+        for (source, read), texts in sorted(found.items())
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell
+from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell, telling
 from ddbench.leaderboard.published import Figure, Published
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.records import Budget, Cell, Record, Status
@@ -84,7 +84,8 @@ class Row:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        return self.cell.hyperparameters
+        """Those that tell the cell from others."""
+        return telling(self.cell)
 
     @property
     def seeds(self) -> list[int]:
@@ -173,10 +174,12 @@ def _medians(values: Sequence[dict[str, float]] | Sequence[dict[str, int]]) -> d
 
 def _metrics(runs: Sequence[Record]) -> dict[str, Interval]:
     names = sorted({name for run in runs for score in run.result.scores for name in score.metrics})
-    return {
-        name: interval([statistics.fmean(score.metrics[name] for score in run.result.scores) for run in runs])
-        for name in names
-    }
+    return {name: interval([mean for run in runs if (mean := _mean_of(run, name)) is not None]) for name in names}
+
+
+def _mean_of(run: Record, metric: str) -> float | None:
+    values = [score.metrics[metric] for score in run.result.scores if metric in score.metrics]
+    return statistics.fmean(values) if values else None
 
 
 def _steps(runs: Sequence[Record]) -> str:

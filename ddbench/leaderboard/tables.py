@@ -21,7 +21,7 @@ from ddbench.records import Record
 
 LEFT = ("method", "status")
 STATUS_WIDTH = 10
-TERMINAL_OMITS = ("steps", "stored kB")
+TERMINAL_OMITS = ("steps", "stored kB", "before %", "ours - paper")
 """so that a line fits into 80 characters"""
 
 
@@ -55,7 +55,7 @@ def csv_table(records: Iterable[Record], published: Published | None = None) -> 
 
 
 def rich_table(records: Iterable[Record], published: Published | None = None) -> list[Table]:
-    """The tables of `markdown` without steps and stored bytes, for a terminal."""
+    """The tables of `markdown` for a terminal: without the columns that a line of 80 characters has no room for."""
     return [_rich_table(group) for group in groups(rows(records, published))]
 
 
@@ -123,6 +123,8 @@ def _fields(row: Row) -> dict[str, Any]:
         "split": row.split,
         "device": cell.device,
         "threads": cell.threads,
+        "pool": _json(cell.pool.model_dump() if cell.pool else None),
+        "attack": _json(cell.attack.model_dump() if cell.attack else None),
         "budget": row.budget,
         "budget_seconds": cell.budget.seconds,
         "budget_steps": cell.budget.steps,

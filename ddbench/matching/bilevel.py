@@ -48,7 +48,7 @@ class Outer:
 
 
 def balanced_batch(labels: Tensor, classes: int, each: int, generator: torch.Generator) -> Tensor:
-    """Positions, (classes * each,), of random images, equally many of each class.
+    """Positions, (classes * each,), of random images, equally many of each class; fewer where there are not so many.
 
     Args:
         labels: (N, ...) of images that lie class by class, equally many of each

@@ -141,7 +141,6 @@ class Between:
 
     def __init__(self, task: Task, trajectories: Tensor, guidance: float) -> None:
         self._task, self._first, self._last = task, trajectories[:, 0], trajectories[:, -1]
-        self._like = task.initial(torch.Generator(task.device))
         self._guidance = torch.tensor(guidance, device=task.device)
 
     def next(self, images: Tensor, labels: Tensor) -> View:
@@ -149,8 +148,8 @@ class Between:
         expert = int(torch.randint(len(self._first), (), generator=generator))
         share = float(torch.rand((), generator=generator))
         point = share * self._first[expert] + (1 - share) * self._last[expert]
-        guide = unflatten(self._last[expert], self._like)
-        return View(unflatten(point, self._like), guide, self._guidance)
+        guide = unflatten(self._last[expert], self._task.like)
+        return View(unflatten(point, self._task.like), guide, self._guidance)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -161,6 +160,8 @@ class Between:
 
 class Settling:
     """One network at a time: trained on the synthetic images as long as that changes it, and then replaced.
+
+    Each probe of its accuracy waits for the device.
 
     Wang et al., "CAFE: Learning to Condense Dataset by Aligning Features", CVPR 2022, arXiv 2203.01531.
 
@@ -193,9 +194,10 @@ class Settling:
     def next(self, images: Tensor, labels: Tensor) -> View:
         if len(self._seen) >= self._window and _spread(self._seen[-self._window :]) < self._settled:
             self._network, self._seen = Trained.begin(self._task.initial()), []
-        elif self._seen:
+        if self._seen:
             self._network = self._trained(images, labels)
-        self._network = self._measured(self._network)
+        else:
+            self._network = self._measured(self._network)
         self._seen = [*self._seen, float(self._network.accuracy)][-self._window :]
         return View(self._network.weights)
 

@@ -42,7 +42,9 @@ class Synthetic:
     def __init__(self, task: Task, decoder: str = "pixels", init: Init = "real", soft: bool = False) -> None:
         self.decoder = parse_decoder(decoder)
         self.label_kind: LabelKind = "probabilities" if soft else "index"
-        self.parts = self.decoder.start(partial(_draw, task, init), task.classes, task.ipc, task.generator("parts"))
+        self.parts = self.decoder.start(
+            partial(_draw, task, init), task.shape, task.classes, task.ipc, task.generator("parts")
+        )
         """by name; `labels` among them"""
         if soft:
             self.parts["labels"] = F.one_hot(self.parts["labels"], task.classes).float()

@@ -88,25 +88,30 @@ class OnSynthetic:
 
 
 class OnReal:
-    """Some steps on real images, each image augmented and half the batches cut into each other (CutMix).
+    """Some steps on real images.
 
     Kim et al., ICML 2022, arXiv 2205.14959; Yun et al., "CutMix", ICCV 2019, arXiv 1905.04899.
 
     Args:
         steps: of a training
         batch: images of a step
+        augment: each image by itself
+        cut: half the batches are cut into each other
     """
 
-    def __init__(self, task: Task, trainer: Trainer, steps: int, batch: int, augment: bool) -> None:
-        self._task, self._trainer, self._steps, self._batch, self._augment = task, trainer, steps, batch, augment
+    def __init__(self, task: Task, trainer: Trainer, steps: int, batch: int, augment: bool, cut: bool) -> None:
+        self._task, self._trainer, self._steps, self._batch = task, trainer, steps, batch
+        self._augment, self._cut = augment, cut
 
     def __call__(self, network: Trained, images: Tensor, labels: Tensor) -> Trained:
         task = self._task
         for _ in range(self._steps):
             real, real_labels = task.real.batch(self._batch, task.generator("train/real"))
             shares = F.one_hot(real_labels, task.classes).to(real.dtype)
+            generator = task.generator("train/augment", device="cpu")
             if self._augment:
-                generator = task.generator("train/augment", device="cpu")
-                real, shares = cutmix(task.augmentation(real, generator), shares, generator)
+                real = task.augmentation(real, generator)
+            if self._cut:
+                real, shares = cutmix(real, shares, generator)
             network = self._trainer.step(network, real, shares)
         return network

@@ -122,8 +122,11 @@ def match_trajectories(
         if relabel is not None:
             synthetic.parts["labels"].copy_(relabel(target))
         loss = student.distance(state.lr, start, target)
-        if largest < math.inf and not loss.item() <= largest:  # not a number is no reason to stop either
-            continue
+        if largest < math.inf:
+            skips = not loss.item() <= largest  # also where it is not a number
+            meter.log(skipped=float(skips))
+            if skips:
+                continue
         meter.log(loss=loss, lr=state.lr)
         state.optimizer.zero_grad()
         loss.backward()
@@ -167,12 +170,11 @@ class _Student:
 
     def __init__(self, task: Task, settings: TrajectoryMatchingSettings, synthetic: Synthetic, unroll: Unroll) -> None:
         self._task, self._settings, self._synthetic, self._unroll = task, settings, synthetic, unroll
-        self._like = task.initial(torch.Generator(task.device))
 
     def distance(self, lr: Tensor, start: Tensor, target: Tensor) -> Tensor:
         """How far the student ends from the expert, as a share of how far the expert went; 1 for one that stays."""
         generator = self._task.generator("student", device="cpu")
-        student = self._unroll(unflatten(start, self._like), self._steps(lr, generator))
+        student = self._unroll(unflatten(start, self._task.like), self._steps(lr, generator))
         return (flatten(student) - target).square().sum() / (start - target).square().sum()
 
     def _steps(self, lr: Tensor, generator: torch.Generator) -> Iterator[Step]:
@@ -180,6 +182,7 @@ class _Student:
         for number, chosen in enumerate(self._batches(len(images), generator)):
             if number and self._synthetic.decoder.fresh:
                 images, labels = self._images()
+            chosen = chosen.to(images.device, non_blocking=True)
             batch = images[chosen]
             yield (
                 self._task.augmentation(batch, generator) if self._settings.augment else batch,

@@ -56,9 +56,16 @@ class Unroll:
 
         self.chained = chained
         self.recompute = not chained or (compiler.enabled if recompute is None else recompute)
-        self.step = compiler.function(step) if self.recompute else step
+        self.step = step
         self.pullback: Callable[..., tuple[Any, Tensor]] = compiler.gradient(pulled)
-        self._plain = self.step if self.recompute else compiler.function(step)
+        of_loss = compiler.gradient(loss)
+
+        def first_order(state: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
+            with torch.no_grad():
+                return follow.after(state, of_loss(follow.weights(state), images, labels)[0], lr)
+
+        self.plain = compiler.function(step) if compiler.enabled else first_order
+        """a step that nothing is differentiated through"""
 
     def __call__(self, state: Mapping[str, Tensor], steps: Iterable[Step]) -> Weights:
         """The state after the steps; by the default rule a state is the weights themselves.
@@ -78,7 +85,7 @@ class Unroll:
         """The state after steps that nothing is differentiated through."""
         current = {name: value.detach() for name, value in state.items()}
         for images, labels, lr in steps:
-            current = self._plain(current, images.detach(), labels.detach(), lr.detach())
+            current = self.plain(current, images.detach(), labels.detach(), lr.detach())
         return {name: value.detach() for name, value in current.items()}
 
 
@@ -90,7 +97,7 @@ class _Unrolled(torch.autograd.Function):
         ctx.unroll, ctx.walk, ctx.passed = unroll, [tensor.detach() for tensor in walk], []
         for images, labels, lr in _by_step(ctx.walk):
             ctx.passed.append(state)
-            state = unroll.step(state, images, labels, lr)
+            state = unroll.plain(state, images, labels, lr)
         return tuple(value.clone() for value in state.values())
 
     @staticmethod

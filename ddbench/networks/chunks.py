@@ -12,6 +12,8 @@ from ddbench.compiling import Weights
 
 NUMBERS = {"cpu": 2**20, "cuda": 2**28}
 """in the largest feature map of a chunk: on a CPU, what stays in the cache"""
+WHOLE = 10_000
+"""images of a chunk where images are normalised by the statistics of their batch"""
 
 
 class Chunks:
@@ -24,7 +26,9 @@ class Chunks:
 
     def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
         device = next(network.parameters()).device
-        self.most = max(1, NUMBERS[device.type] // largest_map(network, torch.zeros(1, *shape, device=device)))
+        whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        most = NUMBERS[device.type] // largest_map(network, torch.zeros(1, *shape, device=device))
+        self.most = WHOLE if whole else max(1, most)
         """images of a chunk at most"""
 
     def size(self, count: int) -> int:
