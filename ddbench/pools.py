@@ -24,8 +24,8 @@ from ddbench.environment import versions
 from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest
 from ddbench.generators import derive_seed, seeded
-from ddbench.matching.experts import flatten, unflatten
 from ddbench.networks import Chunks, InitialWeights, build_network
+from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Network, Pool
 
 

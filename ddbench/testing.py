@@ -23,9 +23,9 @@ from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.generators import Generators, seeded
 from ddbench.logbook import Diverged
-from ddbench.matching.experts import flatten
 from ddbench.meter import Meter
 from ddbench.networks import InitialWeights, build_network
+from ddbench.networks.weights import flatten
 from ddbench.pools import Given
 from ddbench.records import Attack, Budget, Setting
 from ddbench.task import Task

@@ -12,9 +12,10 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.experts import experts, unflatten
+from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.networks.weights import unflatten
 
 
 @register_method("difficulty_aligned_matching", aliases=["datm"])
@@ -75,7 +76,7 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
         trajectories = experts(task, meter, self.expert(sharpness=(self.radius, self.surrogate)))
         with meter.phase("labels"):
             images, logits = self._begin(task, trajectories[:, -1])
-        synthetic = Synthetic.of(task, images, logits)
+        synthetic = Synthetic(task, parts={"images": images, "labels": logits})
         return match_trajectories(
             task, meter, self, trajectories, synthetic=synthetic, reach=self._reach,
             lr_labels=self.lr_labels, largest=self.largest,

@@ -10,10 +10,11 @@ from typing import ClassVar, Literal
 import torch
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.experts import experts, unflatten
+from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
 from ddbench.matching.unroll import Unroll
+from ddbench.networks.weights import unflatten
 
 
 @register_method("scalable_trajectory_matching", aliases=["tesla"])

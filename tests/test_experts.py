@@ -18,9 +18,10 @@ from ddbench.cache import Cache
 from ddbench.compiling import Weights
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import Expert, Slope, experts, flatten, sharpness_aware, train_experts
+from ddbench.matching.experts import Expert, Slope, experts, sharpness_aware, train_experts
 from ddbench.meter import Meter
 from ddbench.networks import build_network
+from ddbench.networks.weights import flatten
 from ddbench.records import Budget
 from ddbench.task import Task
 

@@ -19,10 +19,11 @@ from ddbench.errors import UserError
 from ddbench.generators import seeded
 from ddbench.matching.discrepancies import DISCREPANCIES
 from ddbench.matching.distributions import _objective, unit_features
-from ddbench.matching.experts import Expert, experts, unflatten
+from ddbench.matching.experts import Expert, experts
 from ddbench.matching.gradients import Matcher, absolute, layerwise_cosine, squared
 from ddbench.matching.synthetic import Synthetic
 from ddbench.meter import Meter
+from ddbench.networks.weights import unflatten
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task import Task

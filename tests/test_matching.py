@@ -16,13 +16,14 @@ from ddbench.augment import DSA
 from ddbench.compiling import Compiler
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import Expert, flatten, train_experts, unflatten
+from ddbench.matching.experts import Expert, train_experts
 from ddbench.matching.features import choose_per_class, feature_space
 from ddbench.matching.gradients import layerwise_cosine
 from ddbench.matching.siamese import siamese
 from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
 from ddbench.networks import build_network
+from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget
 from ddbench.task import Task
 

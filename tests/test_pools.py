@@ -21,8 +21,8 @@ from ddbench.evaluate import Judge
 from ddbench.files import canonical_json
 from ddbench.generators import derive_seed, seeded
 from ddbench.jobs import resolve
-from ddbench.matching.experts import flatten
 from ddbench.networks import InitialWeights, build_network
+from ddbench.networks.weights import flatten
 from ddbench.pools import given
 from ddbench.records import Network, Pool, Record
 from ddbench.registry import discover

@@ -16,10 +16,10 @@ from ddbench.augment import DSA
 from ddbench.checkpoint import State, capture, restore
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import flatten
 from ddbench.matching.sources import Between, Fresh, Queue, Settling, Source, View
 from ddbench.matching.training import OnSynthetic, Trained, Trainer
 from ddbench.networks import build_network
+from ddbench.networks.weights import flatten
 from ddbench.task import Task
 
 

@@ -138,7 +138,7 @@ def test_soft_labels_are_certain_at_first(decoder: str) -> None:
 
 def test_a_set_of_given_images_and_logits() -> None:
     images, logits = torch.randn(6, 1, 8, 8, generator=seeded(0)), torch.randn(6, 3, generator=seeded(1))
-    synthetic = Synthetic.of(tiny_task(), images, logits)
+    synthetic = Synthetic(tiny_task(), parts={"images": images, "labels": logits})
     assert synthetic.label_kind == "logits"
     assert synthetic.decoder == Pixels()
     found = synthetic.images()

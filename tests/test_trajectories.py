@@ -18,12 +18,13 @@ from ddbench.checkpoint import State, capture
 from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
 from ddbench.matching import trajectories
-from ddbench.matching.experts import Expert, experts, flatten, unflatten
+from ddbench.matching.experts import Expert, experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import match_trajectories
 from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
 from ddbench.networks import build_network
+from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget
 from ddbench.registry import discover
 from ddbench.task import Task
@@ -80,7 +81,8 @@ def doubled(synthetic: Synthetic) -> Synthetic:
 
 def with_logits(task: Task) -> Synthetic:
     images, labels = task.real_init()
-    return Synthetic.of(task, images, torch.randn(len(labels), 3, generator=seeded(1)))
+    logits = torch.randn(len(labels), 3, generator=seeded(1))
+    return Synthetic(task, parts={"images": images, "labels": logits})
 
 
 def ours(

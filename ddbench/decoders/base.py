@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ddbench.errors import UserError, suggestion
@@ -121,3 +122,11 @@ def check_divides(setting: str, factor: int, decoder: str, height: int, width: i
 def class_labels(images: Tensor, classes: int) -> Tensor:
     """Labels of images that lie class by class, (N,)."""
     return torch.arange(classes, device=images.device).repeat_interleave(len(images) // classes)
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, height, width), bilinear, corners not aligned; averaged over what a pixel covers when
+    it shrinks by a whole factor."""
+    if images.shape[2] % height == 0 and images.shape[3] % width == 0:
+        return F.adaptive_avg_pool2d(images, (height, width))
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
-from ddbench.decoders.multi_formation import resize
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder, resize
 from ddbench.errors import UserError
 
 KERNEL = 3

@@ -13,8 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
-from ddbench.decoders.multi_formation import resize
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder, resize
 from ddbench.errors import UserError
 
 TINY = 1e-6

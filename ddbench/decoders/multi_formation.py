@@ -11,9 +11,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder
+from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder, resize
 
 
 @register_decoder
@@ -47,11 +46,3 @@ class MultiFormation:
         tiles = parts["tiles"]
         height, width = tiles.shape[3] * self.factor, tiles.shape[4] * self.factor
         return resize(tiles.flatten(0, 1), height, width), parts["labels"].repeat_interleave(self.factor**2, 0)
-
-
-def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, height, width), bilinear, corners not aligned; averaged over what a pixel covers when
-    it shrinks by a whole factor."""
-    if images.shape[2] % height == 0 and images.shape[3] % width == 0:
-        return F.adaptive_avg_pool2d(images, (height, width))
-    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

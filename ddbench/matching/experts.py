@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddbench.checkpoint import State
 from ddbench.compiling import Weights
+from ddbench.networks.weights import flatten, unflatten
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
@@ -64,17 +65,6 @@ class ExpertSettings:
     """of the experts' SGD, without momentum"""
     batch_real: PositiveInt = 256
     """real images of an expert's step"""
-
-
-def flatten(weights: Weights) -> Tensor:
-    """All weights in one vector, (P,)."""
-    return torch.cat([weight.flatten() for weight in weights.values()])
-
-
-def unflatten(vector: Tensor, like: Weights) -> Weights:
-    """The inverse of `flatten`: views into the vector, shaped and named as `like`."""
-    parts = vector.split([weight.numel() for weight in like.values()])
-    return {name: part.view(weight.shape) for part, (name, weight) in zip(parts, like.items(), strict=True)}
 
 
 def experts(task: Task, meter: Meter, expert: Expert) -> Tensor:

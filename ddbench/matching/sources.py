@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ddbench.compiling import Weights
-from ddbench.matching.experts import unflatten
 from ddbench.matching.training import OnSynthetic, Trained, Trainer
+from ddbench.networks.weights import unflatten
 
 if TYPE_CHECKING:
     from ddbench.task import Task

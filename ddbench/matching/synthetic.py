@@ -35,30 +35,36 @@ class Synthetic:
     Args:
         task: of the run
         decoder: `pixels`, `multi_formation`, `canvas,factor=1`, ...
-        init: `real` begins with random real images, `noise` with standard normal ones
+        init: `real` begins with random real images, `noise` with standard normal ones; a decoder that averages images
+            makes either smoother
         soft: whether labels are probabilities, certain of their class at first, rather than class indices
+        parts: to begin with, in place of what the decoder starts with; `labels` are class indices or logits
     """
 
-    def __init__(self, task: Task, decoder: str = "pixels", init: Init = "real", soft: bool = False) -> None:
+    def __init__(
+        self,
+        task: Task,
+        decoder: str = "pixels",
+        init: Init = "real",
+        *,
+        soft: bool = False,
+        parts: dict[str, Tensor] | None = None,
+    ) -> None:
         self.decoder = parse_decoder(decoder)
-        self.label_kind: LabelKind = "probabilities" if soft else "index"
-        self.parts = self.decoder.start(
-            partial(_draw, task, init), task.shape, task.classes, task.ipc, task.generator("parts")
-        )
+        self.label_kind: LabelKind = "index"
+        """of `parts`"""
+        draw = partial(_draw, task, init)
+        started = parts or self.decoder.start(draw, task.shape, task.classes, task.ipc, task.generator("parts"))
+        self.parts = {name: part.detach().clone() for name, part in started.items()}
         """by name; `labels` among them"""
         if soft:
             self.parts["labels"] = F.one_hot(self.parts["labels"], task.classes).float()
+            self.label_kind = "probabilities"
+        elif self.parts["labels"].is_floating_point():
+            self.label_kind = "logits"
         for part in self.learned:
             part.requires_grad_()
         self._generator = task.generator("decode", device="cpu")
-
-    @classmethod
-    def of(cls, task: Task, images: Tensor, logits: Tensor) -> Synthetic:
-        """Pixels that begin with these images, (K * ipc, C, H, W), and labels that are logits, (K * ipc, K)."""
-        synthetic = cls(task, "pixels", "real", soft=True)
-        synthetic.label_kind = "logits"
-        synthetic.load_state_dict({"images": images, "labels": logits})
-        return synthetic
 
     @property
     def learned(self) -> list[Tensor]:

@@ -14,9 +14,10 @@ from torch import Tensor
 from ddbench.artifact import DistilledDataset, Recipe
 from ddbench.checkpoint import State
 from ddbench.errors import UserError
-from ddbench.matching.experts import Expert, ExpertSettings, flatten, unflatten
+from ddbench.matching.experts import Expert, ExpertSettings
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
 from ddbench.matching.unroll import Step, Unroll
+from ddbench.networks.weights import flatten, unflatten
 
 if TYPE_CHECKING:
     from ddbench.meter import Meter
