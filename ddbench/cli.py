@@ -290,6 +290,37 @@ def show(
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A file or folder of the release.")],
+    layout: Annotated[
+        str, typer.Option("--from", help="dc (DC, DSA, DM), mtt (MTT, TESLA, FTD, DATM), kip (KIP, FRePo).")
+    ],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="What it was distilled from.")],
+    out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
+    preprocessing: Annotated[str, typer.Option(help="normalize or zca: what its images went through.")] = "normalize",
+    protocol: ProtocolOption = "dc-300@1",
+    network: NetworkOption = "convnet",
+) -> None:
+    """An artefact from a distilled set that others have published; nothing in it is run.
+
+    ddbench convert res_DC_CIFAR10_ConvNet_1ipc.pt --from dc -d cifar10 --out dc.safetensors
+    ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
+    """
+    from ddbench import commands
+
+    commands.convert(
+        file,
+        layout,
+        dataset,
+        out,
+        preprocessing=preprocessing,
+        protocol=protocol or "dc-300@1",
+        network=network or "convnet",
+    )
+    _say(f"wrote {out}; `ddbench score {out}` scores it")
+
+
+@app.command()
 def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.")]) -> None:
     """Download a data set, or read it from where it lies, and check it.
 

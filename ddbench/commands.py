@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.compiling import Compiler, worth_compiling
 from ddbench.config import Board, make_board, make_network
+from ddbench.convert import read_release
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.decoders import Canvas
 from ddbench.errors import UserError
@@ -184,6 +185,49 @@ def _given(
             stacklevel=2,
         )
     return found, mapped
+
+
+def convert(
+    file: Path, layout: str, dataset: str, out: Path, *, preprocessing: str = "normalize", protocol: str = "dc-300@1",
+    network: str = "convnet",
+) -> DistilledDataset:  # fmt: skip
+    """Write an artefact from a distilled set that others have published.
+
+    Args:
+        layout: of the release: `dc` (DC, DSA, DM), `mtt` (MTT, TESLA, FTD, DATM) or `kip` (KIP, FRePo)
+        dataset: that it was distilled from
+        preprocessing: that its images went through, `normalize` or `zca`
+        protocol: by which `score` trains unless told otherwise
+        network: likewise
+
+    Raises:
+        UserError: when the release cannot be read as this layout, or does not fit the data set.
+    """
+    if out.suffix != ".safetensors":
+        raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
+    artifact, data = read_release(file, layout).artifact(), load_dataset(dataset)
+    each, rest = divmod(len(artifact.parts["labels"]), len(data.classes))
+    if rest or not each:
+        raise UserError(
+            f"{file} holds {len(artifact.parts['labels'])} images for {len(data.classes)} classes of {data.name}"
+        )
+    try:
+        check_artifact(artifact, data.shape, len(data.classes), each)
+    except ValueError as error:
+        raise UserError(f"{file} does not fit {data.name!r}: {error}") from error
+    rules: Protocol = PROTOCOLS.get(protocol)
+    provenance = {
+        "method": f"converted from {layout}",
+        "dataset": data.name,
+        "dataset_digest": data.digest,
+        "preprocessing": Preprocessing.for_dataset(data, preprocessing).fit(data).describe(),
+        "network": make_network(network).model_dump(mode="json"),
+        "ipc": each,
+        "protocol": rules.name,
+    }
+    converted = artifact.with_provenance(provenance)
+    converted.save(out)
+    return converted
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:

@@ -19,7 +19,19 @@ from ddbench.records import Record, read_records
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 NETWORK = "convnet,depth=1,width=8"
-COMMANDS = ["evaluate", "distill", "score", "leaderboard", "list", "check", "new", "show", "prepare", "bench"]
+COMMANDS = [
+    "evaluate",
+    "distill",
+    "score",
+    "leaderboard",
+    "list",
+    "check",
+    "new",
+    "show",
+    "convert",
+    "prepare",
+    "bench",
+]
 Call = Callable[..., tuple[int, str, str]]
 
 

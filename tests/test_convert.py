@@ -1,0 +1,138 @@
+"""Releases of others, written here in their layouts, become artefacts that score; what is no data is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddbench.artifact import DistilledDataset
+from ddbench.commands import convert, score
+from ddbench.convert import read_release
+from ddbench.data import Preprocessing, load_dataset
+from ddbench.errors import UserError
+from ddbench.registry import discover
+
+NETWORK = "convnet,depth=1,width=8"
+
+
+@pytest.fixture(autouse=True)
+def registered() -> None:
+    discover()
+
+
+def chosen(each: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Preprocessed real digits, `each` of every class, class by class."""
+    data = load_dataset("digits")
+    where = torch.cat([torch.nonzero(data.train_labels == c)[:each, 0] for c in range(10)])
+    images = Preprocessing.for_dataset(data).fit(data)(data.train_images[where])
+    return images, data.train_labels[where]
+
+
+def dc_file(folder: Path, images: torch.Tensor, labels: torch.Tensor) -> Path:
+    path = folder / "res_DC_digits_ConvNet_2ipc.pt"
+    accuracies = {"ConvNet": [np.float64(0.5), np.float64(0.75)]}
+    torch.save({"data": [[torch.zeros_like(images), labels], [images, labels]], "accs_all_exps": accuracies}, path)
+    return path
+
+
+def mtt_folder(folder: Path, images: torch.Tensor, labels: torch.Tensor, lr: float | None = None) -> Path:
+    torch.save(images, folder / "images_best.pt")
+    torch.save(labels, folder / "labels_best.pt")
+    if lr is not None:
+        torch.save(torch.tensor(lr), folder / "lr_best.pt")
+    return folder
+
+
+def test_the_last_experiment_of_a_condensation_file_scores(tmp_path: Path) -> None:
+    images, labels = chosen()
+    out = tmp_path / "a.safetensors"
+    convert(dc_file(tmp_path, images, labels), "dc", "digits", out, network=NETWORK, protocol="quick-300@1")
+    artifact = DistilledDataset.load(out)
+    assert torch.equal(artifact.parts["images"], images)
+    assert torch.equal(artifact.parts["labels"], labels)
+    assert artifact.provenance["ipc"] == 2
+    (found,) = score(out, count=1)
+    assert found.accuracy > 0.4
+
+
+def test_a_folder_of_trajectory_matching_scores_with_its_step_size(tmp_path: Path) -> None:
+    images, labels = chosen()
+    out = tmp_path / "a.safetensors"
+    logits = 5 * torch.nn.functional.one_hot(labels, 10).float()
+    convert(mtt_folder(tmp_path, images, logits, 0.02), "mtt", "digits", out, network=NETWORK, protocol="quick-300@1")
+    artifact = DistilledDataset.load(out)
+    assert artifact.label_kind == "logits"
+    assert artifact.recipe.lr is not None
+    assert float(artifact.recipe.lr) == pytest.approx(0.02)
+    assert score(out, count=1)[0].accuracy > 0.4
+
+
+def test_kinds_of_labels_are_told_apart(tmp_path: Path) -> None:
+    images, labels = chosen()
+    assert read_release(mtt_folder(tmp_path, images, labels), "mtt").kind == "index"
+    soft = torch.full((20, 10), 0.1)
+    assert read_release(mtt_folder(tmp_path, images, soft), "mtt").kind == "probabilities"
+
+
+def test_images_of_kernel_methods_have_their_channels_moved(tmp_path: Path) -> None:
+    images, labels = chosen()
+    targets = torch.nn.functional.one_hot(labels, 10).float() - 0.1
+    np.savez(tmp_path / "k.npz", images=images.permute(0, 2, 3, 1).numpy(), labels=targets.numpy())
+    out = tmp_path / "a.safetensors"
+    artifact = convert(tmp_path / "k.npz", "kip", "digits", out, network=NETWORK, protocol="quick-300@1")
+    assert torch.equal(artifact.parts["images"], images)
+    assert artifact.label_kind == "targets"
+    assert score(out, count=1)[0].accuracy > 0.3
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(Path.cwd() / "exploded"),)
+
+
+@pytest.mark.parametrize("layout", ["dc", "mtt"])
+def test_a_pickle_that_would_run_something_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "images_best.pt"
+    torch.save(Bomb(), path)
+    torch.save(torch.zeros(1), tmp_path / "labels_best.pt")
+    with pytest.raises(UserError, match=r"images_best.pt holds more than tensors and numbers, and was not read"):
+        read_release(path if layout == "dc" else tmp_path, layout)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "k.npz", images=np.array([Bomb()], object), labels=np.zeros((1, 10)))
+    with pytest.raises(UserError, match=r"k.npz is no .npz with images and labels as plain numbers"):
+        read_release(tmp_path / "k.npz", "kip")
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    images, labels = chosen()
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(UserError, match=r"unknown layout 'dm'; "):
+        read_release(tmp_path, "dm")
+    with pytest.raises(UserError, match=r"nothing at .*; give the res_"):
+        read_release(tmp_path / "none.pt", "dc")
+    with pytest.raises(UserError, match=r"no file .*images_best.pt; it is part of this layout"):
+        read_release(tmp_path, "mtt")
+    torch.save({"images": images}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"holds no 'data' with images and labels"):
+        read_release(tmp_path / "x.pt", "dc")
+    with pytest.raises(UserError, match=r"images of shape \(20, 64\) and labels of shape \(20,\)"):
+        read_release(mtt_folder(tmp_path, images.flatten(1), labels), "mtt")
+    with pytest.raises(UserError, match=r"holds 19 images for 10 classes of digits"):
+        convert(dc_file(tmp_path, images[1:], labels[1:]), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"does not fit 'digits': images have shape"):
+        convert(dc_file(tmp_path, images[:, :, 1:], labels), "dc", "digits", out)
+    (tmp_path / "y.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"y.pt "):
+        read_release(tmp_path / "y.pt", "dc")
+    assert not out.exists()
