@@ -58,7 +58,7 @@ def evaluate(
 
     Running it again resumes what was interrupted and repeats nothing.
 
-        ddbench evaluate                                          # every method on the embedded digits
+        ddbench evaluate                                          # every family on the embedded digits
         ddbench evaluate configs/cpu.yaml --workers 2
         ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
         ddbench evaluate -m dm -m mtt -d mnist --ipc 1 --budget 2m --seeds 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -54,6 +56,7 @@ def absolute(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Ten
 class GradientMatchingSettings:
     """What the methods of the family have in common."""
 
+    name: ClassVar[str]
     family: ClassVar[str] = "gradient matching"
     settings: ClassVar[tuple[str, ...]] = ("random",)
 
@@ -94,7 +97,7 @@ class TrainedOnSyntheticSettings(GradientMatchingSettings):
         """
         if ipc not in LOOPS and ipc < max(LOOPS) and None in (self.matchings, self.epochs):
             raise UserError(
-                f"{self.name} has no published loops for ipc {ipc}; set matchings and epochs, "  # type: ignore[attr-defined]
+                f"{self.name} has no published loops for ipc {ipc}; set matchings and epochs, "
                 f"or use an ipc of {', '.join(map(str, LOOPS))} or above"
             )
         matchings, epochs = LOOPS.get(ipc, (ipc, 2))
@@ -188,11 +191,8 @@ def match_gradients(
     return synthetic.artifact()
 
 
-def _total(distances: Any) -> Tensor:
-    first, *others = distances
-    for distance in others:
-        first = first + distance
-    return first  # type: ignore[no-any-return]
+def _total(distances: Iterable[Tensor]) -> Tensor:
+    return reduce(add, distances)
 
 
 def _one_minus_cosine(real: Tensor, synthetic: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ Relabel = Callable[[Tensor], Tensor]
 class TrajectoryMatchingSettings(ExpertSettings):
     """What the methods of the family have in common."""
 
+    name: ClassVar[str]
     family: ClassVar[str] = "trajectory matching"
     settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {
@@ -68,7 +69,7 @@ class TrajectoryMatchingSettings(ExpertSettings):
         reach = self.max_start + self.match_epochs - 1
         if reach > self.expert_epochs:
             raise UserError(
-                f"max_start {self.max_start} and match_epochs {self.match_epochs} of {self.name} need "  # type: ignore[attr-defined]
+                f"max_start {self.max_start} and match_epochs {self.match_epochs} of {self.name} need "
                 f"expert_epochs of {reach}, got {self.expert_epochs}; raise it"
             )
 
