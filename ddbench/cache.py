@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ddbench.files import canonical_json, digest, write_atomically
+from ddbench.files import canonical_json, digest, warn_of_damage, write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,27 @@ class Cache:
         return digest(canonical_json({"name": name, "key": dict(key), "context": self._context}))
 
     def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> Entry | None:
-        """What is stored, or None where nothing is or the file is damaged: it is then made again and replaced."""
+        """What is stored; None where nothing is, or where the file is damaged, which is said and set aside."""
         path = self._path(name, key)
         if not path.exists():
             return None
         try:
-            with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
+            with safetensors.safe_open(path, framework="pt") as file:
                 tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
                 header = json.loads(file.metadata()["ddbench"])
-            return Entry(tensors, header["seconds"], header["steps"])
+            if header.pop("checksum") != _checksum(header, tensors):
+                raise ValueError("another checksum")
+            moved = {part: tensor.to(device) for part, tensor in tensors.items()}
+            return Entry(moved, header["seconds"], header["steps"])
         except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+            warn_of_damage(path, "it is not what was written")
             return None
 
     def put(self, name: str, key: Mapping[str, Any], entry: Entry) -> None:
-        header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
         tensors = {part: _own(tensor.detach().cpu().contiguous()) for part, tensor in entry.tensors.items()}
-        write_atomically(self._path(name, key), safetensors.torch.save(tensors, {"ddbench": json.dumps(header)}))
+        header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
+        text = json.dumps({**header, "checksum": _checksum(header, tensors)})
+        write_atomically(self._path(name, key), safetensors.torch.save(tensors, {"ddbench": text}))
 
     def _path(self, name: str, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{name}-{self.key(name, key).removeprefix('sha256:')[:16]}.safetensors"
@@ -65,3 +71,12 @@ class Cache:
 def _own(tensor: Tensor) -> Tensor:
     """The tensor, copied where it is a view of something larger: safetensors refuses shared memory."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Of everything that a file holds."""
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for part, tensor in sorted(tensors.items()):
+        found.update(f"{part} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddbench.errors import UserError
-from ddbench.files import write_atomically
+from ddbench.files import read_sealed, warn_of_damage, write_sealed
 
-VERSION = 1
+VERSION = 2
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -41,25 +40,26 @@ def restore(state: State, saved: dict[str, Any]) -> None:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint atomically, with a checksum."""
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **content}, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_sealed(path, buffer.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The content of a checkpoint, or None where there is none."""
-    if not path.exists():
+    """The content of a checkpoint; None where there is none, or where it cannot be used, which is said."""
+    payload = read_sealed(path)
+    if payload is None:
         return None
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"checkpoint {path} cannot be read ({reason}); delete it to start the run anew") from error
-    version = content.pop("version", None) if isinstance(content, dict) else None
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+        version = content.pop("version")
+    except Exception as error:  # torch raises many kinds for what another release wrote
+        warn_of_damage(path, str(error).partition("\n")[0])
+        return None
     if version != VERSION:
-        raise UserError(
-            f"checkpoint {path} has version {version} and this ddbench reads {VERSION}; delete it to start the run anew"
-        )
+        warn_of_damage(path, f"it has version {version} and this ddbench reads {VERSION}")
+        return None
     return content
 
 

@@ -179,6 +179,8 @@ class Board(Strict):
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
+    stall_seconds: Seconds | None = None
+    """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""
     entries: Annotated[list[Entry], Field(min_length=1)]
 
     _file: str = PrivateAttr("")

@@ -23,6 +23,17 @@ def environment(device: torch.device, threads: int, compiled: bool) -> dict[str,
         "system": f"{platform.system()} {platform.machine()}",
         "git": git_revision(),
         **versions(),
+        **(determinism() if device.type == "cuda" else {}),
+    }
+
+
+def determinism() -> dict[str, Any]:
+    """What of a GPU's arithmetic is the same in every run; on a CPU all of it is."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul": torch.get_float32_matmul_precision(),
     }
 
 

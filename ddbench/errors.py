@@ -10,6 +10,14 @@ class UserError(ValueError):
     """Bad usage or bad input; the command prints the sentence and exits with code 2."""
 
 
+class CannotWrite(UserError):
+    """A file cannot be written: the disk is full, or the folder closed. What was there before is still there."""
+
+
+class Stopped(BaseException):
+    """The run was asked to stop; its state is kept. Not an `Exception`: a method that catches those lets it pass."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The tail of an unknown-name message: the nearest known name, or all of them.
 

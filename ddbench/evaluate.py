@@ -40,6 +40,7 @@ class Judge:
         attack: which class is to be taken for which
         held_out: a data set whose test split is training images that no method saw; networks are then read along their
             training, to say what selecting a reading would have given
+        report: told the share of a training that is done, before every step
     """
 
     data: Dataset
@@ -51,6 +52,7 @@ class Judge:
     given: Given | None = None
     attack: Attack | None = None
     held_out: Dataset | None = None
+    report: Callable[[float], None] = lambda share: None
 
     @cached_property
     def module(self) -> nn.Module:
@@ -194,6 +196,7 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, rea
     read = moments(len(training.lrs), readings)
     judge.module.train()
     for step, lr in enumerate(training.lrs):
+        judge.report(step / len(training.lrs))
         if step == training.drop:
             optimizer = _sgd(weights, training)
         optimizer.param_groups[0]["lr"] = lr

@@ -2,33 +2,81 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ddbench.errors import UserError
+from ddbench.errors import CannotWrite
+
+Data = bytes | memoryview
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SEAL_LENGTH = len("sha256:") + 64 + len("\n")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write under a temporary name in the same folder, flush to disk, then rename.
+def write_atomically(path: Path, *pieces: Data) -> None:
+    """Write under a temporary name in the same folder, flush to disk, rename, flush the folder.
 
     Raises:
-        UserError: when the folder cannot be written.
+        CannotWrite: when the folder cannot be written or the disk is full; what was there before stays.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _flush_folder(path.parent)
     except OSError as error:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another place with --out") from error
+        fix = "free some, and the same command goes on" if error.errno in FULL else "choose another place with --out"
+        raise CannotWrite(f"cannot write {path}: {error.strerror}; {fix}") from error
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed left half written, below a folder that nobody writes to now."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def write_sealed(path: Path, payload: Data) -> None:
+    """Write atomically, below a line that holds the payload's digest."""
+    write_atomically(path, f"{digest(payload)}\n".encode(), payload)
+
+
+def read_sealed(path: Path) -> memoryview | None:
+    """What `write_sealed` wrote; None where nothing is, or where it is damaged, which is said and set aside."""
+    try:
+        content = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    seal, payload = content[:SEAL_LENGTH], content[SEAL_LENGTH:]
+    if seal != f"{digest(payload)}\n".encode():
+        warn_of_damage(path, "its checksum does not match")
+        return None
+    return payload
+
+
+def set_aside(path: Path, reason: str) -> str:
+    """Rename a damaged file, so that it is made anew and can still be looked at; gives the sentence that says so."""
+    aside = path.with_name(f"{path.name}.damaged")
+    with suppress(FileNotFoundError):  # another process was faster
+        path.replace(aside)
+    return f"{path} is damaged ({reason}); it is kept as {aside.name} and made anew"
+
+
+def warn_of_damage(path: Path, reason: str) -> None:
+    """Set a damaged file aside and warn."""
+    warnings.warn(set_aside(path, reason), RuntimeWarning, stacklevel=3)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -36,5 +84,13 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
-def digest(data: bytes) -> str:
+def digest(data: Data) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -58,6 +58,8 @@ class Job:
     curve: bool
     """whether snapshots are taken and scored"""
     checkpoint_seconds: float
+    stall_seconds: float | None
+    """of silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
 
     @property
     def key(self) -> str:
@@ -108,15 +110,19 @@ class Selection:
         )
 
 
-def resolve(board: Board, device: str = "auto", selection: Selection | None = None) -> list[Job]:
+def resolve(board: Board, device: str | torch.device = "auto", selection: Selection | None = None) -> list[Job]:
     """Every run of a board, or of a part of it, in its order: seeds innermost.
+
+    Args:
+        device: a name, which must be here, or a device, which may be another machine's
 
     Raises:
         UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, a
             GPU where there is none, or a selection that takes nothing.
     """
     selection = selection or Selection()
-    kind: DeviceKind = "cuda" if resolve_device(device).type == "cuda" else "cpu"
+    where = resolve_device(device) if isinstance(device, str) else device
+    kind: DeviceKind = "cuda" if where.type == "cuda" else "cpu"
     jobs = []
     for index, entry in board.cells():
         if not selection.takes(entry):
@@ -220,6 +226,7 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
             validation=board.validation,
             curve=board.curve_seeds is None or seed < board.curve_seeds,
             checkpoint_seconds=board.checkpoint_seconds,
+            stall_seconds=board.stall_seconds,
         )
         for seed in range(entry.seeds or board.seeds)
     ]

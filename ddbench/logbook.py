@@ -8,10 +8,12 @@ from collections import deque
 from torch import Tensor
 
 POINTS = 200
+EXPLODED = 1e8
+"""times its first value, or times 1 where that is smaller: what a logged value may grow to"""
 
 
 class Diverged(ArithmeticError):
-    """A logged value is not finite any more."""
+    """A logged value is not finite any more, or has exploded."""
 
 
 class Logbook:
@@ -33,15 +35,22 @@ class Logbook:
         """Read what was noted before that tick.
 
         Raises:
-            Diverged: at the first value that is not finite.
+            Diverged: at the first value that is not finite, or `EXPLODED` times beyond its first.
         """
         while self._unread and self._unread[0][0] < before:
             _, loop, step, values = self._unread.popleft()
             for name, value in values.items():
-                number = float(value)
-                if not math.isfinite(number):
-                    raise Diverged(f"{name} became {number} at step {step} of {loop}")
-                _append_thinned(self.history.setdefault(name, []), step, number)
+                series, number = self.history.setdefault(name, []), float(value)
+                _check(name, series, number, f"at step {step} of {loop}")
+                _append_thinned(series, step, number)
+
+
+def _check(name: str, series: list[tuple[int, float]], value: float, where: str) -> None:
+    if not math.isfinite(value):
+        raise Diverged(f"{name} became {value} {where}")
+    first = series[0][1] if series else value
+    if abs(value) > EXPLODED * max(1.0, abs(first)):
+        raise Diverged(f"{name} exploded from {first:.3g} to {value:.3g} {where}")
 
 
 def _append_thinned(series: list[tuple[int, float]], step: int, value: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,36 @@ def peak_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def check_memory(allowed: int | None, device: torch.device) -> None:
+    """Refuse to hold more than is allowed; None allows everything.
+
+    Raises:
+        OutOfMemoryBudget: with both figures.
+    """
+    if allowed is not None and (peak := peak_bytes(device)) > allowed:
+        raise OutOfMemoryBudget(overrun(peak, allowed))
+
+
+def overrun(held: int, allowed: int) -> str:
+    """The reason of a run that was ended for its memory."""
+    return f"{held:,} bytes in use, the budget allows {allowed:,}"
+
+
+def limit_device_memory(allowed: int | None, device: torch.device) -> None:
+    """Let CUDA's allocator refuse what is beyond the allowed bytes, also within a step."""
+    if allowed is not None and device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        total = torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), index)
+
+
+def be_the_first_to_go() -> None:
+    """Where a machine runs out of memory, let the kernel end this process before the command and all others."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def keep_freed_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,29 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddbench import checkpoint
+from ddbench.allowance import Allowance
 from ddbench.artifact import DistilledDataset
 from ddbench.cache import Cache, Entry
 from ddbench.checkpoint import State
 from ddbench.clock import AHEAD, Clock, ProcessClock
+from ddbench.errors import Stopped
 from ddbench.files import canonical_json
 from ddbench.flops import FlopCounter
 from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.journal import Journal
 from ddbench.ledger import Ledger
 from ddbench.logbook import Logbook
-from ddbench.memory import OutOfMemoryBudget, peak_bytes
 from ddbench.records import Budget
+from ddbench.snapshots import SNAPSHOTS, Album, Snapshot
 
-SNAPSHOTS = (0.0, 0.1, 0.25, 0.5, 0.75)
-"""fractions of the budget at which the artefact in the making is kept; the finished one is the last point"""
 PROGRESS_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    step: int
-    seconds: float
-    """charged up to here"""
 
 
 @dataclass(frozen=True)
@@ -49,10 +42,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Where snapshots and progress go."""
+    """Where snapshots and progress go, and where a stop comes from."""
 
-    snapshot: Callable[[int, DistilledDataset], None] = lambda index, artifact: None
+    snapshot: Callable[[int, DistilledDataset], str | None] = lambda index, artifact: None
+    """keeps one and gives the digest of its file"""
     progress: Callable[[Progress], None] = lambda progress: None
+    stopping: Callable[[], bool] = lambda: False
+    """asked after every step; then the run is checkpointed and left by `Stopped`"""
 
 
 class Meter:
@@ -81,27 +77,20 @@ class Meter:
         snapshots: tuple[float, ...] = SNAPSHOTS,
     ) -> None:
         self.budget = budget
-        self.done: dict[str, int] = {}
-        self.planned: dict[str, int] = {}
-        self.taken: list[Snapshot] = []
         self.attempts = 1
         self.flops_per_step: int | None = None
         """operations of the first step of the main loop, the one that has snapshots"""
-        self._ledger = Ledger(clock or ProcessClock())
+        self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
         self._generators = generators or Generators("unnamed")
-        self._path, self._every, self._cache = path, every, cache
-        self._hooks, self._device = hooks or Hooks(), device or torch.device("cpu")
-        self._fractions = snapshots
-        self._open: str | None = None
-        self._passed = 0
-        self._ticks = 0
+        self._allowance = Allowance(budget, self._device)
+        self._ledger = Ledger(clock or ProcessClock())
         self._log = Logbook()
-        self._loops: dict[str, dict[str, Any]] = {}
-        self._left: tuple[str, dict[str, Any]] | None = None
-        self._cut: set[str] = set()
+        self._album = Album(snapshots, self._hooks.snapshot, self._generators)
+        self._journal = Journal(path, every, self._generators, self._ledger, self._beside)
+        self._open: str | None = None
+        self._ticks = 0
+        self._shown = time.monotonic()
         self._resume()
-        self._checkpointed = self._shown = time.monotonic()
-        self._wait = every
 
     # -- what a method calls ------------------------------------------------------------------------------------
 
@@ -123,14 +112,14 @@ class Meter:
         if self._open is not None:
             raise RuntimeError(f"loop {name!r} starts inside loop {self._open!r}; flatten them into one")
         self._keep_left()
-        self._plan({name: n})
-        start = self.done[name] = self._restore_loop(name, state)
-        if self._loops.get(name, {}).get("finished"):
+        self._journal.plan({name: n})
+        start, finished = self._journal.restore(name, state)
+        if finished:
             return
         try:
             for step in range(start, n):
-                if self._spent():
-                    self._cut.add(name)
+                if self._allowance.spent(self.charged, self._journal.steps_done):
+                    self._journal.cut.add(name)
                     break
                 if result is not None:
                     self._snapshot(result, step, n)
@@ -147,10 +136,10 @@ class Meter:
         except GeneratorExit:
             # The method broke off, or its step raised; which of the two, only its next call of the meter tells.
             self._open = None
-            self._leave(name, state)
+            self._journal.leave(name, state)
             return
         self.finish()
-        self._checkpoint(name, state, finished=True)
+        self._journal.keep(name, state, finished=True)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Charge what happens inside to the phase `name`. Waits for the device at both ends: not for single steps."""
@@ -172,14 +161,18 @@ class Meter:
             entry = self._cache.get(name, key, self._device) if self._cache else None
         if entry is None or not self._affords(entry):
             return self._make(name, key, make)
-        self._plan(entry.steps)
+        self._journal.plan(entry.steps)
         self.done.update(entry.steps)
         self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
-        self._forget(entry.steps)
+        self._journal.forget(entry.steps)
         return entry.tensors
 
     def log(self, **values: Tensor | float) -> None:
-        """Note values of this step, detached; the device is not waited for. One that is not finite ends the run."""
+        """Note values of this step, detached; the device is not waited for.
+
+        One that is not finite, or `logbook.EXPLODED` times beyond its first, ends the run: within the step on a CPU,
+        at most eight steps later on a GPU, and before a snapshot is taken.
+        """
         loop = self._open or self._ledger.current
         self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
@@ -195,9 +188,23 @@ class Meter:
         self._log.read(before=self._ticks + 1)
 
     @property
+    def done(self) -> dict[str, int]:
+        """Steps by loop."""
+        return self._journal.done
+
+    @property
+    def planned(self) -> dict[str, int]:
+        """Steps by loop."""
+        return self._journal.planned
+
+    @property
+    def taken(self) -> list[Snapshot]:
+        return self._album.taken
+
+    @property
     def truncated(self) -> bool:
         """Whether the budget ended a loop before its planned steps."""
-        return bool(self._cut)
+        return bool(self._journal.cut)
 
     @property
     def history(self) -> dict[str, list[tuple[int, float]]]:
@@ -220,33 +227,13 @@ class Meter:
 
     # -- budget -------------------------------------------------------------------------------------------------
 
-    def _spent(self) -> bool:
-        budget = self.budget
-        if budget.peak_bytes is not None and (peak := peak_bytes(self._device)) > budget.peak_bytes:
-            raise OutOfMemoryBudget(f"{peak:,} bytes in use, the budget allows {budget.peak_bytes:,}")
-        return (budget.seconds is not None and self.charged >= budget.seconds) or (
-            budget.steps is not None and sum(self.done.values()) >= budget.steps
-        )
-
     def _affords(self, entry: Entry) -> bool:
         """Whether it fits into what is left; if not, it is made anew, so that the budget cuts it at the same step."""
-        seconds, steps = self.charged + entry.seconds, sum(self.done.values()) + sum(entry.steps.values())
-        budget = self.budget
-        return (budget.seconds is None or seconds <= budget.seconds) and (budget.steps is None or steps <= budget.steps)
-
-    def _plan(self, loops: Mapping[str, int]) -> None:
-        for name in loops:
-            if name in self.planned:
-                raise RuntimeError(f"loop {name!r} has run before; give every loop of a method a name of its own")
-        self.planned.update(loops)
+        steps = self._journal.steps_done + sum(entry.steps.values())
+        return self._allowance.affords(self.charged + entry.seconds, steps)
 
     def _fraction(self, step: int, n: int) -> float:
-        parts = [step / n if n else 1.0]
-        if self.budget.seconds is not None:
-            parts.append(self.charged / self.budget.seconds)
-        if self.budget.steps is not None:
-            parts.append(sum(self.done.values()) / self.budget.steps)
-        return min(1.0, max(parts))
+        return min(1.0, max(step / n if n else 1.0, self._allowance.share(self.charged, self._journal.steps_done)))
 
     def _after_step(self, name: str, state: State, n: int) -> None:
         self._ledger.tick()
@@ -257,100 +244,42 @@ class Meter:
             self._shown = now
             done = self.done[name]
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
-        if self._path is not None and now - self._checkpointed >= self._wait:
-            self._checkpoint(name, state, finished=False)
-
-    # -- snapshots ----------------------------------------------------------------------------------------------
+        stopping = self._hooks.stopping()
+        if stopping or self._journal.due:
+            self._journal.keep(name, state, finished=False)
+        if stopping:
+            raise Stopped
 
     def _snapshot(self, result: Callable[[], DistilledDataset], step: int, n: int) -> None:
-        due = sum(fraction <= self._fraction(step, n) for fraction in self._fractions)
-        if due <= self._passed:
-            return
-        with self.paused("snapshots"):
-            states = self._generators.get_state()
-            self._hooks.snapshot(len(self.taken), result())
-            self._generators.set_state(states)
-        self.taken.append(Snapshot(step, self.charged))
-        self._passed = due
-
-    # -- resuming -----------------------------------------------------------------------------------------------
+        fraction = self._fraction(step, n)
+        if self._album.due(fraction):
+            with self.paused("snapshots"):
+                self._log.read(before=self._ticks + 1)  # so that every snapshot is of a sound run
+                self._album.take(result, fraction, step, self.charged)
 
     def _resume(self) -> None:
-        saved = checkpoint.load(self._path) if self._path else None
-        if saved is None:
-            return
-        self._loops = saved["loops"]
-        self._log.history = saved["history"]
-        self._ledger.uncharged = saved["uncharged"]
-        self.taken = [Snapshot(*pair) for pair in saved["taken"]]
-        self._passed = saved["passed"]
-        self.attempts = saved["attempts"] + 1
-        self.flops_per_step = saved["flops_per_step"]
+        saved = self._journal.read()
+        if saved is not None:
+            self._log.history = saved["history"]
+            self._ledger.uncharged = saved["uncharged"]
+            self._album.restore(saved["album"])
+            self.attempts = saved["attempts"] + 1
+            self.flops_per_step = saved["flops_per_step"]
 
-    def _restore_loop(self, name: str, state: State) -> int:
-        """Put back the loop as it was and return its next step; what led up to it is not charged twice."""
-        loop = self._loops.get(name)
-        if loop is None:
-            return 0
-        checkpoint.restore(state, loop["state"])
-        self._generators.set_state(loop["generators"])
-        self._ledger.restore(loop["seconds"])
-        if loop["cut"]:
-            self._cut.add(name)
-        step: int = loop["step"]
-        return step
-
-    def _checkpoint(self, name: str, state: State, finished: bool) -> None:
-        if self._path is None:
-            return
-        began = time.monotonic()
-        with self.paused("checkpoints"):
-            self._loops[name] = self._entry(name, state, finished)
-            self._save(self._path)
-        self._checkpointed = time.monotonic()
-        self._wait = self._every * max(1.0, self._checkpointed - began)
-
-    def _leave(self, name: str, state: State) -> None:
-        if self._path is not None:
-            with self.paused("checkpoints"):
-                self._left = name, self._entry(name, state, finished=True)
-
-    def _keep_left(self) -> None:
-        """The method went on after a loop that it had broken off: that loop is finished."""
-        if self._left is None or self._path is None:
-            return
-        (name, entry), self._left = self._left, None
-        self.finish()
-        with self.paused("checkpoints"):
-            self._loops[name] = entry
-            self._save(self._path)
-
-    def _entry(self, name: str, state: State, finished: bool) -> dict[str, Any]:
+    def _beside(self) -> dict[str, Any]:
+        """What the journal keeps beside the loops."""
         return {
-            "step": self.done[name],
-            "finished": finished,
-            "cut": name in self._cut,
-            "state": checkpoint.capture(state),
-            "generators": self._generators.get_state(),
-            "seconds": dict(self.seconds),
-        }
-
-    def _forget(self, loops: Iterable[str]) -> None:
-        """Drop the states of loops whose outcome the cache keeps."""
-        for name in loops:
-            self._loops.pop(name, None)
-
-    def _save(self, path: Path) -> None:
-        content = {
-            "loops": self._loops,
             "history": self.history,
             "uncharged": self.uncharged,
-            "taken": [(snapshot.step, snapshot.seconds) for snapshot in self.taken],
-            "passed": self._passed,
+            "album": self._album.describe(),
             "attempts": self.attempts,
             "flops_per_step": self.flops_per_step,
         }
-        checkpoint.save(path, content)
+
+    def _keep_left(self) -> None:
+        if self._journal.left:
+            self.finish()
+            self._journal.keep_left()
 
     def _make(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
@@ -363,8 +292,8 @@ class Meter:
             tensors = {part: tensor.detach() for part, tensor in make(generator).items()}
             self._keep_left()
         steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
-        if self._cache is not None and self._cut.isdisjoint(steps):
+        if self._cache is not None and self._journal.cut.isdisjoint(steps):
             with self.paused("cache"):
                 self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
-            self._forget(steps)
+            self._journal.forget(steps)
         return tensors

@@ -97,11 +97,12 @@ def _trained(
         source = data  # of a split, the part that methods may see
     device = next(module.parameters()).device
     trainer = _Trainer(pool, network, source, data.shape, module, device)
-    total, vectors = pool.train + pool.held_out, []
-    for number in range(total):
-        vectors.append(trainer.network(number))
-        report("pool", (number + 1) / total)
-    return torch.stack(vectors)
+    total = pool.train + pool.held_out
+
+    def vector(number: int) -> Tensor:
+        return trainer.network(number, lambda share: report("pool", (number + share) / total))
+
+    return torch.stack([vector(number) for number in range(total)])
 
 
 class _Trainer:
@@ -122,15 +123,15 @@ class _Trainer:
         self._key = {**settings, "network": str(network), "data": source.digest, "shape": list(shape)}
         self._fresh = InitialWeights(module)
 
-    def network(self, number: int) -> Tensor:
-        """Weights, (P,)."""
+    def network(self, number: int, report: Callable[[float], None]) -> Tensor:
+        """Weights, (P,); `report` is told the share of the training that is done, before every step."""
         key = {**self._key, "number": number}
         entry = self._cache.get("network", key, self._device)
         if entry is None:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                entry = Entry({"weights": self._trained(canonical_json(key).decode())}, 0.0, {})
+                entry = Entry({"weights": self._trained(canonical_json(key).decode(), report)}, 0.0, {})
             finally:
                 torch.set_num_threads(threads)
             self._cache.put("network", key, entry)
@@ -141,7 +142,7 @@ class _Trainer:
         source = resized(self._source.to("cpu"), self._shape)
         return RealData(source, Preprocessing.for_dataset(source).fit(source), self._device)
 
-    def _trained(self, seed: str) -> Tensor:
+    def _trained(self, seed: str, report: Callable[[float], None]) -> Tensor:
         """After Adam on the source data."""
         pool, chunks = self._pool, Chunks(self._module, self._shape)
         gradient = Compiler().gradient(self._loss)
@@ -149,6 +150,7 @@ class _Trainer:
         weights = {name: weight.to(self._device) for name, weight in self._fresh(starts).items()}
         optimizer = torch.optim.Adam(weights.values(), lr=pool.lr)
         for step in range(pool.steps):
+            report(step / pool.steps)
             if step == pool.steps // 2:
                 optimizer.param_groups[0]["lr"] = 0.1 * pool.lr
             images, labels = self._real.batch(pool.batch, batches)

@@ -32,7 +32,7 @@ class Display:
         )
         self._all: TaskID | None = None
         self._runs: dict[str, TaskID] = {}
-        self._warned: set[str] = set()
+        self._said: set[str] = set()
         self._left = self._count = 0
 
     def __enter__(self) -> Self:
@@ -50,6 +50,8 @@ class Display:
         """Say what is left, and which methods changed since their records were made."""
         for method in todo.changed:
             self._console.print(f"{method} changed since its records were made; they are kept: --again runs it anew")
+        for sentence in todo.damaged:
+            self._console.print(f"warning: {sentence}", soft_wrap=True)
         if todo.records:
             self._console.print(f"{len(todo.records)} runs are done already, {len(todo.jobs)} to do")
         self._left = len(todo.jobs)
@@ -61,12 +63,17 @@ class Display:
         elif event.kind == "started":
             self._runs[event.job.folder] = self._progress.add_task(_title(event.job), total=100, stage="")
         elif event.kind == "warning":
-            if event.stage not in self._warned:
-                self._console.print(f"warning: {event.stage}", soft_wrap=True)
-            self._warned.add(event.stage)
+            self._say_once(f"warning: {event.stage}")
+        elif event.kind == "stopping":
+            self._say_once("stopping: every run keeps its state at its next step; Control-C again ends at once")
         else:
             done = round(100 * event.fraction)
             self._progress.update(self._runs[event.job.folder], completed=done, stage=event.stage)
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._console.print(sentence, soft_wrap=True)
+        self._said.add(sentence)
 
     def _finish(self, job: Job, record: Record) -> None:
         self._count += 1

@@ -15,8 +15,15 @@ from ddbench.files import canonical_json, digest, write_atomically
 
 SCHEMA_VERSION = 1
 DeviceKind = Literal["cpu", "cuda"]
-Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed"]
-"""`truncated`: the budget ended before the planned iterations; its scores count all the same."""
+Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed", "crashed"]
+"""How a run ended.
+
+- `ok`, `truncated`: with scores; of the latter the budget ended before the planned iterations
+- `diverged`, `out_of_memory`, `failed`: the method's doing, the same again for the same code; `failed` raised or exited
+- `timeout`, `crashed`: its process was ended, as hung, by a signal, by a full disk, with its node
+"""
+UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
+"""a run that ended so goes on from its last checkpoint when its board is run again"""
 
 
 class Strict(BaseModel):
@@ -297,8 +304,7 @@ def read_records(folder: Path) -> list[Record]:
 def problems(path: Path) -> list[str]:
     """What is wrong with a record file, a sentence each; an empty list means valid."""
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse)
-        canonical_json(content)
+        content = _read_json(path)
     except (OSError, ValueError) as error:
         return [f"{path} is not a readable JSON file ({error}); remove it and run the cell again"]
     if not isinstance(content, dict):
@@ -306,6 +312,23 @@ def problems(path: Path) -> list[str]:
             f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
         ]
     return list(_content_problems(path, content))
+
+
+def damage(path: Path) -> str | None:
+    """Why a file is not what was written as a record; None for a whole one, whatever is wrong with what it says."""
+    try:
+        content = _read_json(path)
+    except (OSError, ValueError) as error:
+        return f"no readable JSON: {error}"
+    if not isinstance(content, dict) or content.pop("checksum", None) != digest(canonical_json(content)):
+        return "its checksum does not match"
+    return None
+
+
+def _read_json(path: Path) -> Any:
+    content = json.loads(path.read_bytes(), parse_constant=_refuse)
+    canonical_json(content)
+    return content
 
 
 def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddbench.artifact import DistilledDataset
 from ddbench.evaluate import Judge
-from ddbench.files import write_atomically
+from ddbench.files import read_sealed, write_sealed
 from ddbench.records import Cell, CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
 from ddbench.selection import select
@@ -22,11 +22,13 @@ class Files:
 
     Args:
         artifact: the finished one
+        digest: of that; scores of another are not taken for its own
         snapshots: step and file of each
         kept: scores by name, as JSON, until the record is written
     """
 
     artifact: Path
+    digest: str
     snapshots: Sequence[tuple[int, Path]]
     kept: Path
 
@@ -57,17 +59,28 @@ def score_run(cell: Cell, judge: Judge, files: Files, report: Callable[[str, flo
 
     Args:
         judge: of the cell's headline
-        report: called with `evaluate` and the share that is done
+        report: called with `evaluate` and the share that is done, before every step of a training
     """
-    trials = list(_trials(cell, judge, files))
-    known: dict[str, Any] = json.loads(files.kept.read_bytes()) if files.kept.exists() else {}
+    known, trials = _known(files), list[_Trial]()
+
+    def progress(share: float) -> None:
+        report("evaluate", (len(known) + share) / len(trials))
+
+    trials += _trials(cell, replace(judge, report=progress), files)
     for trial in trials:
         if trial.name not in known:
             artifact = DistilledDataset.load(trial.file)
             known[trial.name] = trial.judge.score(artifact, seed=trial.seed, short=trial.short).model_dump(mode="json")
-            write_atomically(files.kept, json.dumps(known).encode())
-        report("evaluate", len(known) / len(trials))
+            write_sealed(files.kept, json.dumps({"artifact": files.digest, "scores": known}).encode())
     return _scores(cell, files, {name: Score.model_validate(score) for name, score in known.items()})
+
+
+def _known(files: Files) -> dict[str, Any]:
+    """By an earlier attempt, of the same artefact."""
+    payload = read_sealed(files.kept)
+    content = json.loads(bytes(payload)) if payload is not None else {}
+    known: dict[str, Any] = content["scores"] if content.get("artifact") == files.digest else {}
+    return known
 
 
 def _trials(cell: Cell, judge: Judge, files: Files) -> Iterator[_Trial]:

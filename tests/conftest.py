@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from boards import write_method
 
 from ddbench import registry
+from ddbench.protocols import Protocol
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 SAMPLE = (
@@ -79,3 +84,28 @@ def site(some_records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ddbench.site import write_site
 
     return write_site(some_records, tmp_path_factory.mktemp("pages") / "site").parent
+
+
+@pytest.fixture
+def write(tmp_path: Path, methods: registry.Registry[type]) -> Callable[..., str]:
+    """`write_method` into a temporary folder; the method is registered for this test alone."""
+    return partial(write_method, tmp_path)
+
+
+@pytest.fixture
+def forget() -> Callable[[str], None]:
+    """Lets a method's file be imported anew, as a new command does."""
+
+    def forgotten(path: str) -> None:
+        for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == path]:
+            del sys.modules[name]
+        registry.METHODS._objects.pop(Path(path).stem)
+
+    return forgotten
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol of three steps; not known to other processes."""
+    protocol = Protocol("short-3@1", "test", steps=3, short=2, batch_size=5)
+    monkeypatch.setitem(registry.PROTOCOLS._objects, "short-3@1", protocol)

@@ -27,7 +27,7 @@ from ddbench.config import make_board
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import resolve
-from ddbench.records import write_record
+from ddbench.records import damage, write_record
 from ddbench.registry import discover
 from ddbench.run import failed_record
 
@@ -468,9 +468,10 @@ def test_a_record_edited_by_hand_is_refused(
 ) -> None:
     change(record)
     expected = sentence.format(path=record.relative_to(ddbench.folder))
-    assert ddbench.refuses("evaluate", "-m", "random_real", *TINY, "--out", "out").startswith(expected)
     assert ddbench.refuses("leaderboard", "out").startswith(expected)
     assert ddbench.refuses("leaderboard", "out", "--out", "tables").startswith(expected)
+    if damage(record) is None:  # what is not even what was written, `evaluate` makes anew
+        assert ddbench.refuses("evaluate", "-m", "random_real", *TINY, "--out", "out").startswith(expected)
 
 
 def test_an_untouched_record_is_taken(ddbench: Command, record: Path) -> None:

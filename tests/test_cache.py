@@ -53,7 +53,9 @@ def test_a_damaged_entry_is_made_again(cache: Cache, tmp_path: Path, data: bytes
     cache.put("experts", KEY, entry())
     path = file_of(tmp_path)
     path.write_bytes(path.read_bytes()[:-1] if data is None else data)
-    assert cache.get("experts", KEY, CPU) is None
+    with pytest.warns(RuntimeWarning, match=rf"^{path} is damaged \(it is not what was written\); it is kept as "):
+        assert cache.get("experts", KEY, CPU) is None
+    assert path.with_name(f"{path.name}.damaged").exists()
     cache.put("experts", KEY, entry(3.0))
     found = cache.get("experts", KEY, CPU)
     assert found is not None
@@ -64,9 +66,37 @@ def test_an_entry_without_a_header_is_made_again(cache: Cache, tmp_path: Path) -
     import safetensors.torch
 
     cache.put("experts", KEY, entry())
+    path = file_of(tmp_path)
     for header in (None, {"ddbench": "{}"}, {"ddbench": "x"}):
-        safetensors.torch.save_file({"w": torch.zeros(1)}, file_of(tmp_path), header)
+        safetensors.torch.save_file({"w": torch.zeros(1)}, path, header)
+        with pytest.warns(RuntimeWarning, match="is damaged"):
+            assert cache.get("experts", KEY, CPU) is None
+
+
+@pytest.mark.parametrize("part", ["seconds", "2.5", "experts", ""])
+def test_one_changed_bit_is_noticed(cache: Cache, tmp_path: Path, part: str) -> None:
+    cache.put("experts", KEY, entry())
+    path = file_of(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[content.index(part.encode()) if part else -1] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="is damaged"):
         assert cache.get("experts", KEY, CPU) is None
+
+
+def test_every_type_and_shape_is_kept(cache: Cache) -> None:
+    tensors = {
+        "half": torch.ones(2, 3, dtype=torch.bfloat16),
+        "none": torch.zeros(0, 4),
+        "one": torch.tensor(7),
+        "marks": torch.tensor([True, False]),
+    }
+    cache.put("experts", KEY, Entry(tensors, 0.0, {}))
+    found = cache.get("experts", KEY, CPU)
+    assert found is not None
+    for name, tensor in tensors.items():
+        assert (found.tensors[name].dtype, found.tensors[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(found.tensors[name], tensor)
 
 
 def test_views_of_one_tensor_are_stored_apart(cache: Cache) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from ddbench import checkpoint
 from ddbench.checkpoint import State, capture, restore
-from ddbench.errors import UserError
+from ddbench.files import write_sealed
 from ddbench.generators import Generators, derive_seed, seeded
 
 
@@ -187,20 +188,42 @@ def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "none.pt") is None
 
 
-@pytest.mark.parametrize("keep", [0, 10, -20])
-def test_a_damaged_file_is_a_user_error(tmp_path: Path, keep: int) -> None:
+@pytest.mark.parametrize("keep", [0, 10, 72, -20])
+def test_a_torn_file_is_set_aside(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "c.pt"
     checkpoint.save(path, {"state": capture(State(w=torch.zeros(100)))})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"^checkpoint .*c.pt cannot be read \(.*\); delete it to start the run anew$"):
-        checkpoint.load(path)
+    with pytest.warns(
+        RuntimeWarning, match=r"c.pt is damaged \(its checksum does not match\); it is kept as c.pt.damaged"
+    ):
+        assert checkpoint.load(path) is None
+    assert [kept.name for kept in tmp_path.iterdir()] == ["c.pt.damaged"]
 
 
-@pytest.mark.parametrize(("content", "version"), [({"version": 0}, "0"), ({}, "None"), ([1], "None")])
-def test_a_checkpoint_of_another_version_is_a_user_error(tmp_path: Path, content: object, version: str) -> None:
-    torch.save(content, tmp_path / "c.pt")
-    with pytest.raises(UserError, match=rf"has version {version} and this ddbench reads 1; delete it to start the run"):
-        checkpoint.load(tmp_path / "c.pt")
+def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"state": capture(State(w=torch.full((100,), 2.0)))})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((100,), 2.0).numpy().tobytes())] ^= 1  # torch reads it without complaint
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="c.pt is damaged"):
+        assert checkpoint.load(path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"version": 0}, "it has version 0 and this ddbench reads 2"),
+        ({}, "'version'"),
+        (Path("."), "Weights only load failed"),
+    ],
+)
+def test_a_checkpoint_of_another_release_is_set_aside(tmp_path: Path, content: object, reason: str) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_sealed(tmp_path / "c.pt", buffer.getvalue())
+    with pytest.warns(RuntimeWarning, match=rf"c.pt is damaged \(.*{reason}.*\); it is kept as c.pt.damaged and made"):
+        assert checkpoint.load(tmp_path / "c.pt") is None
 
 
 def test_a_seed_depends_on_every_part_of_the_key() -> None:

@@ -28,8 +28,9 @@ from ddbench.jobs import resolve
 from ddbench.leaderboard import check_tables
 from ddbench.records import Record, problems, read_record, read_records, run_key
 from ddbench.registry import discover
-from ddbench.run import ARTIFACT, RECORD
+from ddbench.run import RECORD
 from ddbench.runner import run_jobs, survey
+from ddbench.workshop import ARTIFACT
 
 NETWORK = "convnet(depth=1, width=8)"
 BOARD: dict[str, Any] = {

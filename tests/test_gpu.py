@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ddbench.config import make_board
 from ddbench.jobs import resolve
 from ddbench.registry import METHODS, discover
 from ddbench.run import run
+from ddbench.runner import run_jobs, survey
 
 pytestmark = [
     pytest.mark.gpu,
@@ -56,6 +58,27 @@ def test_every_method_runs_on_the_device(method: str, tmp_path: Path) -> None:
     assert record.accuracy is not None
     assert record.accuracy > 0.2
     assert record.measured.peak_bytes > 0
+    assert {"deterministic_algorithms", "cudnn_deterministic"} <= set(record.measured.environment)
+
+
+def test_a_memory_budget_holds_within_a_step_and_the_next_run_has_a_clean_device(
+    tmp_path: Path, write: Callable[..., str]
+) -> None:
+    greedy = "kept = [torch.ones(2**26, device=task.device) for _ in range(16)]"
+    board = {
+        "board": "gpu",
+        "datasets": "digits",
+        "ipc": 1,
+        "network": "convnet,depth=1,width=8",
+        "protocol": "quick-300@1",
+        "networks": 1,
+        "peak_bytes": "2GB",
+        "entries": [{"methods": [write("greedy", greedy), write("modest")]}],
+    }
+    jobs = resolve(make_board(board), "cuda")
+    records = run_jobs(survey(jobs, tmp_path / "out"), tmp_path / "out", device="cuda:0")
+    assert [record.result.status for record in records] == ["out_of_memory", "ok"]
+    assert all(record.measured.peak_bytes < 2e9 for record in records)
 
 
 def test_both_sides_of_every_case_are_measured_on_the_device() -> None:

@@ -6,15 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boards import write_method
+from processes import alive, descendants, start
 
 from ddbench import checkpoint
+from ddbench.files import read_sealed
 
 NETWORKS = 4
 BOARD = f"""
@@ -34,18 +36,10 @@ entries:
 """
 """360 steps of experts, then 140 of distillation until the step budget ends"""
 POLL_SECONDS = 0.005
-PATIENCE_SECONDS = 90.0
-ORPHAN_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
+ORPHAN_SECONDS = 60.0
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
-
-
-def start(board: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from ddbench.cli import main; main()", "evaluate", str(board), "--out", str(out)]
-    # No git, so that a commit between two commands does not change the artefacts' headers.
-    env = {**os.environ, "GIT_DIR": str(board.parent / "no-git"), "OMP_NUM_THREADS": "1"}
-    with (board.parent / f"{out.name}.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=board.parent)
 
 
 def finish(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -67,28 +61,6 @@ def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool], log
         assert time.monotonic() < deadline, f"{workers} outlived the command"
         time.sleep(POLL_SECONDS)
     assert len(workers) >= 2, "the process that forks, and the run"
-
-
-def descendants(root: int) -> list[int]:
-    parents = {int(stat.parent.name): status(int(stat.parent.name))[1] for stat in Path("/proc").glob("[0-9]*/stat")}
-    found = [root]
-    for pid in found:
-        found.extend(child for child, parent in parents.items() if parent == pid)
-    return found[1:]
-
-
-def alive(pid: int) -> bool:
-    return status(pid)[0] not in "XZ"
-
-
-def status(pid: int) -> tuple[str, int]:
-    """State and parent of a process; `X` where there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "X", 0
-    state, parent = text.rpartition(")")[2].split()[:2]
-    return state, int(parent)
 
 
 def run_folder(out: Path, method: str) -> Path:
@@ -133,8 +105,9 @@ def test_a_command_killed_at_three_moments_ends_as_an_unbroken_one(tmp_path: Pat
             kill_when(start(board, broken), moment, log)
             assert not (run_folder(broken, "trajectory_matching") / "record.json").exists(), "the moment was missed"
             written.append(times(run_folder(broken, "random_real")))
-        scores = json.loads((run_folder(broken, "trajectory_matching") / "scores.partial").read_bytes())
-        assert len(scores) < NETWORKS
+        kept = read_sealed(run_folder(broken, "trajectory_matching") / "scores.partial")
+        assert kept is not None
+        assert len(json.loads(bytes(kept))["scores"]) < NETWORKS
         finish(start(board, broken), log)
         finish(unbroken, tmp_path / "whole.log")
     finally:
@@ -154,3 +127,33 @@ def test_a_command_killed_at_three_moments_ends_as_an_unbroken_one(tmp_path: Pat
     assert [point["step"] for point in result["curve"]] == [0, 15]  # 360 and 375 of 500 steps
     assert record(run)["measured"]["attempts"] == 4
     assert record(control)["measured"]["attempts"] == 1
+
+
+def test_control_c_repeats_no_step_and_says_how_to_go_on(tmp_path: Path) -> None:
+    steps, board, log = tmp_path / "steps", tmp_path / "board.yaml", tmp_path / "out.log"
+    body = f"time.sleep(0.05); os.write(os.open({str(steps)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY), b'%d ' % step)"
+    write_method(tmp_path, "patient", body)
+    board.write_text(
+        "{board: b, datasets: digits, ipc: 1, network: 'convnet,depth=1,width=8', protocol: quick-300@1, networks: 1, "
+        "checkpoint_seconds: 1.0e+6, entries: [{methods: ./patient.py, set: {iterations: 40}, seeds: 1}]}"
+    )
+    process = start(board, tmp_path / "out")
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not steps.exists() or len(steps.read_text().split()) < 5:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(POLL_SECONDS)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 130
+    finally:
+        process.kill()
+        process.wait()
+    said = log.read_text()
+    assert "stopping: every run keeps its state at its next step; Control-C again ends at once" in said
+    assert said.endswith("interrupted; the same command resumes\n")
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("*/*/record.json"))
+
+    finish(start(board, tmp_path / "out"), log)
+    assert steps.read_text().split() == [str(step) for step in range(40)]

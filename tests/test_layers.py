@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files registry generators decoders artifact clock records flops compiling",
-    "environment ledger logbook memory",
-    "networks data augment checkpoint cache loading",
+    "errors files locks registry generators decoders artifact clock records flops compiling",
+    "environment ledger logbook memory endings",
+    "networks data augment checkpoint cache loading allowance snapshots journal",
     "task meter matching protocols pools weight_files",
     "selection evaluate leaderboard config pictures convert cards",
-    "also jobs scoring run runner testing bench claims",
+    "also jobs workshop distillation scoring run executors runner testing bench claims",
     "catalogue commands options progress site cli __main__",
 ]
 """Low to high; a module imports its own layer or a lower one. `decoders` lies low because an artefact is checked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -252,6 +254,100 @@ def test_a_value_logged_before_breaking_off_is_checked(clock: Any) -> None:
         break
     with pytest.raises(Diverged, match="loss became nan at step 0 of distil"):
         meter.finish()
+
+
+@pytest.mark.parametrize(
+    ("values", "exploded"),
+    [
+        ((2.0, 1.9e8), None),
+        ((2.0, -2.1e8), "loss exploded from 2 to -2.1e+08 at step 1 of distil"),
+        ((1e-9, 9e7), None),  # what begins near zero may grow
+        ((0.0, 1.0, 1.1e8), "loss exploded from 0 to 1.1e+08 at step 2 of distil"),
+        ((1e30, 1e37), None),
+    ],
+)
+def test_a_logged_value_that_explodes_ends_the_run(clock: Any, values: tuple[float, ...], exploded: str | None) -> None:
+    meter = Meter(FREE, clock)
+
+    def run() -> None:
+        for step in meter.steps(len(values), State()):
+            meter.log(loss=torch.tensor(values[step]), other=0.0)
+
+    if exploded is None:
+        run()
+    else:
+        with pytest.raises(Diverged, match=f"^{re.escape(exploded)}$"):
+            run()
+
+
+def test_no_snapshot_is_taken_of_a_run_that_has_diverged(clock: Any) -> None:
+    meter = Meter(FREE, clock, device=torch.device("cuda"), snapshots=(0.0, 0.5))
+    seen = []
+
+    def run() -> None:
+        for step in meter.steps(10, State(), an_artifact):
+            seen.append(step)
+            meter.log(loss=float("nan") if step == 3 else 1.0)
+
+    with pytest.raises(Diverged, match="at step 3 of"):
+        run()
+    assert seen == [0, 1, 2, 3, 4]  # the snapshot before step 5 asks what a device would tell at step 12
+    assert meter.taken == [Snapshot(0, 0.0)]
+
+
+def test_a_snapshot_that_is_not_finite_says_when(clock: Any) -> None:
+    meter = Meter(FREE, clock, snapshots=(0.0, 0.5))
+    values = iter([0.0, float("inf")])
+    with pytest.raises(Diverged, match=r"^parts\['images'\] holds values that are not finite before step 5$"):
+        walk(meter, clock, 10, result=lambda: an_artifact(next(values)))
+    assert meter.taken == [Snapshot(0, 0.0)]
+
+
+def test_a_budget_is_exceeded_by_less_than_a_step(clock: Any) -> None:
+    draw = torch.Generator().manual_seed(0)
+    for number in range(120):
+        budget = float(torch.rand((), generator=draw)) * 10
+        meter = Meter(Budget(seconds=budget), clock, Generators("cell", number), every=0, path=None)
+        longest = 0.0
+        for name in ("experts", "distil"):
+            for _ in meter.steps(1000, State(), an_artifact if name == "distil" else None, name=name):
+                step = float(torch.rand((), generator=draw))
+                clock.advance(step)
+                with meter.paused("compile"):
+                    clock.advance(100)
+                longest = max(longest, step)
+                if float(torch.rand((), generator=draw)) < 0.05:
+                    break
+        meter.finish()
+        assert meter.charged <= budget + longest
+        assert meter.charged >= budget or not meter.truncated
+
+
+@pytest.mark.slow
+def test_a_budget_of_real_seconds_is_exceeded_by_less_than_a_step(tmp_path: Path) -> None:
+    def work(seconds: float) -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    for number in range(100):
+        path, steps, budget = tmp_path / f"{number}.pt", list[float](), 0.02 + 0.001 * number
+        hooks = Hooks(snapshot=lambda index, artifact: work(0.02))
+        meter = Meter(Budget(seconds=budget), path=path, every=0, hooks=hooks)  # a checkpoint after every step
+        before = meter.charged
+        for step in meter.steps(1000, State(images=torch.zeros(1000)), an_artifact):
+            work(0.001 * (1 + step % 7))
+            steps.append(meter.charged - before)
+            before = meter.charged
+        meter.finish()
+        steps.append(meter.charged - before)
+        assert meter.truncated
+        assert budget <= meter.charged <= budget + max(steps)
+        assert meter.uncharged["snapshots"] >= 0.02 * len(meter.taken) > 0
+        assert meter.uncharged["checkpoints"] > 0
+        assert sum(0.001 * (1 + step % 7) for step in range(meter.done["distil"])) == pytest.approx(
+            meter.charged, rel=0.25, abs=0.005
+        )
 
 
 def test_on_an_accelerator_values_are_read_eight_steps_late(clock: Any) -> None:

@@ -1,95 +1,33 @@
-"""One run and its record in this process; many runs, each in a process of its own."""
+"""One run and its record, in this process."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
+import errno
 import json
 import os
 from collections.abc import Callable
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
+from boards import jobs_of
 
-from ddbench import runner
 from ddbench.artifact import DistilledDataset, file_digest
-from ddbench.config import make_board
 from ddbench.data import Preprocessing, RealData
-from ddbench.errors import UserError
+from ddbench.errors import CannotWrite, Stopped, UserError
+from ddbench.files import read_sealed
 from ddbench.generators import derive_seed, seeded
-from ddbench.jobs import Job, resolve
-from ddbench.progress import Display
-from ddbench.protocols import Protocol
+from ddbench.jobs import Job
 from ddbench.records import Record, problems, read_record
-from ddbench.registry import PROTOCOLS
 from ddbench.run import failed_record, run
-from ddbench.runner import Event, run_jobs, survey
 
 CPU = torch.device("cpu")
-FILE = """
-import math, os, time
-from dataclasses import dataclass
-from typing import ClassVar
-import torch
-from ddbench import DistilledDataset, State, UserError, register_method
-
-@register_method("{name}")
-@dataclass(frozen=True)
-class Method:
-    family: ClassVar[str] = "test"
-    paper: ClassVar[str] = "none"
-    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
-    tiny: ClassVar[dict[str, object]] = {{}}
-    iterations: int = 8
-
-    def distill(self, task, meter):
-        images, labels = task.real_init()
-        state = State(images=images)
-        def result():
-            return DistilledDataset.pixels(state.images, labels, initial=task.fixed_initial)
-        for step in meter.steps(self.iterations, state, result):
-            state.images += 0.01 * torch.rand(images.shape, generator=task.generator("noise"))
-            meter.log(loss=1.0 / (step + 1))
-            {body}
-        {end}
-"""
 
 
-@pytest.fixture
-def write(tmp_path: Path, methods: Any) -> Callable[..., str]:
-    """Writes a method's file and returns its path; it is registered for this test alone."""
-
-    def written(name: str, body: str = "pass", end: str = "return result()") -> str:
-        path = tmp_path / f"{name}.py"
-        path.write_text(FILE.format(name=name, body=body, end=end))
-        return str(path)
-
-    return written
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A protocol of three steps; not known to other processes."""
-    protocol = Protocol("short-3@1", "test", steps=3, short=2, batch_size=5)
-    monkeypatch.setitem(PROTOCOLS._objects, "short-3@1", protocol)
-
-
-def jobs_of(*methods: str, **values: Any) -> list[Job]:
-    content = {
-        "board": "b",
-        "datasets": "digits",
-        "ipc": 1,
-        "network": "convnet,depth=1,width=8",
-        "protocol": "short-3@1",
-        "networks": 2,
-        "checkpoint_seconds": 0,
-        "entries": [{"methods": [method]} for method in methods],
-    }
-    return resolve(make_board({**content, **values}), "cpu")
+def silent(stage: str, share: float) -> None:
+    pass
 
 
 def run_here(job: Job, folder: Path) -> Record:
@@ -101,9 +39,6 @@ def run_here(job: Job, folder: Path) -> Record:
     for leftover in ("distilled.partial", "scores.partial", "checkpoint.pt"):
         assert not (folder / leftover).exists()
     return record
-
-
-# -- one run --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("short")
@@ -230,7 +165,7 @@ def test_a_memory_budget_ends_a_run(tmp_path: Path, write: Callable[..., str]) -
 def test_a_users_mistake_leaves_no_record(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = jobs_of(write("mine", "raise UserError('set it to 3')"))
     with pytest.raises(UserError, match="set it to 3"):
-        run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
+        run(job, tmp_path / "run", tmp_path / "cache", CPU, silent)
     assert not (tmp_path / "run" / "record.json").exists()
 
 
@@ -254,9 +189,9 @@ def test_an_interrupted_evaluation_goes_on(
     monkeypatch.setattr(Judge, "score", interrupted)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run(job, folder, tmp_path / "cache", CPU, lambda stage, share: None)
-    known = json.loads((folder / "scores.partial").read_bytes()) if call else {}
-    assert len(known) == call
+        run(job, folder, tmp_path / "cache", CPU, silent)
+    kept = read_sealed(folder / "scores.partial")
+    assert len(json.loads(bytes(kept))["scores"] if kept else {}) == call
     made = (folder / "artifact.safetensors").stat().st_mtime_ns
     record = run_here(job, folder)
     assert len(calls) == 1 + 7, "a score was computed twice"
@@ -273,142 +208,102 @@ def test_the_record_of_a_run_that_left_none(write: Callable[..., str]) -> None:
     assert record.result.cell == job.cell
 
 
-# -- many runs ------------------------------------------------------------------------------------------------------
+# -- stopped, killed, damaged ---------------------------------------------------------------------------------------
 
 
-def outer(*methods: str, **values: Any) -> list[Job]:
-    """Runs that other processes can carry out: of a protocol that ships."""
-    return jobs_of(*methods, **{"protocol": "quick-300@1", "networks": 1, "curve_seeds": 0, **values})
-
-
-def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, write: Callable[..., str]) -> None:
-    jobs = outer(
-        write("dies", "os._exit(7)"), write("mistaken", "raise UserError('set iterations to 3')"), write("sound")
-    )
-    events = list[Event]()
-    out = tmp_path / "out"
-    records = run_jobs(survey(jobs, out), out, workers=1, device="cpu", on_event=events.append)
-    found = {record.result.cell.method: record for record in records}
-    assert list(found) == ["dies", "mistaken", "sound"]
-    assert {name: record.result.status for name, record in found.items()} == {
-        "dies": "failed", "mistaken": "failed", "sound": "ok",
-    }  # fmt: skip
-    assert found["dies"].result.reason == "the process ended with exit code 7"
-    assert found["mistaken"].result.reason == "set iterations to 3"
-    assert len(found["sound"].result.scores) == 1
-    for job in jobs:
-        folder = out / job.folder
-        assert problems(folder / "record.json") == []
-        assert read_record(folder / "record.json") == found[job.cell.method]
-        assert not (folder / "complaint.txt").exists()
-    kinds = [(event.job.cell.method, event.kind) for event in events if event.kind != "progress"]
-    assert kinds == [(name, kind) for name in found for kind in ("started", "finished")]
-    assert all(event.record is not None for event in events if event.kind == "finished")
-    assert {event.job.cell.method for event in events if event.kind == "progress"} <= set(found)
-
-    again = survey(jobs, out)
-    assert again.jobs == []
-    assert sorted(record.key for record in again.records) == sorted(job.key for job in jobs)
-    assert run_jobs(again, out, workers=1, device="cpu") == again.records
+def stop_at(job: Job, folder: Path, moment: int) -> None:
+    """Carry a run on until it has asked so often whether it is to stop."""
+    asked = iter(range(moment))
+    with pytest.raises(Stopped):
+        run(job, folder, folder.parent / "cache", CPU, silent, lambda: next(asked, None) is None)
+    assert not (folder / "record.json").exists()
 
 
 @pytest.mark.usefixtures("short")
-def test_a_worker_whose_parent_is_gone_records_nothing(
-    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", [0, 3, 7, 8, 12, 20])  # 8 steps, 2 networks of 3 steps, 5 snapshots of 2
+def test_a_run_that_is_to_stop_keeps_its_state(tmp_path: Path, write: Callable[..., str], moment: int) -> None:
+    (job,) = jobs_of(write("mine"), checkpoint_seconds=10**6)  # none but the one at the stop
+    whole = run_here(job, tmp_path / "whole")
+    stop_at(job, tmp_path / "run", moment)
+    record = run_here(job, tmp_path / "run")
+    assert record.result == whole.result
+    assert record.measured.attempts == 2
+
+
+@pytest.mark.usefixtures("short")
+def test_a_stopped_step_is_not_repeated(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = jobs_of(write("mine", f"with open({str(tmp_path / 'steps')!r}, 'a') as file: file.write(f'{{step}} ')"))
+    stop_at(job, tmp_path / "run", 2)
+    run_here(job, tmp_path / "run")
+    assert (tmp_path / "steps").read_text().split() == list("01234567")
+
+
+def spoil(path: Path) -> None:
+    """Change one bit near the end of a file."""
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    ("moment", "damaged"),
+    [
+        (5, ["checkpoint.pt"]),
+        (5, ["snapshot-1.safetensors"]),
+        (14, ["scores.partial"]),
+        (14, ["distilled.partial"]),
+        (14, ["distilled.partial", "checkpoint.pt"]),
+        (14, ["artifact.safetensors"]),
+        (14, ["snapshot-4.safetensors", "scores.partial"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("damage", [spoil, lambda path: path.write_bytes(path.read_bytes()[:-30])], ids=["bit", "torn"])
+def test_what_is_damaged_is_named_and_made_anew(
+    tmp_path: Path, write: Callable[..., str], moment: int, damaged: list[str], damage: Callable[[Path], Any]
 ) -> None:
-    def leave(code: int) -> None:
-        raise SystemExit(code)
+    (job,) = jobs_of(write("mine"))
+    whole = run_here(job, tmp_path / "whole")
+    folder = tmp_path / "run"
+    stop_at(job, folder, moment)
+    for name in damaged:
+        damage(folder / name)
+    with pytest.warns(RuntimeWarning, match="is damaged") as said:
+        assert run_here(job, folder).result == whole.result
+    assert {str(warning.message).partition(" is damaged")[0] for warning in said} == {
+        str(folder / name) for name in damaged
+    }
+    assert {path.name for path in folder.glob("*.damaged")} == {f"{name}.damaged" for name in damaged}
 
-    (job,) = jobs_of(write("mine", "time.sleep(0.25)"))  # long enough for a report within the method
-    monkeypatch.setattr(runner, "_end_with_parent", lambda anchor: None)
-    monkeypatch.setattr(os, "_exit", leave)
-    inbox, outbox = Pipe(duplex=False)
-    inbox.close()
-    with pytest.raises(SystemExit), outbox:
-        runner._work(job, tmp_path / "run", tmp_path / "cache", "cpu", outbox, outbox)
-    assert not (tmp_path / "run" / "distilled.partial").exists()
-    assert not (tmp_path / "run" / "error.txt").exists()
 
-
-def test_a_run_that_never_ends_is_timed_out(
-    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("fail_at", range(1, 30, 3))
+def test_a_full_disk_fails_before_the_old_state_is_lost(
+    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, fail_at: int
 ) -> None:
-    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
-    monkeypatch.setattr(runner, "WALL_PER_BUDGET_SECOND", 1.0)
-    out = tmp_path / "out"
-    (record,) = run_jobs(survey(outer(write("slow", "time.sleep(600)"), budget=1), out), out, workers=1, device="cpu")
-    assert record.result.status == "timeout"
-    assert record.result.reason == "the process outlived its wall-clock limit"
+    (job,), folder = jobs_of(write("mine")), tmp_path / "run"
+    whole = run_here(job, tmp_path / "whole")
+    flush, flushed = os.fsync, list[int]()
 
+    def full(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) >= fail_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
 
-def test_a_folder_in_use_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
-    out = tmp_path / "out"
-    todo = survey(outer(write("mine")), out)
-    with (
-        runner._locked(out),
-        pytest.raises(UserError, match=f"{out} is in use by another ddbench; wait for it, or choose another --out"),
-    ):
-        run_jobs(todo, out, workers=1, device="cpu")
-    assert not list(out.glob("*/*"))
-    with runner._locked(out):  # it was given back
-        pass
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
-    (tmp_path / "file").write_text("")
-    out = tmp_path / "file" / "out"
-    with pytest.raises(UserError, match=r"cannot write to .*/file/out \(Not a directory\); choose another folder"):
-        run_jobs(survey(outer(write("mine")), out), out, workers=1, device="cpu")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotWrite, match=r": No space left on device; free some, and the same command goes on$"):
+        run(job, folder, tmp_path / "cache", CPU, silent)
+    monkeypatch.setattr(os, "fsync", flush)
+    assert not list(folder.glob(".*.part"))
+    assert run_here(job, folder).result == whole.result
+    assert not list(folder.glob("*.damaged"))
 
 
 @pytest.mark.usefixtures("short")
-def test_survey_repeats_nothing_unless_asked(tmp_path: Path, write: Callable[..., str]) -> None:
-    path, out = write("mine"), tmp_path / "out"
-    jobs = jobs_of(path, seeds=2)
-    first, second = survey(jobs, out).jobs
-    assert [folder for _, folder in (first, second)] == [out / job.folder for job in jobs]
-    done = run_here(*first)
-    assert survey(jobs, out).jobs == [second]
-    assert survey(jobs, out).records == [done]
-
-    again = survey(jobs, out, again=True)
-    assert [folder.name for _, folder in again.jobs] == [f"{first[1].name}-2", second[1].name]
-    assert again.records == [done]
-
-    Path(path).write_text(Path(path).read_text() + "# changed\n")
-    changed = survey(jobs_of(path, seeds=2), out)
-    assert [job.seed for job, _ in changed.jobs] == [1]
-    assert (changed.records, changed.changed) == ([done], ["mine"])
-    assert survey(jobs, out).changed == []
-
-
-@pytest.mark.usefixtures("short")
-def test_a_run_that_a_board_names_twice_is_done_once(tmp_path: Path, write: Callable[..., str]) -> None:
-    path = write("mine")
-    jobs = jobs_of(path, path, ipc=[1, 1])
-    ((job, folder),) = survey(jobs, tmp_path / "out").jobs
-    done = run_here(job, folder)
-    todo = survey(jobs, tmp_path / "out")
-    assert (todo.jobs, todo.records) == ([], [done])
-
-
-@pytest.mark.usefixtures("short")
-def test_a_record_edited_by_hand_stops_the_survey(tmp_path: Path, write: Callable[..., str]) -> None:
-    jobs, out = jobs_of(write("mine")), tmp_path / "out"
-    run_here(jobs[0], out / jobs[0].folder)
-    path = out / jobs[0].folder / "record.json"
-    path.write_text(path.read_text().replace('"ok"', '"truncated"'))
-    with pytest.raises(UserError, match="was edited after it was written"):
-        survey(jobs, out)
-
-
-def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:
-    text = "import warnings; warnings.warn('slower [than] it could be')"
-    jobs = outer(write("loud", text), write("louder", text))
-    shown = io.StringIO()
-    display = Display(Console(file=shown, width=200, markup=False))
-    out = tmp_path / "out"
-    todo = survey(jobs, out)
-    display.todo(todo)
-    run_jobs(todo, out, workers=1, device="cpu", on_event=display.event)
-    assert shown.getvalue().count("warning: slower [than] it could be\n") == 1
+def test_another_data_set_under_the_same_name_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = jobs_of(write("mine"))
+    other = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset_digest": "sha256:0"}))
+    with pytest.raises(UserError, match="data set 'digits' has changed since the command began; run the command again"):
+        run(other, tmp_path / "run", tmp_path / "cache", CPU, silent)

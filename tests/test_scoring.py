@@ -15,6 +15,7 @@ from ddbench.config import make_board
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluate import Judge
+from ddbench.files import read_sealed
 from ddbench.jobs import Job, resolve
 from ddbench.protocols import Protocol
 from ddbench.records import FurtherScore, Network, Record, Scoring, problems, read_record, run_key
@@ -240,7 +241,7 @@ def test_an_evaluation_interrupted_anywhere_goes_on(
     with pytest.raises(KeyboardInterrupt):
         run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
     kept = tmp_path / "run" / "scores.partial"
-    assert len(json.loads(kept.read_bytes()) if kept.exists() else {}) == call
+    assert len(json.loads(bytes(read_sealed(kept) or b"{}"))) == call
     record = run_here(job, tmp_path / "run")
     assert len(calls) == 1 + 13, "a score was computed twice"
     assert record.result == whole.result

@@ -11,11 +11,11 @@ from ddbench.artifact import DistilledDataset, check_artifact, file_digest
 from ddbench.claims.claim import Claim
 from ddbench.claims.fields import differences
 from ddbench.data import Dataset, load_dataset
+from ddbench.distillation import PROVENANCE_FIELDS
 from ddbench.errors import UserError, suggestion
 from ddbench.jobs import load_split
 from ddbench.records import Cell, FurtherScore, Record
 from ddbench.registry import PROTOCOLS
-from ddbench.run import PROVENANCE_FIELDS
 
 SCORED = ("ok", "truncated")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

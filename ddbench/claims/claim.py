@@ -9,7 +9,8 @@ from pathlib import Path
 from ddbench.artifact import file_digest
 from ddbench.errors import UserError
 from ddbench.records import Record, read_record
-from ddbench.run import ARTIFACT, RECORD
+from ddbench.run import RECORD
+from ddbench.workshop import ARTIFACT
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def evaluate(
     set_: Settings = None,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray for a cluster (RAY_ADDRESS).")] = "local",
     again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/<board>].")] = None,
 ) -> None:
@@ -46,6 +47,7 @@ def evaluate(
 
         ddbench evaluate                                          # every family on the embedded digits
         ddbench evaluate configs/cpu.yaml --workers 2
+        ddbench evaluate configs/cifar10.yaml --executor ray --out /shared/cifar10
         ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
         ddbench evaluate -m dm -m mtt -d mnist --ipc 1 --budget 2m --seeds 3
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
@@ -77,7 +79,8 @@ def evaluate(
             chosen,
             folder,
             device=device,
-            workers=workers or (2 if board is None and not method else 1),
+            workers=workers or (2 if board is None and not method and executor == "local" else None),
+            executor=executor,
             again=again,
             selection=selection,
             on_start=display.todo,

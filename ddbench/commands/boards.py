@@ -11,12 +11,13 @@ from typing import Any
 from ddbench.commands.artifacts import show
 from ddbench.config import Board, make_board
 from ddbench.errors import UserError
+from ddbench.executors import make_executor
 from ddbench.files import write_atomically
 from ddbench.jobs import Selection, resolve
-from ddbench.records import Record
+from ddbench.records import UNFINISHED, Record
 from ddbench.registry import discover
-from ddbench.run import ARTIFACT
 from ddbench.runner import Event, Todo, read_runs, run_jobs, survey
+from ddbench.workshop import ARTIFACT
 
 
 def evaluate_board(
@@ -24,7 +25,8 @@ def evaluate_board(
     out: Path,
     *,
     device: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
+    executor: str = "local",
     again: bool = False,
     selection: Selection | None = None,
     on_start: Callable[[Todo], None] = lambda todo: None,
@@ -36,7 +38,8 @@ def evaluate_board(
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`
-        workers: runs side by side
+        workers: runs side by side on this machine; None is one
+        executor: `local`, or `ray` for a cluster, see `ddbench.executors.ray`
         again: run anew what is done; older records stay
         selection: a part of the board; the tables hold whatever `out` has records of
         on_start: told what is left to do
@@ -49,10 +52,10 @@ def evaluate_board(
     from ddbench.leaderboard import render
 
     discover()
-    jobs = resolve(board, device, selection)
-    todo = survey(jobs, out, again)
+    where = make_executor(executor, device, workers)
+    todo = survey(resolve(board, where.device, selection), out, again)
     on_start(todo)
-    records = run_jobs(todo, out, workers=workers, device=device, on_event=on_event)
+    records = run_jobs(todo, out, executor=where, on_event=on_event)
     render(read_runs(out), out, board.title or board.board, origins())
     _draw_first_seeds(records, out)
     return records
@@ -105,7 +108,8 @@ def distill(
     record = run_jobs(survey(jobs, work), work, workers=1, device=device, on_event=on_event)[0]
     if record.result.artifact is not None:
         write_atomically(out, (work / jobs[0].folder / ARTIFACT).read_bytes())
-    shutil.rmtree(work)
+    if record.result.status not in UNFINISHED:
+        shutil.rmtree(work)
     return record
 
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ddbench import clock, compiling, evaluate, meter, records
+from ddbench import clock, compiling, evaluate, records, snapshots
 from ddbench.leaderboard import anytime, cells, ranks, statistics, storage
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
@@ -17,10 +17,11 @@ Terms = list[tuple[str, str]]
 STATUSES = {
     "ok": "every planned step was done",
     "truncated": "the budget ended before the planned steps; its scores count all the same",
-    "diverged": "a logged value, or the artefact, was not finite",
+    "diverged": "a logged value, or the artefact, was not finite, or a value exploded",
     "out_of_memory": "more was asked for than the device has, or than the budget of bytes allows",
-    "timeout": "the run took far longer than its budget, on the wall",
-    "failed": "anything else; the reason is in the record",
+    "timeout": "no step ended for a long time, or the run took far longer than its budget, on the wall",
+    "crashed": "its process was ended from outside: by a signal, for memory, by a full disk, with its machine",
+    "failed": "the method raised, exited, or gave something else than a distilled set",
 }
 RECORD: tuple[tuple[type[BaseModel], str], ...] = (
     (records.Record, ""),
@@ -36,7 +37,7 @@ def values() -> dict[str, Any]:
     """What the template `methodology.html` shows."""
     return {
         "confidence": f"{100 * statistics.CONFIDENCE:g}",
-        "fractions": ", ".join(f"{fraction:g}" for fraction in meter.SNAPSHOTS),
+        "fractions": ", ".join(f"{fraction:g}" for fraction in snapshots.SNAPSHOTS),
         "quotes": _quotes(),
         "statuses": [(status, STATUSES.get(status, "")) for status in get_args(records.Status)],
         "budget": _fields(records.Budget, "budget."),
@@ -53,7 +54,7 @@ def _quotes() -> dict[str, str]:
         compiling.worth_compiling,
     )  # fmt: skip
     quoted = {thing.__name__: prose(thing) for thing in things}
-    return quoted | {"Setting": note_of(records, "Setting"), "SNAPSHOTS": note_of(meter, "SNAPSHOTS")}
+    return quoted | {"Setting": note_of(records, "Setting"), "SNAPSHOTS": note_of(snapshots, "SNAPSHOTS")}
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Terms:

@@ -1,0 +1,57 @@
+"""The command in a process of its own, and what it starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+
+def start(board: Path, out: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """`ddbench evaluate`, whose messages go to a log beside the board."""
+    code = "from ddbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "evaluate", str(board), "--out", str(out), *options]
+    # No git, so that a commit between two commands does not change the artefacts' headers.
+    fixed = {"GIT_DIR": str(board.parent / "no-git"), "OMP_NUM_THREADS": "1"}
+    with (board.parent / f"{out.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **fixed, **(env or {})},
+            cwd=board.parent,
+            start_new_session=True,  # so that a signal can be sent to all of them, as a terminal does
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run aside
+        )
+
+
+def descendants(root: int) -> list[int]:
+    parents = {int(stat.parent.name): status(int(stat.parent.name))[1] for stat in Path("/proc").glob("[0-9]*/stat")}
+    found = [root]
+    for pid in found:
+        found.extend(child for child, parent in parents.items() if parent == pid)
+    return found[1:]
+
+
+def runs_of(command: int) -> list[int]:
+    """The processes of a command's runs: what the server that it has started has forked."""
+    own = [child for child in descendants(command) if status(child)[1] == command]
+    return [child for child in descendants(command) if child not in own]
+
+
+def alive(pid: int) -> bool:
+    return status(pid)[0] not in "XZ"
+
+
+def status(pid: int) -> tuple[str, int]:
+    """State and parent of a process; `X` where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "X", 0
+    state, parent = text.rpartition(")")[2].split()[:2]
+    return state, int(parent)

@@ -1,0 +1,234 @@
+"""Many runs, each in a process of its own: what is done, what is left, and what becomes of the processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from boards import jobs_of, outer
+from rich.console import Console
+
+from ddbench.errors import UserError
+from ddbench.executors import worker
+from ddbench.files import canonical_json, digest
+from ddbench.jobs import Job
+from ddbench.locks import claimed
+from ddbench.progress import Display
+from ddbench.records import Record, problems, read_record
+from ddbench.run import run
+from ddbench.runner import Event, run_jobs, survey
+
+
+def run_here(job: Job, folder: Path) -> Record:
+    return run(job, folder, folder.parent / "cache", torch.device("cpu"), lambda stage, share: None)
+
+
+def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, write: Callable[..., str]) -> None:
+    jobs = outer(
+        write("dies", "os._exit(7)"), write("mistaken", "raise UserError('set iterations to 3')"), write("sound")
+    )
+    events = list[Event]()
+    out = tmp_path / "out"
+    records = run_jobs(survey(jobs, out), out, workers=1, device="cpu", on_event=events.append)
+    found = {record.result.cell.method: record for record in records}
+    assert list(found) == ["dies", "mistaken", "sound"]
+    assert {name: record.result.status for name, record in found.items()} == {
+        "dies": "crashed", "mistaken": "failed", "sound": "ok",
+    }  # fmt: skip
+    assert found["dies"].result.reason == "the process ended by itself with exit code 7"
+    assert found["mistaken"].result.reason == "set iterations to 3"
+    assert len(found["sound"].result.scores) == 1
+    for job in jobs:
+        folder = out / job.folder
+        assert problems(folder / "record.json") == []
+        assert read_record(folder / "record.json") == found[job.cell.method]
+    kinds = [(event.job.cell.method, event.kind) for event in events if event.kind != "progress"]
+    assert kinds == [(name, kind) for name in found for kind in ("started", "finished")]
+    assert all(event.record is not None for event in events if event.kind == "finished")
+    assert {event.job.cell.method for event in events if event.kind == "progress"} <= set(found)
+
+    again = survey(jobs[1:], out)
+    assert again.jobs == []
+    assert sorted(record.key for record in again.records) == sorted(job.key for job in jobs[1:])
+    assert run_jobs(again, out, workers=1, device="cpu") == again.records
+
+
+@pytest.mark.usefixtures("short")
+def test_a_worker_whose_parent_is_gone_records_nothing(
+    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Left(BaseException):
+        """Stands for the end of the process."""
+
+    def leave(code: int) -> None:
+        raise Left
+
+    (job,) = jobs_of(write("mine", "time.sleep(0.25)"))  # long enough for a report within the method
+    monkeypatch.setattr(worker, "_heed", lambda lifeline, stopping: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(worker, "_bound", lambda job, device: None)
+    monkeypatch.setattr(os, "_exit", leave)
+    inbox, outbox = Pipe(duplex=False)
+    inbox.close()
+    with pytest.raises(Left), outbox:
+        worker.work(job, tmp_path / "run", tmp_path / "cache", "cpu", outbox, outbox)
+    assert not (tmp_path / "run" / "distilled.partial").exists()
+    assert not (tmp_path / "run" / "error.txt").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
+    out = tmp_path / "out"
+    todo = survey(outer(write("mine")), out)
+    with (
+        claimed(out),
+        pytest.raises(UserError, match=f"{out} is in use by another ddbench; wait for it, or choose another --out"),
+    ):
+        run_jobs(todo, out, workers=1, device="cpu")
+    assert not list(out.glob("*/*"))
+    with claimed(out):  # it was given back
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    with pytest.raises(UserError, match=r"cannot write to .*/file/out \(Not a directory\); choose another folder"):
+        run_jobs(survey(outer(write("mine")), out), out, workers=1, device="cpu")
+
+
+@pytest.mark.usefixtures("short")
+def test_survey_repeats_nothing_unless_asked(tmp_path: Path, write: Callable[..., str]) -> None:
+    path, out = write("mine"), tmp_path / "out"
+    jobs = jobs_of(path, seeds=2)
+    first, second = survey(jobs, out).jobs
+    assert [folder for _, folder in (first, second)] == [out / job.folder for job in jobs]
+    done = run_here(*first)
+    assert survey(jobs, out).jobs == [second]
+    assert survey(jobs, out).records == [done]
+
+    again = survey(jobs, out, again=True)
+    assert [folder.name for _, folder in again.jobs] == [f"{first[1].name}-2", second[1].name]
+    assert again.records == [done]
+
+    Path(path).write_text(Path(path).read_text() + "# changed\n")
+    changed = survey(jobs_of(path, seeds=2), out)
+    assert [job.seed for job, _ in changed.jobs] == [1]
+    assert (changed.records, changed.changed) == ([done], ["mine"])
+    assert survey(jobs, out).changed == []
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_that_a_board_names_twice_is_done_once(tmp_path: Path, write: Callable[..., str]) -> None:
+    path = write("mine")
+    jobs = jobs_of(path, path, ipc=[1, 1])
+    ((job, folder),) = survey(jobs, tmp_path / "out").jobs
+    done = run_here(job, folder)
+    todo = survey(jobs, tmp_path / "out")
+    assert (todo.jobs, todo.records) == ([], [done])
+
+
+def spoil(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    ("spoil_it", "reason"),
+    [
+        (spoil, "its checksum does not match"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-40]), "no readable JSON: "),
+        (lambda path: path.write_bytes(b"[]"), "its checksum does not match"),
+    ],
+    ids=["bit", "torn", "list"],
+)
+def test_a_damaged_record_is_set_aside_and_made_anew(
+    tmp_path: Path, write: Callable[..., str], spoil_it: Callable[[Path], object], reason: str
+) -> None:
+    (job,), out = jobs_of(write("mine")), tmp_path / "out"
+    folder = out / job.folder
+    done = run_here(job, folder)
+    spoil_it(folder / "record.json")
+    bad = (folder / "record.json").read_bytes()
+    todo = survey([job], out)
+    (sentence,) = todo.damaged
+    assert sentence.startswith(f"{folder / 'record.json'} is damaged ({reason}")
+    assert sentence.endswith("; it is kept as record.json.damaged and made anew")
+    assert (folder / "record.json.damaged").read_bytes() == bad
+    assert (todo.jobs, todo.records) == ([(job, folder)], [])
+    assert run_here(job, folder).result == done.result
+    assert (survey([job], out).jobs, survey([job], out).damaged) == ([], [])
+
+
+@pytest.mark.usefixtures("short")
+def test_a_damaged_artefact_is_set_aside_and_its_run_made_anew(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,), out = jobs_of(write("mine")), tmp_path / "out"
+    done = run_here(job, out / job.folder)
+    path = out / job.folder / "artifact.safetensors"
+    spoil(path)
+    todo = survey([job], out)
+    assert todo.damaged == [
+        f"{path} is damaged (its digest is not the one in its record); "
+        "it is kept as artifact.safetensors.damaged and made anew"
+    ]
+    again = out / f"{job.folder}-2"
+    assert (todo.jobs, todo.records) == ([(job, again)], [done])
+    assert survey([job], out).jobs == todo.jobs, "also when the command was interrupted in between"
+    assert run_here(job, again).result == done.result
+    assert survey([job], out).jobs == []
+    path.with_name("artifact.safetensors.damaged").unlink()
+    (again / "artifact.safetensors").unlink()  # nobody needs it any more
+    assert survey([job], out).jobs == []
+
+
+@pytest.mark.usefixtures("short")
+def test_a_record_of_another_schema_stops_the_survey(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,), out = jobs_of(write("mine")), tmp_path / "out"
+    run_here(job, out / job.folder)
+    path = out / job.folder / "record.json"
+    content = json.loads(path.read_bytes()) | {"schema_version": 2}
+    del content["checksum"]
+    path.write_text(json.dumps({**content, "checksum": digest(canonical_json(content))}))
+    with pytest.raises(UserError, match="has schema version 2; this ddbench reads 1"):
+        survey([job], out)
+    assert path.exists()
+
+
+def test_what_writers_left_half_written_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "cache").mkdir(parents=True)
+    (out / "cache" / ".experts.safetensors.1a2b.part").write_bytes(b"half")
+    (out / "cache" / "experts.safetensors").write_bytes(b"whole")
+    run_jobs(survey([], out), out)
+    assert [path.name for path in (out / "cache").iterdir()] == ["experts.safetensors"]
+
+
+def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:
+    text = "import warnings; warnings.warn('slower [than] it could be')"
+    jobs = outer(write("loud", text), write("louder", text))
+    shown = io.StringIO()
+    display = Display(Console(file=shown, width=200, markup=False))
+    out = tmp_path / "out"
+    todo = survey(jobs, out)
+    display.todo(todo)
+    run_jobs(todo, out, workers=1, device="cpu", on_event=display.event)
+    assert shown.getvalue().count("warning: slower [than] it could be\n") == 1
+
+
+def test_many_runs_leave_no_file_open(tmp_path: Path, write: Callable[..., str]) -> None:
+    me, out = psutil.Process(), tmp_path / "out"
+    (first, *others) = outer(write("mine", end="raise ValueError"), seeds=21)
+    run_jobs(survey([first], out), out)  # starts the server that forks
+    before = me.num_fds(), len(me.children())
+    records = run_jobs(survey(others, out), out, workers=2)
+    assert [record.result.status for record in records] == ["failed"] * 20
+    assert (me.num_fds(), len(me.children())) == before
