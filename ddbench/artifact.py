@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from ddbench.decoders import Decoder, Pixels, make_decoder, settings_of
+from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make_decoder, settings_of
 from ddbench.errors import UserError
 from ddbench.files import digest, write_atomically
+from ddbench.tensors import Headless, read_tensors, tensor_bytes
 
 FORMAT_VERSION = 1
+MOST_STEPS = 10**6
+"""of a recipe: what is learned by unrolling has some thousand"""
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
 LABEL_KINDS = ("index", "probabilities", "logits", "targets")
 
@@ -119,8 +121,7 @@ class DistilledDataset:
             "recipe": {"epochs": self.recipe.epochs, "momentum": self.recipe.momentum},
             "provenance": self.provenance,
         }
-        text = json.dumps(header, sort_keys=True, allow_nan=False)
-        return safetensors.torch.save(self._tensors(), metadata={"ddbench": text})
+        return tensor_bytes(self._tensors(), header)
 
     def save(self, path: Path) -> str:
         """Write the file atomically and return its digest."""
@@ -130,7 +131,7 @@ class DistilledDataset:
 
     @classmethod
     def load(cls, path: Path) -> DistilledDataset:
-        """Read an artefact and check that it is whole.
+        """Read an artefact, which a stranger may have made, and check that it is whole and can be decoded.
 
         Raises:
             UserError: when the file is missing, truncated, no artefact, or of another format version.
@@ -143,15 +144,17 @@ class DistilledDataset:
             )
         try:
             recipe = Recipe(lr=tensors.get("recipe.lr"), order=tensors.get("recipe.order"), **header["recipe"])
-            return cls(
+            artifact = cls(
                 _with_prefix(tensors, "parts."),
                 make_decoder(header["decoder"], header.get("decoder_settings", {})),
                 header["label_kind"],
                 recipe,
                 _with_prefix(tensors, "initial.") or None,
-                header["provenance"],
+                dict(header["provenance"].items()),
             )
-        except (AttributeError, KeyError, TypeError, ValueError, FloatingPointError, UserError) as error:
+            _check_decoded(artifact)
+            return artifact
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, FloatingPointError) as error:
             raise UserError(f"{path} is no sound artefact ({error}); write it again with `ddbench distill`") from error
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -181,9 +184,8 @@ def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], clas
         raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} images but {len(labels)} labels")
-    order = artifact.recipe.order
-    if order is not None and (int(order.min()) < 0 or int(order.max()) >= len(images)):
-        raise ValueError(f"recipe.order names image {int(order.max())} of {len(images)}")
+    if artifact.recipe.order is not None:
+        _check_order(artifact.recipe.order, len(images))
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
@@ -198,7 +200,31 @@ def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], clas
 
 
 def file_digest(path: Path) -> str:
+    """Of a file's content; what is a pipe or a device, which may never end, raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; remove it")
     return digest(path.read_bytes())
+
+
+def _check_decoded(artifact: DistilledDataset) -> None:
+    """Raise ValueError unless it decodes to images and labels, in bounded memory, and its recipe is for so many."""
+    images, labels = decoded_shapes(artifact.decoder, artifact.parts)
+    if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
+        raise ValueError(f"its images are {_kind(images)}; they must be (N, C, H, W) float32")
+    if len(labels) != len(images):
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    order = artifact.recipe.order
+    if order is not None:
+        _check_order(order, len(images))
+        if order.shape[1] * images[0].numel() > MOST_NUMBERS:
+            raise ValueError(f"recipe.order has batches of {order.shape[1]} images")
+        if len(order) * (artifact.recipe.epochs or 1) > MOST_STEPS:
+            raise ValueError(f"its recipe has {len(order)} x {artifact.recipe.epochs} steps; {MOST_STEPS} are the most")
+
+
+def _check_order(order: Tensor, count: int) -> None:
+    if int(order.min()) < 0 or int(order.max()) >= count:
+        raise ValueError(f"recipe.order names image {int(order.max())} of {count}")
 
 
 def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -232,15 +258,26 @@ def _kind(tensor: Tensor) -> str:
 def _freeze_recipe(recipe: Recipe) -> Recipe:
     tensors = {name: value for name in ("lr", "order") if (value := getattr(recipe, name)) is not None}
     frozen = _freeze("recipe", tensors)
-    if "lr" in frozen and not bool((frozen["lr"] > 0).all()):
-        raise ValueError(f"recipe.lr must be positive, got {frozen['lr'].tolist()}")
-    if "order" in frozen and (frozen["order"].dtype != torch.int64 or frozen["order"].ndim != 2):
+    if "lr" in frozen:
+        _check_lr(frozen["lr"])
+    if "order" in frozen and not _is_order(frozen["order"]):
         raise ValueError(f"recipe.order is {_kind(frozen['order'])}; it must be (batches, batch_size) int64")
     if recipe.epochs is not None and (type(recipe.epochs) is not int or recipe.epochs < 1):
         raise ValueError(f"recipe.epochs is {recipe.epochs!r}; it must be a whole number of at least 1")
-    if recipe.momentum is not None and not 0 <= recipe.momentum < 1:
+    if recipe.momentum is not None and not (type(recipe.momentum) in (int, float) and 0 <= recipe.momentum < 1):
         raise ValueError(f"recipe.momentum is {recipe.momentum!r}; it must be at least 0 and below 1")
     return replace(recipe, lr=frozen.get("lr"), order=frozen.get("order"))
+
+
+def _is_order(order: Tensor) -> bool:
+    return order.dtype == torch.int64 and order.ndim == 2 and order.numel() > 0
+
+
+def _check_lr(lr: Tensor) -> None:
+    if not lr.is_floating_point() or not 0 < lr.numel() <= MOST_STEPS:
+        raise ValueError(f"recipe.lr is {_kind(lr)}; it must be one step size, or one a step, in floating point")
+    if not bool((lr > 0).all()):
+        raise ValueError(f"recipe.lr must be positive, got {reprlib.repr(lr.tolist())}")
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -248,19 +285,13 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"no artefact at {path}; `ddbench distill` writes one")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata["ddbench"])
-        if not isinstance(header, dict):
-            raise ValueError(f"its header holds a {type(header).__name__}")
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy or write it again") from error
-    except KeyError as error:
+        return read_tensors(path)
+    except Headless as error:
         raise UserError(
             f"{path} is a safetensors file without a ddbench header; `ddbench distill` writes one"
         ) from error
-    return header, tensors
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy or write it again") from error

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ddbench.files import canonical_json, digest, warn_of_damage, write_atomically
+from ddbench.tensors import read_tensors, tensor_bytes
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,20 @@ class Cache:
         if not path.exists():
             return None
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
-                header = json.loads(file.metadata()["ddbench"])
+            header, tensors = read_tensors(path)
             if header.pop("checksum") != _checksum(header, tensors):
                 raise ValueError("another checksum")
             moved = {part: tensor.to(device) for part, tensor in tensors.items()}
             return Entry(moved, header["seconds"], header["steps"])
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError):
             warn_of_damage(path, "it is not what was written")
             return None
 
     def put(self, name: str, key: Mapping[str, Any], entry: Entry) -> None:
         tensors = {part: _own(tensor.detach().cpu().contiguous()) for part, tensor in entry.tensors.items()}
         header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
-        text = json.dumps({**header, "checksum": _checksum(header, tensors)})
-        write_atomically(self._path(name, key), safetensors.torch.save(tensors, {"ddbench": text}))
+        sealed = header | {"checksum": _checksum(header, tensors)}
+        write_atomically(self._path(name, key), tensor_bytes(tensors, sealed))
 
     def _path(self, name: str, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{name}-{self.key(name, key).removeprefix('sha256:')[:16]}.safetensors"

@@ -12,6 +12,7 @@ import yaml
 from tabulate import tabulate
 
 from ddbench.artifact import DistilledDataset
+from ddbench.errors import printable
 from ddbench.leaderboard.statistics import interval
 from ddbench.protocols import Protocol
 from ddbench.records import Record
@@ -109,4 +110,4 @@ def _plain(value: object) -> str:
     """One line without signs that Markdown reads, whatever a header holds."""
     if isinstance(value, Mapping):
         value = json.dumps({name: part for name, part in value.items() if part is not None})
-    return " ".join(str(value).split()).translate(str.maketrans("`|<>[]", "'/()()"))
+    return " ".join(printable(str(value)).split()).translate(str.maketrans("`|<>[]", "'/()()"))

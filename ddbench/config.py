@@ -10,12 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
+from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError, suggestion
-from ddbench.records import Attack, Network, Setting, Strict
+from ddbench.records import Attack, Network, Setting
+from ddbench.schema import Strict, Word
 
+MOST_BYTES = 2**18
+"""of a board, which PyYAML reads in two seconds; those that ship have some kilobytes"""
+MOST_RUNS = 100_000
+"""of a board"""
+MOST_THREADS = 1024
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -69,8 +75,8 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise ValueError(f"{setting!r} is not KEY=VALUE")
         try:
-            parsed[name.strip()] = yaml.safe_load(_with_point(value))
-        except yaml.YAMLError as error:
+            parsed[name.strip()] = parse_yaml(_with_point(value))
+        except ValueError as error:
             raise ValueError(f"{setting!r} has no value that YAML can read; quote it") from error
     return parsed
 
@@ -151,7 +157,7 @@ class Entry(Strict):
 class Board(Strict):
     """One leaderboard: its cells, and the defaults they share."""
 
-    board: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    board: Word
     title: str = ""
     datasets: Names
     ipc: Ipcs
@@ -174,7 +180,7 @@ class Board(Strict):
     peek: Annotated[float, Field(gt=0, lt=1)] | None = None
     """hold back this stratified share of the training data, and say what selecting snapshots and readings of evaluation
     networks by it would have given, and by the test set; the last ones are the headline all the same"""
-    threads: Count = 1
+    threads: Annotated[int, Field(gt=0, le=MOST_THREADS, strict=True)] = 1
     """of a run's process"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
@@ -189,6 +195,16 @@ class Board(Strict):
     def _one_split(self) -> Board:
         if self.validation is not None and self.peek is not None:
             raise ValueError("validation and peek both hold back training images; leave out one")
+        return self
+
+    @model_validator(mode="after")
+    def _countable(self) -> Board:
+        runs = 0
+        for entry in self.entries:
+            datasets, ipcs = entry.datasets or self.datasets, entry.ipc or self.ipc
+            runs += len(entry.methods) * len(datasets) * len(ipcs) * (entry.seeds or self.seeds)
+        if runs > MOST_RUNS:
+            raise ValueError(f"{runs} runs are more than a board can have, {MOST_RUNS}")
         return self
 
     def place(self, index: int) -> str:
@@ -208,22 +224,20 @@ class Board(Strict):
 
 
 def load_board(path: Path) -> Board:
-    """Read a board from YAML.
+    """Read a board from YAML; files of methods that it names are not run.
 
     Raises:
         UserError: when the file is missing, is no YAML, or holds an unknown key, a wrong type or a value out of range;
             the sentence names the place in the file.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(read_bytes(path, MOST_BYTES))
     except OSError as error:
         raise UserError(
             f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is not valid YAML: {' '.join(str(error).split())}; see configs/quickstart.yaml"
-        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}; see configs/quickstart.yaml") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, not a board; see configs/quickstart.yaml")
     board = make_board(content, where=str(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddbench.archives import open_archive
 from ddbench.artifact import DistilledDataset, LabelKind, Recipe
 from ddbench.errors import UserError, suggestion
+from ddbench.saved_tensors import load_tensors
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Released:
         )
 
 
-def read_release(path: Path, layout: str) -> Released:
+def read_release(path: Path, layout: str) -> DistilledDataset:
     """A distilled set from a file or folder of this layout.
 
     Raises:
@@ -54,30 +54,34 @@ def read_release(path: Path, layout: str) -> Released:
     if not path.exists():
         raise UserError(f"nothing at {path}; give the {WHERE[layout]}")
     released = LAYOUTS[layout](path)
-    if released.images.ndim != 4 or len(released.images) != len(released.labels):
+    if released.images.ndim != 4 or released.labels.ndim == 0 or len(released.images) != len(released.labels):
         raise UserError(
             f"{path} holds images of shape {tuple(released.images.shape)} and labels of shape "
             f"{tuple(released.labels.shape)}; as {layout} there must be one label for each of (N, C, H, W) images"
         )
-    return released
+    try:
+        return released.artifact()
+    except (ValueError, FloatingPointError) as error:
+        raise UserError(f"{path} does not make a sound artefact ({error}); give another release") from error
 
 
 def _condensation(path: Path) -> Released:
     """`res_*.pt` of Zhao & Bilen's repository (DC, DSA, DM): the last of the experiments in it."""
-    content = _tensors(path)
+    content = _content(path)
     try:
         images, labels = content["data"][-1]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no 'data' with images and labels; is it of another layout?") from error
-    return Released(images, labels, "index")
+    return Released(_numbers(path, images), _numbers(path, labels), "index")
 
 
 def _trajectories(path: Path) -> Released:
     """A folder of Cazenavette et al.'s code and its descendants (MTT, TESLA, FTD, DATM), the files that end in best."""
-    images, labels = (_tensors(path / f"{name}_best.pt") for name in ("images", "labels"))
-    lr = _tensors(path / "lr_best.pt") if (path / "lr_best.pt").is_file() else None
-    if labels.ndim == 1:
+    images, labels = (_tensor(path / f"{name}_best.pt") for name in ("images", "labels"))
+    lr = _tensor(path / "lr_best.pt").float() if (path / "lr_best.pt").is_file() else None
+    if labels.ndim != 2:
         return Released(images, labels, "index", lr)
+    labels = labels.float()
     shares = bool((labels >= 0).all()) and torch.allclose(labels.sum(1), torch.ones(len(labels)), atol=1e-3)
     return Released(images, labels, "probabilities" if shares else "logits", lr)
 
@@ -85,10 +89,10 @@ def _trajectories(path: Path) -> Released:
 def _kernel(path: Path) -> Released:
     """`.npz` of kernel methods (KIP, FRePo): `images` (N, H, W, C) and `labels` (N, K), regression targets."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = (torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in ("images", "labels"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no .npz with images and labels as plain numbers ({error})") from error
+        with open_archive(path) as archive:
+            images, labels = (torch.from_numpy(archive.array(name).astype(np.float32)) for name in ("images", "labels"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no .npz with images and labels as plain numbers ({_reason(error)})") from error
     return Released(images.permute(0, 3, 1, 2) if images.ndim == 4 else images, labels, "targets")
 
 
@@ -100,23 +104,26 @@ LAYOUTS: Mapping[str, Callable[[Path], Released]] = {
 WHERE = {"dc": "res_*.pt file", "mtt": "folder with images_best.pt and labels_best.pt", "kip": ".npz file"}
 
 
-def _tensors(path: Path) -> Any:
-    """The content of a `.pt` file: tensors, containers and plain numbers; a pickle that wants more is refused."""
+def _tensor(path: Path) -> Tensor:
+    return _numbers(path, _content(path))
+
+
+def _numbers(path: Path, value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise UserError(f"{path} holds a {type(value).__name__} where a tensor is needed; is it of another layout?")
+    return value
+
+
+def _content(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"no file {path}; it is part of this layout")
     try:
-        with torch.serialization.safe_globals(_numbers()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} holds more than tensors and numbers, and was not read ({reason})") from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged or no PyTorch file ({reason})") from error
+        return load_tensors(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} {_reason(error)}; give one that torch.save wrote, of tensors alone, with PyTorch 1.6 or later"
+        ) from error
 
 
-def _numbers() -> list[Any]:
-    """Numpy's scalars, in which releases keep accuracies: they rebuild numbers and nothing else."""
-    multiarray = getattr(np, "_core", None) or np.core
-    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64")]
-    return [multiarray.multiarray.scalar, np.dtype, *kinds]
+def _reason(error: Exception) -> str:
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)

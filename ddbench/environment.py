@@ -56,6 +56,8 @@ def device_name(device: torch.device) -> str:
 def git_revision() -> str | None:
     """The commit that ddbench runs from, `+` if it was changed since; None outside a repository."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # an installed package may lie inside of somebody's repository
+        return None
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None

@@ -5,9 +5,32 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000
+"""characters of a sentence; a value that it quotes may have megabytes"""
+
 
 class UserError(ValueError):
-    """Bad usage or bad input; the command prints the sentence and exits with code 2."""
+    """Bad usage or bad input; the command prints the sentence and exits with code 2.
+
+    The sentence may quote what a stranger wrote, and is made `printable`.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """The text as one line that moves no cursor: white space as spaces, control characters escaped, the middle of a
+    very long one left out.
+
+    >>> printable("one\\ntwo \\x1b[2J")
+    'one two \\\\x1b[2J'
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 
 
 class CannotWrite(UserError):
@@ -29,3 +52,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(known)}" if known else "none is registered"
+
+
+def _escaped(sign: str) -> str:
+    return " " if sign.isspace() else sign.encode("unicode_escape").decode()

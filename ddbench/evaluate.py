@@ -212,7 +212,8 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, rea
 def _initial(judge: Judge, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
     weights = InitialWeights(judge.module)(generator)
     if artifact.initial is not None and "initial" in judge.protocol.honours:
-        if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in artifact.initial.items()}:
+        ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (weights, artifact.initial))
+        if ours != theirs:
             raise UserError("the artefact's initial weights are of another network; score it with the one it names")
         weights = dict(artifact.initial)
     weights = judge.start(seed) or weights

@@ -18,6 +18,20 @@ Data = bytes | memoryview
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEAL_LENGTH = len("sha256:") + 64 + len("\n")
 
+LONGEST_NAME = 128
+"""bytes of a name; file systems take 255, and a run's folder adds ipc, seed and key"""
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be a part of paths and tables: a short line without slashes that begins with a letter, digit
+    or underscore."""
+    return (
+        text.isprintable()
+        and (text[:1].isalnum() or text[:1] == "_")
+        and not set("/\\") & set(text)
+        and len(text.encode()) <= LONGEST_NAME
+    )
+
 
 def write_atomically(path: Path, *pieces: Data) -> None:
     """Write under a temporary name in the same folder, flush to disk, rename, flush the folder.
@@ -25,10 +39,12 @@ def write_atomically(path: Path, *pieces: Data) -> None:
     Raises:
         CannotWrite: when the folder cannot be written or the disk is full; what was there before stays.
     """
+    if not path.name:
+        raise CannotWrite(f"cannot write {path}: it is a folder; choose another place with --out")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # what lies there might be a link to somewhere else
             for piece in pieces:
                 file.write(piece)
             file.flush()

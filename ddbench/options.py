@@ -8,8 +8,8 @@ from typing import Any
 from ddbench.config import Board, load_board, make_board, parse_settings
 from ddbench.errors import UserError
 
-SHIPPED = Path(__file__).resolve().parent.parent / "configs"
-"""the boards of a clone"""
+SHIPPED = (Path(__file__).parent / "configs").resolve()
+"""the boards that come with it"""
 SELECTING = ("methods", "datasets", "ipc")
 """options that say which part of a board's file to run"""
 

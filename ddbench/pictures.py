@@ -53,8 +53,8 @@ def grid(images: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> 
     single = all(len(own) <= 1 for own in members)
     rows = [[own[0] if len(own) else None for own in shown]] if single else [list(own) for own in shown]
     mosaic, tile = _mosaic(_pixels(images), rows)
-    names = [str(name) for name in classes[:MAX_CLASSES]]
-    return _figure(mosaic, tile, names, single, _title(title, members))
+    names = [_literal(str(name)) for name in classes[:MAX_CLASSES]]
+    return _figure(mosaic, tile, names, single, _literal(_title(title, members)))
 
 
 def drawable(artifact: DistilledDataset) -> tuple[Tensor, Tensor]:
@@ -113,6 +113,11 @@ def _title(title: str, members: Sequence[NDArray[np.int64]]) -> str:
     if most > MAX_IMAGES:
         notes.append(f"the first {MAX_IMAGES} of {most} images per class")
     return f"{title}\n{', '.join(notes)}" if notes else title
+
+
+def _literal(text: str) -> str:
+    """Text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")
 
 
 def _figure(

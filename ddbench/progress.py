@@ -21,12 +21,12 @@ class Display:
         self._console = console
         self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a data set may be named "[/x]"
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeLeftColumn(),
-            TextColumn("[dim]{task.fields[stage]}"),
+            TextColumn("{task.fields[stage]}", style="dim", markup=False),
             console=console,
             transient=True,
         )
@@ -55,7 +55,7 @@ class Display:
         if todo.records:
             self._console.print(f"{len(todo.records)} runs are done already, {len(todo.jobs)} to do")
         self._left = len(todo.jobs)
-        self._all = self._progress.add_task("[bold]board", total=self._left, stage="")
+        self._all = self._progress.add_task("board", total=self._left, stage="")
 
     def event(self, event: Event) -> None:
         if event.kind == "finished" and event.record is not None:

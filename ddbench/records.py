@@ -8,12 +8,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from ddbench.errors import UserError
+from ddbench.documents import parse_json, read_bytes
+from ddbench.errors import UserError, printable
 from ddbench.files import canonical_json, digest, write_atomically
+from ddbench.schema import Digest, Line, Logged, Name, Seconds, Word
+from ddbench.schema import Strict as Strict  # who extends records needs it
 
 SCHEMA_VERSION = 1
+MOST_BYTES = 2**22
+"""of a record; they have some kilobytes"""
+MOST_GIVEN = 10_000
+"""networks of a pool; the seed paper gives 2000"""
+MOST_STEPS = 10**6
+"""of training one of them, and images of a batch"""
 DeviceKind = Literal["cpu", "cuda"]
 Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed", "crashed"]
 """How a run ended.
@@ -26,15 +35,9 @@ UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
 """a run that ended so goes on from its last checkpoint when its board is run again"""
 
 
-class Strict(BaseModel):
-    """Immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Network(Strict):
-    name: str
-    parameters: dict[str, bool | int | float | str] = {}
+    name: Name
+    parameters: dict[Name, bool | int | float | Name] = {}
 
     def __str__(self) -> str:
         settings = ", ".join(f"{key}={value}" for key, value in sorted(self.parameters.items()))
@@ -54,15 +57,15 @@ class Budget(Strict):
 class Pool(Strict):
     """Networks that a task gives: how they were trained, by Adam with a step size that falls to a tenth half way."""
 
-    dataset: str
-    """what they were trained on; resized to the cell's image format"""
-    dataset_digest: str
-    train: int = Field(default=20, gt=0)
+    dataset: Line
+    """what they were trained on, by name or path; resized to the cell's image format"""
+    dataset_digest: Digest
+    train: int = Field(default=20, gt=0, le=MOST_GIVEN)
     """networks to learn with"""
-    held_out: int = Field(default=20, gt=0)
+    held_out: int = Field(default=20, gt=0, le=MOST_GIVEN)
     """networks to score with"""
-    steps: int = Field(default=2000, gt=0)
-    batch: int = Field(default=128, gt=0)
+    steps: int = Field(default=2000, gt=0, le=MOST_STEPS)
+    batch: int = Field(default=128, gt=0, le=MOST_STEPS)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
 
     @property
@@ -73,10 +76,10 @@ class Pool(Strict):
 class GivenWeights(Strict):
     """Networks that a file gives: one, to learn and to score with, or several, of which the last are held out."""
 
-    file: str
-    digest: str
-    train: int = Field(gt=0)
-    held_out: int = Field(gt=0)
+    file: Line
+    digest: Digest
+    train: int = Field(gt=0, le=MOST_GIVEN)
+    held_out: int = Field(gt=0, le=MOST_GIVEN)
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ class Scoring(Strict):
 
     network: Network
     """to train on it"""
-    protocol: str
+    protocol: Word
     networks: int = Field(gt=0)
     """how many"""
 
@@ -119,20 +122,20 @@ class Scoring(Strict):
 class Cell(Strict):
     """Everything that decides a result but the seed."""
 
-    method: str
+    method: Name
     hyperparameters: dict[str, Any]
     """every field of the method, defaults included"""
-    dataset: str
-    dataset_digest: str
-    preprocessing: str
+    dataset: Name
+    dataset_digest: Digest
+    preprocessing: Name
     network: Network
     setting: Setting
     ipc: int = Field(gt=0)
-    protocol: str
+    protocol: Word
     networks: int = Field(gt=0)
     """evaluation networks a run is scored with"""
     budget: Budget
-    split: str = "test"
+    split: Name = "test"
     """`test`, or `validation`: a stratified part of the training data, for choosing hyper-parameters"""
     device: DeviceKind
     threads: int = Field(gt=0)
@@ -163,7 +166,7 @@ class Score(Strict):
 class FurtherScore(Score):
     """One of the ways that `Cell.also` lists."""
 
-    protocol: str
+    protocol: Word
 
 
 class Selected(Strict):
@@ -189,11 +192,11 @@ class Result(Strict):
     cell: Cell
     seed: int = Field(ge=0)
     status: Status
-    reason: str | None = None
+    reason: Line | None = None
     """why a run has no scores"""
     steps_done: dict[str, int] = {}
     steps_planned: dict[str, int] = {}
-    artifact: str | None = None
+    artifact: Digest | None = None
     """digest of the `.safetensors` file"""
     scores: list[Score] = []
     curve: list[CurvePoint] = []
@@ -206,18 +209,18 @@ class Result(Strict):
 class Measured(Strict):
     """What need not be equal between equal runs."""
 
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Seconds] = {}
     """charged to the budget, by phase"""
-    uncharged_seconds: dict[str, float] = {}
+    uncharged_seconds: dict[str, Seconds] = {}
     """snapshots and evaluation, by phase"""
-    curve_seconds: list[float] = []
+    curve_seconds: list[Seconds] = []
     """charged seconds at each point of `result.curve`"""
     peak_bytes: int = 0
     flops_per_step: int | None = None
-    started: str
-    finished: str
+    started: Line
+    finished: Line
     attempts: int = 1
-    log: dict[str, list[tuple[int, float]]] = {}
+    log: dict[str, list[tuple[int, Logged]]] = {}
     environment: dict[str, Any]
 
 
@@ -225,8 +228,8 @@ class Record(Strict):
     schema_version: Literal[1] = 1
     key: str
     """hash of the cell, the seed and the method's file"""
-    board: str
-    method_source: str
+    board: Word
+    method_source: Digest
     """digest of the method's file, and of the shared parts that it stands on"""
     protocol: dict[str, Any]
     """the protocol as resolved, so that a record can be read without the code"""
@@ -236,7 +239,7 @@ class Record(Strict):
     """of the artefact: images, labels, recipe, initial"""
     result: Result
     measured: Measured
-    rescores: str | None = None
+    rescores: Digest | None = None
     """digest of the record file whose scores this one measured again, maybe elsewhere, from the same artefact; what the
     distillation took is copied from it"""
 
@@ -288,11 +291,9 @@ def read_record(path: Path) -> Record:
     Raises:
         UserError: the first of `problems(path)`.
     """
-    found = problems(path)
-    if found:
-        raise UserError(found[0])
-    content = json.loads(path.read_bytes())
-    del content["checksum"]
+    content = _content(path)
+    for problem in _content_problems(path, content):
+        raise UserError(problem)
     return Record.model_validate(content)
 
 
@@ -304,14 +305,24 @@ def read_records(folder: Path) -> list[Record]:
 def problems(path: Path) -> list[str]:
     """What is wrong with a record file, a sentence each; an empty list means valid."""
     try:
+        content = _content(path)
+    except UserError as error:
+        return [str(error)]
+    return [printable(problem) for problem in _content_problems(path, content)]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if path.is_symlink():
+        raise UserError(f"{path} is a link; put the record itself there")
+    try:
         content = _read_json(path)
     except (OSError, ValueError) as error:
-        return [f"{path} is not a readable JSON file ({error}); remove it and run the cell again"]
+        raise UserError(f"{path} is not a readable JSON file ({error}); remove it and run the cell again") from error
     if not isinstance(content, dict):
-        return [
+        raise UserError(
             f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
-        ]
-    return list(_content_problems(path, content))
+        )
+    return content
 
 
 def damage(path: Path) -> str | None:
@@ -326,12 +337,11 @@ def damage(path: Path) -> str | None:
 
 
 def _read_json(path: Path) -> Any:
-    content = json.loads(path.read_bytes(), parse_constant=_refuse)
-    canonical_json(content)
-    return content
+    return parse_json(read_bytes(path, MOST_BYTES))
 
 
 def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
+    """Takes the checksum out of the content."""
     if content.get("schema_version") != SCHEMA_VERSION:
         yield f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
         return
@@ -345,7 +355,7 @@ def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
         for detail in error.errors():
             where = ".".join(map(str, detail["loc"]))
             received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"
-            yield f"{path}: {where}: {detail['msg']}{received}; run the cell again"
+            yield f"{path}: {where}: {detail['msg'].removeprefix('Value error, ')}{received}; run the cell again"
         return
     if record.key != run_key(record.result.cell, record.result.seed, record.method_source):
         yield f"{path}: key {record.key} is not the hash of its cell and seed; run the cell again"
@@ -353,7 +363,3 @@ def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
         yield f"{path}: status {record.result.status} without scores; run the cell again"
     if len(record.measured.curve_seconds) != len(record.result.curve):
         yield f"{path}: {len(record.result.curve)} curve points but {len(record.measured.curve_seconds)} times"
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +102,8 @@ def register_method(name: str, *, aliases: Iterable[str] = ()) -> Callable[[type
     """Register a method class: a frozen dataclass with `distill(task, meter) -> DistilledDataset`."""
 
     def decorate(cls: type) -> type:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"method {name!r}: a name is a part of paths; use letters, digits and underscores")
         if not hasattr(cls, "__dataclass_fields__"):
             raise TypeError(f"method {name!r}: put @register_method above @dataclass(frozen=True) on {cls.__name__}")
         if not callable(getattr(cls, "distill", None)):

@@ -27,12 +27,13 @@ from ddbench.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.weights import flatten
 from ddbench.pools import Given
-from ddbench.records import Attack, Budget, Setting
+from ddbench.records import Attack, Budget, Network, Setting
 from ddbench.task import Task
 
 IDLE_SECONDS = 5.0
 """of process time that a method may work on the tiny task without asking the meter"""
 IPC = 2
+NETWORK = Network(name="convnet", parameters={"depth": 1, "width": 8})
 ATTRIBUTES = {
     "paper": "the address of the paper",
     "family": "the family it belongs to",
@@ -78,18 +79,28 @@ def tiny_dataset() -> Dataset:
     return make_dataset("tiny", images[:60], labels[:60], images[60:], labels[60:])
 
 
-def tiny_task(ipc: int = IPC, setting: Setting = "random", generators: Generators | None = None) -> Task:
-    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained."""
-    data, device = tiny_dataset(), torch.device("cpu")
-    network = build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8})
+def tiny_task(
+    ipc: int = IPC,
+    setting: Setting = "random",
+    generators: Generators | None = None,
+    data: Dataset | None = None,
+    network: Network = NETWORK,
+) -> Task:
+    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained.
+
+    Args:
+        data: other ones than `tiny_dataset`
+    """
+    data, device = data or tiny_dataset(), torch.device("cpu")
+    module = build_network(network.name, data.shape, len(data.classes), network.parameters)
     pool = None
     if setting in ("pretrained", "attack"):
-        fresh, generator = InitialWeights(network), seeded(0)
+        fresh, generator = InitialWeights(module), seeded(0)
         members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
         pool = Given(members[:2], members[2:], fresh(generator)).to_learn_with()
     return Task(
         RealData(data, Preprocessing.for_dataset(data).fit(data), device),
-        network,
+        module,
         shape=data.shape,
         classes=len(data.classes),
         ipc=ipc,

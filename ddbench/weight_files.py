@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ddbench.compiling import Weights
@@ -17,6 +15,7 @@ from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.networks.weights import flatten
 from ddbench.records import GivenWeights
+from ddbench.tensors import read_safetensors
 
 
 def describe(file: str, held_out: int | None = None) -> GivenWeights:
@@ -60,8 +59,8 @@ def read(given: GivenWeights, like: Weights) -> Tensor:
 
 def _networks(file: str) -> list[Weights]:
     try:
-        content = load_file(file)
-    except (OSError, SafetensorError) as error:
+        _, content = read_safetensors(Path(file))
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read weights from {file!r} ({error}); name a .safetensors file") from error
     if not any("/" in name for name in content):
         return [content]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from boards import write_method
+from hypothesis import HealthCheck, settings
 
+from boards import write_method
 from ddbench import registry
 from ddbench.protocols import Protocol
 
@@ -26,6 +29,18 @@ SAMPLE = (
     "*/mnist/*/mnist-ipc1-*",
 )
 """committed records and artefacts: several families, seeds, variants and data sets, and a published figure"""
+
+# The same examples every time, and no file kept of them.
+settings.register_profile(
+    "default",
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=10_000, derandomize=False)
+settings.load_profile("default")
 
 
 @dataclass
@@ -109,3 +124,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A protocol of three steps; not known to other processes."""
     protocol = Protocol("short-3@1", "test", steps=3, short=2, batch_size=5)
     monkeypatch.setitem(registry.PROTOCOLS._objects, "short-3@1", protocol)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """A gigabyte more than is in use; who asks for more gets an error that is no refusal."""
+    used = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    assert used is not None
+    resource.setrlimit(resource.RLIMIT_DATA, (int(used[1]) * 1024 + 2**30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

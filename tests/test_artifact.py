@@ -274,3 +274,54 @@ def test_an_artefact_that_is_not_what_was_asked_for_is_refused(artifact: Distill
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="2 images where the task asks for 2 classes x 2"):
         check_artifact(DistilledDataset.pixels(images(2), labels()), (3, 2, 2), classes=2, ipc=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda header, tensors: header.update(provenance=[1]), "no attribute 'items'"),
+        (lambda header, tensors: header.update(recipe={"momentum": "x"}), "recipe.momentum is 'x'"),
+        (lambda header, tensors: header.update(recipe={"momentum": True}), "recipe.momentum is True"),
+        (
+            lambda header, tensors: tensors.update({"recipe.lr": torch.zeros(0)}),
+            r"recipe.lr is (0,) float32; it must be",
+        ),
+        (lambda header, tensors: tensors.update({"recipe.lr": torch.ones(1).long()}), "recipe.lr is (1,) int64"),
+        (lambda header, tensors: tensors.update({"recipe.order": torch.zeros(0, 2).long()}), "recipe.order is (0, 2)"),
+        (lambda header, tensors: tensors["recipe.order"].fill_(2), "recipe.order names image 2 of 2"),
+        (lambda header, tensors: tensors.update({"parts.images": images(3)}), "3 images but 2 labels"),
+        (
+            lambda header, tensors: tensors.update({"parts.images": images().long()}),
+            "its images are (2, 3, 2, 2) int64",
+        ),
+        (lambda header, tensors: tensors.update({"parts.images": images()[0]}), "its images are (3, 2, 2) float32"),
+        (
+            lambda header, tensors: (
+                header.update(decoder="canvas"),
+                tensors.update({"parts.canvases": images()[0, 0]}),
+            ),
+            "its parts do not fit decoder 'canvas'",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_decoded_is_no_sound_artefact(
+    tmp_path: Path, change: Callable[..., Any], sentence: str
+) -> None:
+    test_a_tampered_file_is_no_sound_artefact(tmp_path, change, sentence)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64, torch.uint16])
+def test_elements_of_rare_types_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = tmp_path / "a.safetensors"
+    full().save(path)
+    rewrite(path, lambda header, tensors: tensors.update({"parts.more": torch.zeros(2).to(dtype)}))
+    with pytest.raises(UserError, match=r"not a safetensors file \('parts.more' has elements of type \w+\)"):
+        DistilledDataset.load(path)
+
+
+@pytest.mark.parametrize("header", ["[" * 10_000, '{"a": NaN}', '{"a": 1e400}', r'{"a": "\ud800"}', "1" * 5000])
+def test_a_header_that_is_no_plain_data_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file({"parts.images": images()}, path, {"ddbench": header})
+    with pytest.raises(UserError, match="is truncated or not a safetensors file"):
+        DistilledDataset.load(path)

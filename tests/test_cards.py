@@ -131,7 +131,7 @@ def test_a_learned_recipe_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_stranger_writes_is_text(tmp_path: Path) -> None:
-    bad = "a`b|<script>\n---\nlicense: mit\n# [x](y)"
+    bad = "a`b|<script> --- license: mit # [x](y)"
     artifact(method=bad, hyperparameters={"a": "```\n# out"}).save(tmp_path / "set.safetensors")
     readme = card(tmp_path / "set.safetensors", tmp_path / "out")
     assert head(readme)["license"] == "unknown"

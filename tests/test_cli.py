@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 
@@ -294,6 +295,17 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
     code, out, err = call("show", "mine.safetensors", "--out", "grid.png")
     assert (code, out, err) == (0, "", "wrote grid.png\n")
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_users_own_data_set_is_drawn_from_where_it_lies(call: Call, tmp_path: Path) -> None:
+    images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "my [set].npz", **arrays)
+    options = ["--network", NETWORK, "--device", "cpu", "--out", "out"]
+    code, _, err = call("evaluate", "-m", "random_real", "-d", "data/my [set].npz", *options)
+    assert (code, "my [set]" in err) == (0, True)
+    assert [path.name[:25] for path in (tmp_path / "out" / "pictures").iterdir()] == ["random_real-my [set]-ipc1"]
 
 
 def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> None:

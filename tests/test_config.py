@@ -374,3 +374,32 @@ def test_a_key_of_a_pool_is_looked_for_among_those_of_pools() -> None:
         make_board(entry(setting="pretrained", pool={"dataset": "usps", "held": 3}))
     with pytest.raises(UserError, match=r"entries.1.attack.source: input should be a valid integer, got True"):
         make_board(entry(setting="attack", attack={"source": True, "target": 1}))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("title: 2001-13-45", "month must be in"),
+        ("seeds: !!bool x", "x"),
+        ("seeds: " + "1" * 5000, "it holds a number of more than 40 digits"),
+        ("title: " + "[" * 5000, "it is nested deeper than 50 levels"),
+        ("title: &a [*a]", "it holds more than 100000 values"),
+    ],
+)
+def test_yaml_that_is_no_plain_data_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "b.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"b.yaml is not valid YAML: .*{reason}.*; see configs/quickstart.yaml$"):
+        load_board(tmp_path / "b.yaml")
+
+
+def test_reading_a_board_runs_no_method_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('a board that is only read runs nothing')")
+    path = tmp_path / "b.yaml"
+    path.write_text("board: b\ndatasets: [digits]\nipc: [1]\nentries: [{methods: [./mine.py]}]")
+    assert load_board(path).entries[0].methods == ["./mine.py"]
+
+
+def test_settings_that_yaml_cannot_read_are_refused() -> None:
+    for value in ("2001-13-45", "!!bool x", "!!int ''", "1" * 5000):
+        with pytest.raises(ValueError, match="has no value that YAML can read; quote it"):
+            parse_settings([f"lr={value}"])

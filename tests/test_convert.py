@@ -74,9 +74,9 @@ def test_a_folder_of_trajectory_matching_scores_with_its_step_size(tmp_path: Pat
 
 def test_kinds_of_labels_are_told_apart(tmp_path: Path) -> None:
     images, labels = chosen()
-    assert read_release(mtt_folder(tmp_path, images, labels), "mtt").kind == "index"
+    assert read_release(mtt_folder(tmp_path, images, labels), "mtt").label_kind == "index"
     soft = torch.full((20, 10), 0.1)
-    assert read_release(mtt_folder(tmp_path, images, soft), "mtt").kind == "probabilities"
+    assert read_release(mtt_folder(tmp_path, images, soft), "mtt").label_kind == "probabilities"
 
 
 def test_images_of_kernel_methods_have_their_channels_moved(tmp_path: Path) -> None:
@@ -103,7 +103,9 @@ def test_a_pickle_that_would_run_something_is_refused(
     path = tmp_path / "images_best.pt"
     torch.save(Bomb(), path)
     torch.save(torch.zeros(1), tmp_path / "labels_best.pt")
-    with pytest.raises(UserError, match=r"images_best.pt holds more than tensors and numbers, and was not read"):
+    with pytest.raises(
+        UserError, match=r"images_best.pt holds more than tensors and numbers \(posix mkdir\), and was not read"
+    ):
         read_release(path if layout == "dc" else tmp_path, layout)
     assert not (tmp_path / "exploded").exists()
 
@@ -136,3 +138,27 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"y.pt "):
         read_release(tmp_path / "y.pt", "dc")
     assert not out.exists()
+
+
+def test_what_is_no_sound_set_is_refused(tmp_path: Path) -> None:
+    images, labels = chosen()
+    path = tmp_path / "x.pt"
+    for content in ({"data": [[1, 2]]}, {"data": [[images, None]]}):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=r"x.pt holds a \w+ where a tensor is needed; is it of another layout\?"):
+            read_release(path, "dc")
+    torch.save({"data": [[images / 0, labels]]}, path)
+    with pytest.raises(UserError, match=r"x.pt does not make a sound artefact \(.*not finite\); give another release"):
+        read_release(path, "dc")
+    with pytest.raises(UserError, match=r"does not make a sound artefact \(recipe.lr must be positive, got -1.0\)"):
+        read_release(mtt_folder(tmp_path, images, labels, -1.0), "mtt")
+    with pytest.raises(UserError, match="one label for each"):
+        read_release(mtt_folder(tmp_path, images, torch.tensor(1)), "mtt")
+
+
+def test_numbers_of_any_precision_are_read(tmp_path: Path) -> None:
+    images, _ = chosen()
+    shares = torch.full((20, 10), 0.1, dtype=torch.float64)
+    artifact = read_release(mtt_folder(tmp_path, images.half(), shares, 0.5), "mtt")
+    assert artifact.label_kind == "probabilities"
+    assert torch.equal(artifact.parts["images"], images.half().float())

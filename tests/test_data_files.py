@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,14 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a zip at all", b"PK\x03\x04 but no more"])
 def test_what_is_no_npz_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "mine.npz").write_bytes(content)
-    assert refusal(tmp_path / "mine.npz").endswith("is truncated or no .npz file; write it again with numpy.savez")
+    assert refusal(tmp_path / "mine.npz").endswith("is truncated or no zip archive; write it again with numpy.savez")
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, **arrays())
     path.write_bytes(path.read_bytes()[:700])
-    assert "is truncated or no .npz file" in refusal(path)
+    assert "is truncated or no zip archive" in refusal(path)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -112,12 +113,12 @@ def test_a_damaged_array_is_named(save: Any, tmp_path: Path) -> None:
 def test_a_lone_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "mine.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "is a single array and no .npz file" in refusal(tmp_path / "mine.npz")
+    assert "is a single array and no archive" in refusal(tmp_path / "mine.npz")
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
-        archive.writestr("train_images", b"text")
+        archive.writestr("train_images.npy", b"text")
     assert "train_images is no array" in refusal(tmp_path / "mine.npz")
 
 
@@ -238,3 +239,40 @@ def test_one_image_cannot_be_split(tmp_path: Path) -> None:
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder at .*none; give a folder of class folders"):
         load_folder(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "-x", "=1", "x" * 200])
+def test_names_that_paths_and_tables_cannot_hold_are_refused(name: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / f"{name}.npz", **arrays())
+    message = refusal(tmp_path / f"{name}.npz")
+    assert "cannot name a data set; rename it" in message
+    assert message.isprintable()
+
+
+def test_class_names_are_printable(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays(classes=np.array(["a", "b\n", "c"])))
+    assert refusal(tmp_path / "mine.npz").endswith(
+        "mine.npz: 'b\\n' cannot name a class; rename it, with at most 128 letters, digits and signs"
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody/x.npz", "~nobody", "a\0b", "\ud800.npz", "", ".."])
+def test_names_that_are_no_paths_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        load_dataset(name)
+    assert str(caught.value).isprintable()
+
+
+def test_a_picture_is_no_program(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    (tmp_path / "cat" / "1.png").write_bytes(program)
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'cat' / '1.png'} cannot be read as an image")
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    os.mkfifo(tmp_path / "cat" / "pipe")
+    assert refusal(tmp_path) == f"{tmp_path / 'cat' / 'pipe'} is no file; remove it"

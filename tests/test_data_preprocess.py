@@ -131,6 +131,8 @@ def test_preprocessing_for_other_channels_is_refused() -> None:
     [
         ({"kind": "normalise"}, "unknown preprocessing 'normalise'; did you mean 'normalize'?"),
         ({"kind": None}, "unknown preprocessing None; known: normalize, zca"),
+        ({"std": [1e-320]}, "give as many of each, std above 0"),
+        ({"mean": [1e300]}, "preprocessing has mean [1e+300]; give a list of one finite number a channel"),
         ({"mean": None}, "preprocessing has mean None; give a list of one finite number a channel"),
         ({"mean": [float("nan")]}, "preprocessing has mean [nan]; give a list of one finite number"),
         ({"std": ["1"]}, "preprocessing has std ['1']; give a list of one finite number a channel"),
@@ -149,3 +151,10 @@ def test_a_bad_description_is_refused(changes: dict[str, Any], sentence: str) ->
 def test_an_unknown_kind_for_a_dataset_is_refused() -> None:
     with pytest.raises(UserError, match="unknown preprocessing 'zac'; did you mean 'zca'"):
         Preprocessing.for_dataset(toy(), "zac")
+
+
+def test_images_too_large_to_whiten_are_refused() -> None:
+    images, labels = np.zeros((2, 74, 74, 3), np.uint8), np.arange(2)
+    large = make_dataset("large", images, labels, images, labels)
+    with pytest.raises(UserError, match=r"images of 'large' are too large for 'zca', \(3, 74, 74\); use 'normalize'"):
+        Preprocessing.for_dataset(large, "zca").fit(large)

@@ -7,43 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.augment import DSA
 from ddbench.cache import Cache
 from ddbench.compiling import Weights
-from ddbench.data import Preprocessing, RealData, make_dataset
-from ddbench.generators import Generators, seeded
+from ddbench.generators import seeded
 from ddbench.matching.experts import Expert, Slope, experts, sharpness_aware, train_experts
 from ddbench.meter import Meter
 from ddbench.networks import build_network
 from ddbench.networks.weights import flatten
 from ddbench.records import Budget
 from ddbench.task import Task
+from tasks import random_task
 
 COUNT = 10
-
-
-def make_task() -> Task:
-    """Ten random 4x4 images of three classes."""
-    random = np.random.RandomState(0)
-    images = random.randint(0, 256, (COUNT, 4, 4), dtype=np.uint8)
-    data = make_dataset("tiny", images, np.arange(COUNT) % 3, images[:3], np.arange(3))
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
-        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
-        shape=(1, 4, 4),
-        classes=3,
-        ipc=2,
-        setting="random",
-        augmentation=DSA(),
-        generators=Generators("tiny"),
-        device=torch.device("cpu"),
-    )
 
 
 def slope_of(loss: Callable[[Weights], Tensor]) -> Slope:
@@ -184,16 +164,16 @@ def plain_experts(task: Task, generator: torch.Generator, expert: Expert) -> Ten
 )
 def test_expert_positions_equal_plain_training(changes: dict[str, Any]) -> None:
     expert = Expert(2, 2, batch=4, lr=0.1, **changes)
-    task, meter = make_task(), Meter(Budget())
+    task, meter = random_task(), Meter(Budget())
     trajectories = train_experts(task, meter, seeded(3), expert)
     assert torch.allclose(trajectories, plain_experts(task, seeded(3), expert), atol=1e-5)
     assert meter.done == {"experts": 2 * 2 * 3}
-    plain = train_experts(make_task(), Meter(Budget()), seeded(3), Expert(2, 2, batch=4, lr=0.1))
+    plain = train_experts(random_task(), Meter(Budget()), seeded(3), Expert(2, 2, batch=4, lr=0.1))
     assert not torch.allclose(trajectories[:, -1], plain[:, -1], atol=1e-3)
 
 
 def test_the_logged_loss_is_that_before_the_climb() -> None:
-    task, meter = make_task(), Meter(Budget())
+    task, meter = random_task(), Meter(Budget())
     train_experts(task, meter, seeded(3), Expert(1, 1, batch=COUNT, lr=0.1, sharpness=(0.5, 0.5)))
     generator = seeded(3)
     task.initial(generator)
@@ -223,7 +203,7 @@ def test_experts_of_other_settings_are_trained_anew(tmp_path: Path) -> None:
     cache = Cache(tmp_path, {})
 
     def trained(expert: Expert) -> Tensor:
-        return experts(make_task(), Meter(Budget(), cache=cache), expert)
+        return experts(random_task(), Meter(Budget(), cache=cache), expert)
 
     assert set(CHANGES) == {field.name for field in dataclasses.fields(Expert)}
     variants = [PLAIN, *(dataclasses.replace(PLAIN, **{name: value}) for name, value in CHANGES.items())]
@@ -241,6 +221,6 @@ def test_cached_experts_are_charged_in_full(tmp_path: Path) -> None:
     expert = dataclasses.replace(PLAIN, epoch_batches=3, sharpness=(0.1, 0.3))
     for _ in range(2):
         meter = Meter(Budget(), cache=Cache(tmp_path, {}))
-        trajectories = experts(make_task(), meter, expert)
+        trajectories = experts(random_task(), meter, expert)
         assert meter.done == {"experts": 3}
-        assert trajectories.shape == (1, 2, flatten(make_task().initial()).numel())
+        assert trajectories.shape == (1, 2, flatten(random_task().initial()).numel())

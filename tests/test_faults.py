@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import by_method, outer, write_method
 
+from boards import by_method, outer, write_method
 from ddbench import cli
 from ddbench.config import load_board
 from ddbench.jobs import Job, resolve

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import write_method
-from processes import alive, descendants, start
 
+from boards import write_method
 from ddbench import checkpoint
 from ddbench.files import read_sealed
+from processes import alive, descendants, start
 
 NETWORKS = 4
 BOARD = f"""

@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files locks registry generators decoders artifact clock records flops compiling",
+    "errors files locks schema documents archives tensors",
+    "registry generators decoders artifact clock records flops compiling",
     "environment ledger logbook memory endings",
-    "networks data augment checkpoint cache loading allowance snapshots journal",
+    "networks data augment checkpoint cache loading saved_tensors allowance snapshots journal",
     "task meter matching protocols pools weight_files",
-    "selection evaluate leaderboard config pictures convert cards",
+    "selection evaluate leaderboard config pictures convert cards provenance",
     "also jobs workshop distillation scoring run executors runner testing bench claims",
     "catalogue commands options progress site cli __main__",
 ]

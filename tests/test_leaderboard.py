@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ddbench.errors import UserError
+from ddbench.files import canonical_json, digest
 from ddbench.leaderboard import (
     boards,
     check_tables,
@@ -23,7 +26,19 @@ from ddbench.leaderboard import (
 )
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import READING
-from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key, write_record
+from ddbench.records import (
+    Budget,
+    Cell,
+    CurvePoint,
+    Measured,
+    Network,
+    Record,
+    Result,
+    Score,
+    dump_record,
+    run_key,
+    write_record,
+)
 
 SOURCE = "sha256:" + "0" * 64
 CONVNET = Network(name="convnet", parameters={"depth": 2})
@@ -388,3 +403,58 @@ def test_the_digest_is_in_a_heading_only_where_one_name_stands_for_several_data(
     assert "## digits, 1 image per class\n" in markdown(two_names, "x")
     one_name = [make_record("good", 0, (0.5,)), make_record("good", 0, (0.5,), dataset_digest="sha256:e")]
     assert "## digits, 1 image per class, data e\n" in markdown(one_name, "x")
+
+
+HOSTILE = "<img src=x onerror=alert(1)> | [x](http://y) ![x](z) `a` **b** \\\n# c\x1b]0;title\x07\u202e"
+
+
+def hostile() -> list[Record]:
+    """Two records of one method, told apart by a hyper-parameter, and one that failed for a reason."""
+    settings = [{"init": HOSTILE}, {"init": HOSTILE + "2"}]
+    records = [make_record("odd", 0, (0.5,), hyperparameters=setting) for setting in settings]
+    named = {"dataset": "d<img src=x>[y](z)|*`", "preprocessing": "p<img src=x>[y](z)"}
+    return [*records, make_record("lost", 0, (), status="failed", reason=HOSTILE, **named)]
+
+
+def test_markdown_shows_what_a_record_says_and_does_nothing_of_it() -> None:
+    text = markdown(hostile(), "Title " + HOSTILE)
+    assert text.replace("\n", "").isprintable()
+    plain = re.sub(r"\\[\\|*<`\[]", "", text)
+    assert "<" not in plain
+    assert "[" not in plain
+    assert sum(line.startswith("# ") for line in plain.splitlines()) == 1
+    for table in plain.split("\n\n"):
+        if table.startswith("|"):
+            assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_a_terminal_shows_what_a_record_says_and_does_nothing_of_it() -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, width=400, force_terminal=True, color_system=None)
+    for table in rich_table(hostile()):
+        console.print(table)
+    assert shown.getvalue().replace("\n", "").isprintable()
+    assert r"\x1b]0;title\x07" in shown.getvalue()
+    assert "[x](http://y)" in shown.getvalue()
+
+
+@pytest.mark.parametrize("board", ["../x", "/x", "a/b", ".x", "x](http:y"])
+def test_no_board_leads_out_of_the_folder(tmp_path: Path, board: str) -> None:
+    content = json.loads(dump_record(make_record("odd", 0, (0.5,)))) | {"board": board}
+    del content["checksum"]
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "r.json").write_bytes(
+        canonical_json(content | {"checksum": digest(canonical_json(content))})
+    )
+    with pytest.raises(UserError, match="board: String should match pattern"):
+        write_tables(tmp_path / "records", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["r.json", "records"]
+
+
+def test_names_with_dollars_are_drawn(tmp_path: Path) -> None:
+    settings = [{"init": r"$\frac{$"}, {"init": "$2$"}]
+    records = [
+        make_record("odd", 0, (0.5,), hyperparameters=own, curve=((1.0, 0.5),), dataset="x $x$ {") for own in settings
+    ]
+    plot_curves(records, tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 1000

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.augment import DSA
 from ddbench.compiling import Compiler
-from ddbench.data import Preprocessing, RealData, make_dataset
-from ddbench.generators import Generators, seeded
+from ddbench.generators import seeded
 from ddbench.matching.experts import Expert, train_experts
 from ddbench.matching.features import choose_per_class, feature_space
 from ddbench.matching.gradients import layerwise_cosine
@@ -26,27 +23,9 @@ from ddbench.networks import build_network
 from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget
 from ddbench.task import Task
+from tasks import random_task
 
 COUNT = 10
-
-
-def make_task(network: str = "mlp", **parameters: Any) -> Task:
-    """Ten random 4x4 images of three classes."""
-    random = np.random.RandomState(0)
-    images = random.randint(0, 256, (COUNT, 4, 4), dtype=np.uint8)
-    data = make_dataset("tiny", images, np.arange(COUNT) % 3, images[:3], np.arange(3))
-    transform = Preprocessing.for_dataset(data, "normalize").fit(data)
-    return Task(
-        RealData(data, transform, "cpu"),
-        build_network(network, (1, 4, 4), 3, parameters or {"depth": 1, "width": 5}),
-        shape=(1, 4, 4),
-        classes=3,
-        ipc=2,
-        setting="random",
-        augmentation=DSA(),
-        generators=Generators("tiny"),
-        device=torch.device("cpu"),
-    )
 
 
 # -- gradient distance --------------------------------------------------------------------------------------------
@@ -206,7 +185,7 @@ def plain_experts(task: Task, generator: torch.Generator, experts: int, epochs: 
 
 @pytest.mark.parametrize("epoch_batches", [None, 2, 5])
 def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> None:
-    task, meter = make_task(), Meter(Budget())
+    task, meter = random_task(), Meter(Budget())
     trajectories = train_experts(task, meter, seeded(3), Expert(2, 2, batch=4, lr=0.1, epoch_batches=epoch_batches))
     expected = plain_experts(task, seeded(3), experts=2, epochs=2, per_epoch=epoch_batches or 3)
     assert trajectories.shape == (2, 3, 16 * 5 + 5 + 5 * 3 + 3)
@@ -217,7 +196,7 @@ def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> Non
 def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
     plain, augmented = (
         train_experts(
-            make_task(), Meter(Budget()), seeded(3), Expert(1, 1, batch=4, lr=0.1, epoch_batches=2, augment=augment)
+            random_task(), Meter(Budget()), seeded(3), Expert(1, 1, batch=4, lr=0.1, epoch_batches=2, augment=augment)
         )
         for augment in (False, True)
     )
@@ -229,23 +208,23 @@ def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
 
 
 def test_pixels_are_features_in_stored_order() -> None:
-    task = make_task()
+    task = random_task()
     features = feature_space(task, Meter(Budget()), "pixels", steps=0, batch=1)
     assert torch.equal(features, task.real.take(range(COUNT))[0].flatten(1))
 
 
 def test_random_features_are_those_of_fresh_weights() -> None:
-    task = make_task()
+    task = random_task()
     features = feature_space(task, Meter(Budget()), "random", steps=0, batch=1)
-    weights = list(make_task().initial(make_task().generator("features")).values())
+    weights = list(random_task().initial(random_task().generator("features")).values())
     expected = torch.relu(task.real.take(range(COUNT))[0].flatten(1) @ weights[0].T + weights[1])
     assert torch.allclose(features, expected, atol=1e-6)
 
 
 def test_trained_features_equal_plain_training() -> None:
-    task, meter = make_task(), Meter(Budget())
+    task, meter = random_task(), Meter(Budget())
     features = feature_space(task, meter, "trained", steps=4, batch=5)
-    other = make_task()
+    other = random_task()
     network = other.network
     network.load_state_dict(other.initial(other.generator("features")))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -274,7 +253,7 @@ def test_each_class_is_chosen_from_its_own_features() -> None:
 
 
 def test_both_batches_get_the_same_draw() -> None:
-    task = make_task()
+    task = random_task()
     real = task.real.take(range(6))[0]
     generator = seeded(0)
     for _ in range(20):

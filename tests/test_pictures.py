@@ -96,3 +96,9 @@ def _read(path: Path) -> np.ndarray:
 def test_classes_without_images_stay_white() -> None:
     figure = grid(torch.zeros(2, 1, 8, 8), torch.tensor([22, 22]), [str(i) for i in range(23)], "x")
     assert np.asarray(drawn(figure).get_array()).min() == 1.0
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path: Path) -> None:
+    figure = grid(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), [r"$\frac{$", "$5"], r"$x$ \and $\y")
+    save_figure(figure, tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 1000

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import by_method, outer
 
+from boards import by_method, outer
 from ddbench.errors import UserError
 from ddbench.executors import Event
 from ddbench.records import Record

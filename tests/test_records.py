@@ -239,3 +239,65 @@ def test_a_bad_status_needs_none(tmp_path: Path) -> None:
 def test_curve_points_have_times(tmp_path: Path) -> None:
     path = altered(tmp_path / "r.json", lambda content: content["measured"].update(curve_seconds=[]))
     assert problems(path) == [f"{path}: 1 curve points but 0 times"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda c: c.update(board="../../x"), "board: String should match pattern"),
+        (
+            lambda c: c["result"]["cell"].update(method="../x"),
+            "result.cell.method: a name begins with a letter or digit",
+        ),
+        (lambda c: c["result"]["cell"].update(dataset="a\x1b[2J"), "result.cell.dataset: a name begins with a letter"),
+        (lambda c: c["result"]["cell"].update(protocol="x`<img>"), "result.cell.protocol: String should match pattern"),
+        (
+            lambda c: c["result"]["cell"].update(dataset_digest="=1+1"),
+            "result.cell.dataset_digest: String should match",
+        ),
+        (lambda c: c["result"]["cell"]["network"].update(name="a|\nb"), "result.cell.network.name: a name begins with"),
+        (lambda c: c["measured"]["seconds"].update(distil="nan"), "measured.seconds.distil: Input should be "),
+        (
+            lambda c: c["measured"]["seconds"].update(distil=1e300),
+            "measured.seconds.distil: Input should be less than or",
+        ),
+        (lambda c: c["measured"]["log"].update(loss=[[0, "inf"]]), "measured.log.loss.0.1: Input should be a finite"),
+    ],
+)
+def test_what_tables_and_paths_cannot_hold_is_refused(
+    tmp_path: Path, change: Callable[..., Any], sentence: str
+) -> None:
+    path = altered(tmp_path / "r.json", change)
+    found = problems(path)[0]
+    assert found.startswith(f"{path}: {sentence}")
+    assert found.isprintable()
+
+
+def test_a_strange_key_is_shown_without_its_control_characters(tmp_path: Path) -> None:
+    path = altered(tmp_path / "r.json", lambda content: content.update({"\x1b[2J\n": 1}))
+    assert problems(path)[0].startswith(rf"{path}: \x1b[2J : Extra inputs are not permitted")
+
+
+def test_a_reason_is_one_printable_line(tmp_path: Path) -> None:
+    odd = record(scores=[], status="failed", reason="\x1b[31mred\nline")
+    assert odd.result.reason == r"\x1b[31mred line"
+    write_record(tmp_path / "r.json", odd)
+    assert read_record(tmp_path / "r.json") == odd
+
+
+def test_a_link_is_no_record(tmp_path: Path) -> None:
+    write_record(tmp_path / "r.json", record())
+    (tmp_path / "link.json").symlink_to(tmp_path / "r.json")
+    assert problems(tmp_path / "link.json") == [f"{tmp_path / 'link.json'} is a link; put the record itself there"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 10_000, "nested deeper than 50 levels"),
+        ('{"a": ' + "1" * 4000 + "}", "a whole number of more than 63 bits"),
+    ],
+)
+def test_vast_documents_are_not_readable(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "r.json").write_text(text)
+    assert reason in problems(tmp_path / "r.json")[0]

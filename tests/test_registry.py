@@ -267,3 +267,26 @@ def test_import_modules_takes_an_empty_package(methods: Registry[type]) -> None:
     package.__path__ = []
     import_modules(package)
     assert registry.BROKEN == {}
+
+
+def test_a_method_has_a_name_that_paths_can_hold(methods: Registry[type]) -> None:
+    with pytest.raises(ValueError, match=r"method '\.\./x': a name is a part of paths"):
+        register_method("../x")(type("X", (), {"__dataclass_fields__": {}, "distill": lambda: None}))
+    assert len(methods) == 0
+
+
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda length: "1a2b")
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".a.1a2b.part").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="cannot write"):
+        write_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("."), Path("/"), tmp_path):
+        with pytest.raises(UserError, match=r"^cannot write "):
+            write_atomically(place, b"x")
+    assert list(tmp_path.iterdir()) == []

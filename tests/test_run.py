@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from boards import jobs_of
 
+from boards import jobs_of
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.data import Preprocessing, RealData
 from ddbench.errors import CannotWrite, Stopped, UserError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -12,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from boards import jobs_of, outer
 from rich.console import Console
 
+from boards import jobs_of, outer
 from ddbench.errors import UserError
 from ddbench.executors import worker
 from ddbench.files import canonical_json, digest
@@ -23,7 +24,7 @@ from ddbench.locks import claimed
 from ddbench.progress import Display
 from ddbench.records import Record, problems, read_record
 from ddbench.run import run
-from ddbench.runner import Event, run_jobs, survey
+from ddbench.runner import Event, Todo, run_jobs, survey
 
 
 def run_here(job: Job, folder: Path) -> Record:
@@ -210,6 +211,18 @@ def test_what_writers_left_half_written_is_removed(tmp_path: Path) -> None:
     (out / "cache" / "experts.safetensors").write_bytes(b"whole")
     run_jobs(survey([], out), out)
     assert [path.name for path in (out / "cache").iterdir()] == ["experts.safetensors"]
+
+
+def test_a_live_display_reads_no_markup(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = outer(write("quiet"))
+    job = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset": "my [/set]"}))
+    shown = io.StringIO()
+    with Display(Console(file=shown, width=200, markup=False, force_terminal=True)) as display:
+        display.todo(Todo([(job, tmp_path)], [], [], []))
+        display.event(Event(job, "started"))
+        display.event(Event(job, "progress", "[/red] 1/2", 0.5))
+    assert "quiet my [/set] ipc 1 seed 0" in shown.getvalue()
+    assert "[/red] 1/2" in shown.getvalue()
 
 
 def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:

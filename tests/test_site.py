@@ -29,6 +29,8 @@ LIMIT = 3_000_000
 """bytes of all pages, without images and artefacts"""
 HEAVY = (".png", ".safetensors")
 FORGED = "<script>alert(1)</script>"
+FORGED_NAME = "x<script>alert(1)"
+"""the most that a name may be"""
 
 
 class Page(HTMLParser):
@@ -236,10 +238,9 @@ def test_published_figures_stand_beside_ours(site: Path) -> None:
 def test_what_strangers_write_stays_text(some_records: Path, tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         cell = content["result"]["cell"]
-        cell |= {"method": f"../../x{FORGED}", "dataset": f"{FORGED}'\"", "protocol": f"{FORGED}@1"}
+        cell |= {"method": f"x{FORGED_NAME}", "dataset": f"{FORGED_NAME}'\""}
         cell["hyperparameters"] |= {f"{FORGED}": FORGED, "note": "`$(touch gone)`\n--out /etc/passwd"}
-        cell["network"] = {"name": FORGED, "parameters": {FORGED: FORGED}}
-        content["board"] = f"..{FORGED}/"
+        cell["network"] = {"name": FORGED_NAME, "parameters": {FORGED_NAME: FORGED_NAME}}
         content["result"] |= {"reason": FORGED, "status": "failed", "steps_done": {FORGED: 1}}
         content["measured"]["environment"] = {FORGED: [FORGED]}
         content["measured"]["log"] = {FORGED: [[0, 1.0], [1, 2.0]]}
@@ -264,12 +265,12 @@ def test_commands_quote_what_strangers_write(some_records: Path) -> None:
     from ddbench.site import reproduce
 
     def change(content: dict[str, Any]) -> None:
-        content["result"]["cell"] |= {"method": "x; touch gone", "dataset": "$(touch gone)"}
+        content["result"]["cell"] |= {"method": "x; touch gone", "dataset": "x$(touch gone)"}
 
     record = forged(some_records, change)
     commands = "\n".join([*(reproduce.of_run(record) or []), reproduce.of_cell("a b; c", record.result.cell)])
     assert "'x; touch gone'" in commands
-    assert "'$(touch gone)'" in commands
+    assert "'x$(touch gone)'" in commands
     assert "'configs/a b; c.yaml'" in commands
 
 

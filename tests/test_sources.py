@@ -7,38 +7,17 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ddbench.augment import DSA
 from ddbench.checkpoint import State, capture, restore
-from ddbench.data import Preprocessing, RealData, make_dataset
 from ddbench.generators import Generators, seeded
 from ddbench.matching.sources import Between, Fresh, Queue, Settling, Source, View
 from ddbench.matching.training import OnSynthetic, Trained, Trainer
-from ddbench.networks import build_network
 from ddbench.networks.weights import flatten
 from ddbench.task import Task
-
-
-def make_task(generators: Generators | None = None) -> Task:
-    """Thirty random 4x4 images of three classes."""
-    random = np.random.RandomState(0)
-    images = random.randint(0, 256, (30, 4, 4), dtype=np.uint8)
-    data = make_dataset("tiny", images, np.arange(30) % 3, images[:3], np.arange(3))
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
-        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
-        shape=(1, 4, 4),
-        classes=3,
-        ipc=2,
-        setting="random",
-        augmentation=DSA(),
-        generators=generators or Generators("tiny"),
-        device=torch.device("cpu"),
-    )
+from tasks import random_task
 
 
 def walk(source: Source, task: Task, steps: int) -> list[View]:
@@ -62,10 +41,10 @@ def groups(views: list[View]) -> list[int]:
 
 @pytest.mark.parametrize(("uses", "turns"), [(1, [1] * 7), (3, [3, 3, 1]), (10, [7])])
 def test_a_fresh_network_is_given_as_often_as_said(uses: int, turns: list[int]) -> None:
-    task = make_task()
+    task = random_task(30)
     views = walk(Fresh(task, uses), task, 7)
     assert groups(views) == turns
-    assert torch.equal(flatten(views[0].weights), flatten(make_task().initial()))
+    assert torch.equal(flatten(views[0].weights), flatten(random_task(30).initial()))
     assert {view.guide for view in views} == {view.strength for view in views} == {None}
 
 
@@ -106,7 +85,7 @@ def names(queue: Queue) -> list[list[float]]:
 
 
 def test_a_queue_grows_and_then_the_oldest_leaves() -> None:
-    task = make_task()
+    task = random_task(30)
     queue = make_queue(task, Counting())
     seen = [names(queue)]
     for _ in range(12):
@@ -121,7 +100,7 @@ def test_a_queue_grows_and_then_the_oldest_leaves() -> None:
 
 
 def test_a_queue_that_begins_full_stays_full() -> None:
-    task = make_task()
+    task = random_task(30)
     queue = make_queue(task, Counting(), begin=3, most=3, every=1)
     first = names(queue)
     walk(queue, task, 2)
@@ -130,7 +109,7 @@ def test_a_queue_that_begins_full_stays_full() -> None:
 
 @pytest.mark.parametrize("train", [1, 2, 9])
 def test_only_some_of_a_queue_train_at_a_step(train: int) -> None:
-    task, trainer = make_task(), Counting()
+    task, trainer = random_task(30), Counting()
     queue = make_queue(task, trainer, begin=3, every=1000, train=train)
     total = [0, 0, 0]
     for _ in range(30):
@@ -147,7 +126,7 @@ def test_only_some_of_a_queue_train_at_a_step(train: int) -> None:
 
 
 def test_the_chosen_network_guides_by_the_accuracy_it_had() -> None:
-    task = make_task()
+    task = random_task(30)
     queue = make_queue(task, Counting(), begin=3, every=1000)
     strengths, chosen = [], set()
     for _ in range(20):
@@ -165,7 +144,7 @@ def test_the_chosen_network_guides_by_the_accuracy_it_had() -> None:
 
 
 def test_members_of_a_queue_train_as_the_trainer_says() -> None:
-    task, twin = make_task(), make_task()
+    task, twin = random_task(30), random_task(30)
     queue = make_queue(task, Trainer(task, 0.1, 0.9, 5e-4), begin=1, most=1, every=1000, guidance=0.1)
     views = walk(queue, task, 3)
     trainer, member = Trainer(twin, 0.1, 0.9, 5e-4), Trained.begin(twin.initial())
@@ -183,7 +162,7 @@ def test_members_of_a_queue_train_as_the_trainer_says() -> None:
 
 
 def test_a_point_lies_on_the_way_of_one_expert_whose_end_guides() -> None:
-    task = make_task()
+    task = random_task(30)
     trajectories = torch.randn(3, 4, flatten(task.initial()).numel(), generator=seeded(0))
     views = walk(Between(task, trajectories, 0.25), task, 100)
     shares: list[list[float]] = [[], [], []]
@@ -227,7 +206,7 @@ CHANGE = [0.9, 0.1]
 
 def settle(accuracies: list[float], steps: int, **changes: Any) -> tuple[list[int], list[View], Scripted]:
     """Epochs before each step, its network, and the script that must end with the last step."""
-    task, script = make_task(), Scripted(iter(accuracies))
+    task, script = random_task(30), Scripted(iter(accuracies))
     settings: dict[str, Any] = {"settled": 0.04, "changed": 0.03, "window": 3, "epochs": 5, "probe": 2}
     source = Settling(task, script, script, **{**settings, **changes})  # type: ignore[arg-type]
     epochs, views = [], []
@@ -243,7 +222,7 @@ def test_a_network_is_first_given_untrained_and_measured_on_every_class() -> Non
     epochs, (view,), script = settle([0.5], 1)
     assert epochs == [0]
     assert script.probes == {(0, 0, 1, 1, 2, 2)}
-    assert torch.equal(flatten(view.weights), flatten(make_task().initial()))
+    assert torch.equal(flatten(view.weights), flatten(random_task(30).initial()))
     assert (view.guide, view.strength) == (None, None)
 
 
@@ -277,7 +256,7 @@ def test_a_network_whose_accuracies_have_settled_is_replaced() -> None:
     second = [0.52, *CHANGE, 0.53, *CHANGE, 0.51]
     epochs, views, _ = settle([*first, *second, 0.1], 7)
     assert epochs == [0, 3, 3, 0, 3, 3, 0]
-    twin = make_task()
+    twin = random_task(30)
     for start in (0, 3, 6):
         assert torch.equal(flatten(views[start].weights), flatten(twin.initial()))
 
@@ -315,13 +294,13 @@ SOURCES: dict[str, Callable[[Task], Source]] = {
 @pytest.mark.parametrize("before", [0, 3, 4])
 def test_a_source_goes_on_after_an_interruption(name: str, before: int) -> None:
     generators = Generators("tiny")
-    task = make_task(generators)
+    task = random_task(30, generators)
     source = SOURCES[name](task)
     walk(source, task, before)
     saved, drawn = capture(State(source=source)), generators.get_state()
     expected = walk(source, task, 8)
     others = Generators("tiny")
-    other = make_task(others)
+    other = random_task(30, others)
     again = SOURCES[name](other)
     restore(State(source=again), saved)
     others.set_state(drawn)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ddbench.augment import DSA
 from ddbench.compiling import Compiler
-from ddbench.data import Dataset, Preprocessing, RealData
+from ddbench.data import Dataset, RealData
 from ddbench.generators import Generators, derive_seed, seeded
-from ddbench.networks import Chunks, InitialWeights, build_network
+from ddbench.networks import Chunks, InitialWeights
 from ddbench.task import Setting, Task
-from ddbench.testing import tiny_dataset
+from ddbench.testing import tiny_dataset, tiny_task
 
 CPU = torch.device("cpu")
 DATA = tiny_dataset()
@@ -24,17 +24,7 @@ IPC = 4
 
 
 def make_task(seed: int = 0, setting: Setting = "random", ipc: int = IPC, data: Dataset = DATA) -> Task:
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), CPU),
-        build_network("convnet", data.shape, len(data.classes), {"depth": 1, "width": 8}),
-        shape=data.shape,
-        classes=len(data.classes),
-        ipc=ipc,
-        setting=setting,
-        augmentation=DSA.for_dataset("digits"),
-        generators=Generators("sha256:tiny", "convnet", ipc, seed),
-        device=CPU,
-    )
+    return tiny_task(ipc, setting, Generators("sha256:tiny", "convnet", ipc, seed), data)
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

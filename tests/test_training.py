@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.augment import DSA, cutmix
+from ddbench.augment import cutmix
 from ddbench.checkpoint import State, capture, restore
-from ddbench.data import Preprocessing, RealData, make_dataset
-from ddbench.generators import Generators, seeded
+from ddbench.generators import seeded
 from ddbench.matching.training import OnReal, OnSynthetic, Trained, Trainer
-from ddbench.networks import build_network
-from ddbench.task import Task
+from tasks import random_task
 
 COUNT = 10
-
-
-def make_task() -> Task:
-    """Ten random 4x4 images of three classes: four of the first."""
-    random = np.random.RandomState(0)
-    images = random.randint(0, 256, (COUNT, 4, 4), dtype=np.uint8)
-    data = make_dataset("tiny", images, np.arange(COUNT) % 3, images[:3], np.arange(3))
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
-        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
-        shape=(1, 4, 4),
-        classes=3,
-        ipc=2,
-        setting="random",
-        augmentation=DSA(),
-        generators=Generators("tiny"),
-        device=torch.device("cpu"),
-    )
 
 
 class Recorder:
@@ -53,7 +32,7 @@ class Recorder:
 
 @pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.1), (0.9, 0.1)])
 def test_steps_equal_those_of_torch(momentum: float, decay: float) -> None:
-    task = make_task()
+    task = random_task()
     trained = Trained.begin(task.initial())
     module = task.network
     module.load_state_dict(trained.weights)
@@ -73,7 +52,7 @@ def test_steps_equal_those_of_torch(momentum: float, decay: float) -> None:
 
 
 def test_a_step_leaves_the_network_that_it_started_from() -> None:
-    task = make_task()
+    task = random_task()
     weights = task.initial()
     before = Trained(weights, {name: torch.ones_like(w) for name, w in weights.items()}, torch.tensor(0.5))
     kept = capture(State(network=before))["network"]
@@ -85,7 +64,7 @@ def test_a_step_leaves_the_network_that_it_started_from() -> None:
 
 
 def test_labels_may_be_probabilities() -> None:
-    task = make_task()
+    task = random_task()
     trainer, start = Trainer(task, 0.1), Trained.begin(task.initial())
     images, labels = task.real.take(range(6))
     certain = trainer.step(start, images, F.one_hot(labels, 3).float())
@@ -103,7 +82,7 @@ def test_labels_may_be_probabilities() -> None:
 
 @pytest.mark.parametrize("chunk", [COUNT, 3])
 def test_accuracy_is_the_share_of_right_answers(chunk: int) -> None:
-    task = make_task()
+    task = random_task()
     task.chunks.most = chunk
     weights = {name: torch.zeros_like(weight) for name, weight in task.initial().items()}
     images, labels = task.real.take(range(COUNT))
@@ -123,7 +102,7 @@ def test_accuracy_is_the_share_of_right_answers(chunk: int) -> None:
 
 
 def test_a_network_begins_at_rest_and_unmeasured() -> None:
-    weights = make_task().initial()
+    weights = random_task().initial()
     network = Trained.begin(weights)
     assert all(torch.equal(v, torch.zeros_like(weights[name])) for name, v in network.velocity.items())
     assert network.accuracy.shape == ()
@@ -131,7 +110,7 @@ def test_a_network_begins_at_rest_and_unmeasured() -> None:
 
 
 def test_a_network_comes_back_from_its_state() -> None:
-    task = make_task()
+    task = random_task()
     trainer, data = Trainer(task, 0.1, 0.9), task.real.take(range(COUNT))
     network = trainer.measured(trainer.step(Trained.begin(task.initial()), *data), *data)
     state = State(network=Trained.begin(task.initial()))
@@ -153,7 +132,7 @@ def numbered(count: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_an_epoch_takes_every_synthetic_image_once(augment: bool) -> None:
-    task, recorder = make_task(), Recorder()
+    task, recorder = random_task(), Recorder()
     task.augmentation = lambda images, generator: images + 100  # type: ignore[assignment]
     train = OnSynthetic(task, recorder, 3, augment)  # type: ignore[arg-type]
     network = train(Trained.begin(task.initial()), *numbered(7))
@@ -170,7 +149,7 @@ def test_an_epoch_takes_every_synthetic_image_once(augment: bool) -> None:
 
 
 def test_training_on_synthetic_images_equals_a_plain_loop() -> None:
-    task, twin = make_task(), make_task()
+    task, twin = random_task(), random_task()
     images, labels = task.real.take(range(COUNT))
     trained = OnSynthetic(task, Trainer(task, 0.1), 4, augment=False)(Trained.begin(task.initial()), images, labels)
     module: nn.Module = twin.network
@@ -187,7 +166,7 @@ def test_training_on_synthetic_images_equals_a_plain_loop() -> None:
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_training_on_real_images_takes_the_steps_asked_for(augment: bool) -> None:
-    task, twin, recorder = make_task(), make_task(), Recorder()
+    task, twin, recorder = random_task(), random_task(), Recorder()
     train = OnReal(task, recorder, steps=12, batch=6, augment=augment, cut=augment)  # type: ignore[arg-type]
     synthetic = numbered(4)
     network = train(Trained.begin(task.initial()), *synthetic)
@@ -209,7 +188,7 @@ def test_training_on_real_images_takes_the_steps_asked_for(augment: bool) -> Non
 def test_training_on_real_images_leaves_the_synthetic_ones_alone() -> None:
     results = []
     for synthetic in (numbered(4), numbered(9)):
-        task = make_task()
+        task = random_task()
         train = OnReal(task, Trainer(task, 0.1), steps=2, batch=5, augment=True, cut=True)
         results.append(train(Trained.begin(task.initial()), *synthetic).weights["classifier.bias"])
     assert torch.equal(*results)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,17 +12,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ddbench.artifact import DistilledDataset
-from ddbench.augment import DSA
 from ddbench.checkpoint import State, capture
-from ddbench.data import Preprocessing, RealData, make_dataset
-from ddbench.generators import Generators, seeded
+from ddbench.generators import seeded
 from ddbench.matching import trajectories
 from ddbench.matching.experts import Expert, experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import match_trajectories
 from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
-from ddbench.networks import build_network
 from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget
 from ddbench.registry import discover
@@ -32,6 +28,7 @@ from methods.difficulty_aligned_matching import DifficultyAlignedMatching, choos
 from methods.flat_trajectory_matching import FlatTrajectoryMatching
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
 from methods.trajectory_matching import TrajectoryMatching
+from tasks import random_task
 
 discover()
 TINY: dict[str, Any] = {
@@ -44,24 +41,6 @@ TINY: dict[str, Any] = {
 PARAMETERS = 16 * 5 + 5 + 5 * 3 + 3
 Walk = list[tuple[Tensor, Tensor]]
 """images and labels of each student step"""
-
-
-def make_task() -> Task:
-    """Thirty random 4x4 images of three classes, for a network of one hidden layer."""
-    random = np.random.RandomState(0)
-    images = random.randint(0, 256, (30, 4, 4), dtype=np.uint8)
-    data = make_dataset("tiny", images, np.arange(30) % 3, images[:3], np.arange(3))
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), "cpu"),
-        build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5}),
-        shape=(1, 4, 4),
-        classes=3,
-        ipc=2,
-        setting="random",
-        augmentation=DSA(),
-        generators=Generators("tiny"),
-        device=torch.device("cpu"),
-    )
 
 
 def stretch() -> tuple[Tensor, Tensor]:
@@ -166,7 +145,7 @@ def close(ours: tuple[Tensor, list[Tensor]], theirs: tuple[Tensor, list[Tensor]]
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_exact_gradient_is_that_of_the_plain_graph(soft: bool, augment: bool, recompute: bool) -> None:
-    task, twin = make_task(), make_task()
+    task, twin = random_task(30), random_task(30)
     synthetic = doubled(with_logits(task) if soft else Synthetic(task))
     found = ours(task, synthetic, Unroll(task.loss, task.compiler, recompute), augment=augment)
     assert close(found, plain_graph(twin, synthetic, 0.3, augment))
@@ -174,7 +153,7 @@ def test_the_exact_gradient_is_that_of_the_plain_graph(soft: bool, augment: bool
 
 @pytest.mark.parametrize("soft", [False, True], ids=["classes", "logits"])
 def test_the_approximate_gradient_is_that_of_two_passes(soft: bool) -> None:
-    task, twin, third = make_task(), make_task(), make_task()
+    task, twin, third = random_task(30), random_task(30), random_task(30)
     synthetic = doubled(with_logits(task) if soft else Synthetic(task))
     found = ours(task, synthetic, Unroll(task.loss, task.compiler, chained=False))
     assert close(found, two_passes(twin, synthetic, 0.3))
@@ -182,17 +161,17 @@ def test_the_approximate_gradient_is_that_of_two_passes(soft: bool) -> None:
 
 
 def test_for_a_single_step_both_gradients_are_the_same() -> None:
-    synthetic = doubled(with_logits(make_task()))
+    synthetic = doubled(with_logits(random_task(30)))
     found = []
     for chained in (False, True):
-        task = make_task()
+        task = random_task(30)
         found.append(ours(task, synthetic, Unroll(task.loss, task.compiler, True, chained), student_steps=1))
     assert close(*found)
 
 
 @pytest.mark.parametrize("chained", [False, True])
 def test_a_student_that_stays_is_one_away(chained: bool) -> None:
-    task = make_task()
+    task = random_task(30)
     unroll = Unroll(task.loss, task.compiler, True, chained)
     distance, (of_images, _) = ours(task, doubled(Synthetic(task)), unroll, lr=0.0)
     assert distance == 1
@@ -240,7 +219,7 @@ def paths() -> Tensor:
 
 
 def matched(meter: Meter, task: Task | None = None, iterations: int = 3, **options: Any) -> DistilledDataset:
-    task = task or make_task()
+    task = task or random_task(30)
     settings = TrajectoryMatching(**{**TINY, "iterations": iterations, "lr_lr": 1e-3})
     return match_trajectories(task, meter, settings, paths(), **options)
 
@@ -256,7 +235,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def test_images_step_size_and_labels_each_descend_with_their_own_momentum() -> None:
-    task, meter = make_task(), Watched()
+    task, meter = random_task(30), Watched()
     synthetic = with_logits(task)
     before = capture(State(synthetic=synthetic, lr=torch.tensor(0.3)))
     matched(meter, task, synthetic=synthetic, lr_labels=0.5)
@@ -274,7 +253,7 @@ def test_images_step_size_and_labels_each_descend_with_their_own_momentum() -> N
 
 
 def test_labels_that_are_not_learned_stay() -> None:
-    task, meter = make_task(), Watched()
+    task, meter = random_task(30), Watched()
     synthetic = with_logits(task)
     before = synthetic.parts["labels"].clone()
     artifact = matched(meter, task, synthetic=synthetic)
@@ -283,7 +262,7 @@ def test_labels_that_are_not_learned_stay() -> None:
 
 
 def test_students_start_within_reach_and_follow_their_expert() -> None:
-    task, unroll, targets = make_task(), Recording(make_task()), []
+    task, unroll, targets = random_task(30), Recording(random_task(30)), []
     settings = TrajectoryMatching(**{**TINY, "iterations": 80, "match_epochs": 2, "lr_images": 1e-6})
     positions = torch.arange(20.0).view(2, 10, 1).expand(-1, -1, PARAMETERS)  # 0 to 9, and 10 to 19
 
@@ -304,7 +283,7 @@ def test_students_start_within_reach_and_follow_their_expert() -> None:
 
 
 def test_without_a_reach_students_start_below_the_largest_epoch() -> None:
-    task, unroll = make_task(), Recording(make_task())
+    task, unroll = random_task(30), Recording(random_task(30))
     settings = TrajectoryMatching(**{**TINY, "iterations": 30, "max_start": 3, "lr_images": 1e-6})
     positions = torch.arange(10.0).view(1, 10, 1).expand(-1, -1, PARAMETERS)
     match_trajectories(task, Meter(Budget()), settings, positions, unroll=unroll)
@@ -315,7 +294,7 @@ def test_without_a_reach_students_start_below_the_largest_epoch() -> None:
 def test_a_distance_above_the_largest_changes_nothing(monkeypatch: pytest.MonkeyPatch, averaging: float) -> None:
     distance, factors = trajectories._Student.distance, iter([1.0, 1e6, 1.0])
     monkeypatch.setattr(trajectories._Student, "distance", lambda *given: next(factors) * distance(*given))
-    task, meter = make_task(), Watched()
+    task, meter = random_task(30), Watched()
     options = {"synthetic": with_logits(task), "lr_labels": 0.5, "averaging": averaging}
     matched(meter, task, largest=100.0, **options)
     first, second, third = meter.states
@@ -333,14 +312,14 @@ def test_a_distance_of_exactly_the_largest_counts(monkeypatch: pytest.MonkeyPatc
         return 2 + (images - images.detach()).sum()  # 2, with a slope of 1
 
     monkeypatch.setattr(trajectories._Student, "distance", distance)
-    moved = make_task().real_init()[0] - matched(Meter(Budget()), largest=largest).parts["images"]
+    moved = random_task(30).real_init()[0] - matched(Meter(Budget()), largest=largest).parts["images"]
     # 10 times velocities of 1, 1.5 and 1.75
     assert torch.allclose(moved, torch.full_like(moved, far), atol=1e-4)
 
 
 def test_the_running_average_is_returned() -> None:
-    task, meter = make_task(), Watched()
-    initial = make_task().real_init()[0]
+    task, meter = random_task(30), Watched()
+    initial = random_task(30).real_init()[0]
     artifact = matched(meter, task, averaging=0.75)
     average = initial
     for state in meter.states:
@@ -365,8 +344,8 @@ def test_averaging_does_not_disturb_what_is_learned() -> None:
 
 
 def test_new_labels_are_put_in_place_before_every_step() -> None:
-    task, targets = make_task(), []
-    unroll, synthetic = Recording(task), Synthetic(make_task(), soft=True)
+    task, targets = random_task(30), []
+    unroll, synthetic = Recording(task), Synthetic(random_task(30), soft=True)
 
     def relabel(target: Tensor) -> Tensor:
         targets.append(target)
@@ -384,7 +363,7 @@ def test_new_labels_are_put_in_place_before_every_step() -> None:
 
 
 def test_a_student_reads_logits_as_probabilities() -> None:
-    task = make_task()
+    task = random_task(30)
     unroll, synthetic = Recording(task), with_logits(task)
     shares = synthetic.parts["labels"].softmax(1)
     matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
@@ -393,7 +372,7 @@ def test_a_student_reads_logits_as_probabilities() -> None:
 
 
 def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
-    task, twin = make_task(), make_task()
+    task, twin = random_task(30), random_task(30)
     unroll, synthetic = Recording(task), Synthetic(task, "canvas,factor=1", "noise")
     canvases = synthetic.parts["canvases"].detach().clone()
     matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
@@ -411,7 +390,7 @@ def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
 
 @pytest.mark.parametrize(("decoder", "decodings"), [("canvas,factor=1", 3), ("multi_formation", 1), ("pixels", 1)])
 def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, decoder: str, decodings: int) -> None:
-    task, calls = make_task(), []
+    task, calls = random_task(30), []
     images = Synthetic.images
     monkeypatch.setattr(Synthetic, "images", lambda self: calls.append(self) or images(self))
     settings = TrajectoryMatching(**{**TINY, "student_steps": 3, "batch_synthetic": 4, "decoder": decoder})
@@ -424,9 +403,9 @@ def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, d
 
 def test_exact_recomputation_is_trajectory_matching() -> None:
     settings = {**TINY, "iterations": 2, "student_steps": 3}
-    ours = ScalableTrajectoryMatching(**settings).distill(make_task(), Meter(Budget()))
-    theirs = TrajectoryMatching(**settings).distill(make_task(), Meter(Budget()))
-    rough = ScalableTrajectoryMatching(**settings, gradient="approximate").distill(make_task(), Meter(Budget()))
+    ours = ScalableTrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
+    theirs = TrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
+    rough = ScalableTrajectoryMatching(**settings, gradient="approximate").distill(random_task(30), Meter(Budget()))
     assert torch.allclose(ours.parts["images"], theirs.parts["images"], atol=1e-6)
     assert not torch.equal(rough.parts["images"], theirs.parts["images"])
 
@@ -434,12 +413,12 @@ def test_exact_recomputation_is_trajectory_matching() -> None:
 def test_soft_labels_are_what_the_expert_says_at_the_end_of_the_stretch() -> None:
     settings = ScalableTrajectoryMatching(**TINY, soft_labels=True)
     meter = Watched()
-    artifact = settings.distill(make_task(), meter)
-    twin = make_task()
+    artifact = settings.distill(random_task(30), meter)
+    twin = random_task(30)
     network = twin.network
     target = experts(twin, Meter(Budget()), settings.expert())
     reached = artifact.parts["labels"]
-    images = make_task().real_init()[0]  # as they were before the step
+    images = random_task(30).real_init()[0]  # as they were before the step
     said = []
     for path in target:
         torch.nn.utils.vector_to_parameters(path[1], network.parameters())
@@ -467,15 +446,17 @@ def test_experts_of_flat_trajectories_are_sharpness_aware(
     asked = []
     monkeypatch.setattr(f"{cls.__module__}.experts", lambda task, meter, expert: asked.append(expert) or paths())
     settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}
-    cls(**settings).distill(make_task(), Meter(Budget()))
+    cls(**settings).distill(random_task(30), Meter(Budget()))
     assert asked == [Expert(2, 3, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]
 
 
 def test_flat_trajectories_give_the_running_average() -> None:
     meter = Watched()
-    artifact = FlatTrajectoryMatching(**{**TINY, "iterations": 2}, averaging=0.5).distill(make_task(), meter)
+    artifact = FlatTrajectoryMatching(**{**TINY, "iterations": 2, "lr_images": 1.0}, averaging=0.5).distill(
+        random_task(30), meter
+    )
     first, second = (state["synthetic"]["images"] for state in meter.states)
-    expected = 0.25 * make_task().real_init()[0] + 0.25 * first + 0.5 * second
+    expected = 0.25 * random_task(30).real_init()[0] + 0.25 * first + 0.5 * second
     assert torch.allclose(artifact.parts["images"], expected, atol=1e-6)
 
 
@@ -502,7 +483,7 @@ def test_students_start_in_the_range_of_their_step(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(trajectories, "_stretch", watched)
     settings = {**TINY, "iterations": 6, "expert_epochs": 4, "max_start": 3, "min_start": 0}
-    DifficultyAlignedMatching(**settings, current_start=1, growing=4).distill(make_task(), Meter(Budget()))
+    DifficultyAlignedMatching(**settings, current_start=1, growing=4).distill(random_task(30), Meter(Budget()))
     assert ranges == [(0, 1), (0, 1), (0, 2), (0, 2), (0, 3), (0, 3)]
 
 
@@ -563,9 +544,9 @@ def begin_in_a_loop(logits: Tensor, labels: Tensor, ipc: int) -> tuple[list[int]
 
 
 def test_difficulty_aligned_matching_begins_as_a_loop_would() -> None:
-    task, twin = make_task(), make_task()
+    task, twin = random_task(30), random_task(30)
     method = DifficultyAlignedMatching(candidates=8, max_start=10)
-    trained = torch.stack([flatten(make_task().initial(seeded(number))) for number in range(6)])
+    trained = torch.stack([flatten(random_task(30).initial(seeded(number))) for number in range(6)])
     images, logits = method._begin(task, trained)
     candidates, labels = twin.real.batch(8, twin.generator("real_init"), of=range(3))
     answers = []
@@ -580,7 +561,7 @@ def test_difficulty_aligned_matching_begins_as_a_loop_would() -> None:
 def test_difficulty_aligned_matching_learns_logits() -> None:
     meter = Watched()
     settings = {**DifficultyAlignedMatching.tiny, "iterations": 3, "largest": 1e6, "lr_labels": 0.5}
-    artifact = DifficultyAlignedMatching(**settings).distill(make_task(), meter)
+    artifact = DifficultyAlignedMatching(**settings).distill(random_task(30), meter)
     assert artifact.label_kind == "logits"
     assert artifact.parts["labels"].shape == (6, 3)
     labels = [state["synthetic"]["labels"] for state in meter.states]

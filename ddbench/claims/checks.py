@@ -66,7 +66,7 @@ def complaints(claim: Claim, data: Dataset) -> list[str]:
 
 def _of_record(record: Record) -> Iterator[str]:
     result, cell = record.result, record.result.cell
-    for what, name in (("board", record.board), ("method", cell.method), ("data set", Path(cell.dataset).stem)):
+    for what, name in (("method", cell.method), ("data set", Path(cell.dataset).stem)):
         if not NAME.fullmatch(name):
             yield f"{what} {name!r} cannot name a file; use letters, digits, '_', '.' and '-'"
     if result.status in SCORED:

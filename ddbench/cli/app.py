@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ddbench.errors import UserError
+from ddbench.errors import UserError, printable
 
 app = typer.Typer(
     name="ddbench",
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 def say(message: str) -> None:
-    messages.print(message, soft_wrap=True)
+    messages.print(printable(message), soft_wrap=True)

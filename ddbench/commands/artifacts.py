@@ -10,17 +10,8 @@ from ddbench.convert import read_release
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.protocols import Protocol
+from ddbench.provenance import check_provenance
 from ddbench.registry import PROTOCOLS
-
-SCORED_FROM = ("dataset", "dataset_digest", "method", "ipc", "network", "preprocessing", "protocol")
-"""what an artefact's header must say so that the file alone can be scored and shown"""
-
-
-def check_header(artifact: DistilledDataset, file: Path) -> None:
-    """Raise UserError where an artefact does not say what it was distilled from and how it is scored."""
-    missing = [name for name in SCORED_FROM if name not in artifact.provenance]
-    if missing:
-        raise UserError(f"{file} does not say its {', '.join(missing)}; write it with `ddbench distill`")
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:
@@ -29,7 +20,7 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
     Raises:
         UserError: when it is another one, or the artefact has other classes or images.
     """
-    check_header(artifact, file)
+    check_provenance(artifact.provenance, file)
     provenance = artifact.provenance
     data = load_dataset(dataset or provenance["dataset"])
     wanted = provenance["dataset_digest"].partition("+")[0]  # a validation split is a part of the data set
@@ -75,7 +66,7 @@ def convert(
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
-    artifact, data = read_release(file, layout).artifact(), load_dataset(dataset)
+    artifact, data = read_release(file, layout), load_dataset(dataset)
     each, rest = divmod(len(artifact.parts["labels"]), len(data.classes))
     if rest or not each:
         raise UserError(

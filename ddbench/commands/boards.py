@@ -53,11 +53,12 @@ def evaluate_board(
 
     discover()
     where = make_executor(executor, device, workers)
-    todo = survey(resolve(board, where.device, selection), out, again)
+    jobs = resolve(board, where.device, selection)
+    todo = survey(jobs, out, again)
     on_start(todo)
     records = run_jobs(todo, out, executor=where, on_event=on_event)
     render(read_runs(out), out, board.title or board.board, origins())
-    _draw_first_seeds(records, out)
+    _draw_first_seeds(records, out, {job.cell.dataset_digest: job.dataset for job in jobs})
     return records
 
 
@@ -113,8 +114,12 @@ def distill(
     return record
 
 
-def _draw_first_seeds(records: Iterable[Record], out: Path) -> None:
-    """A picture for each cell's first seed, under `pictures/`."""
+def _draw_first_seeds(records: Iterable[Record], out: Path, datasets: Mapping[str, str]) -> None:
+    """A picture for each cell's first seed, under `pictures/`.
+
+    Args:
+        datasets: names or paths, by digest
+    """
     for record in records:
         cell = record.result.cell
         artifacts = sorted(out.glob(f"{cell.method}/*{record.key}*/{ARTIFACT}"))
@@ -122,4 +127,4 @@ def _draw_first_seeds(records: Iterable[Record], out: Path) -> None:
             name = f"{cell.method}-{Path(cell.dataset).stem}-ipc{cell.ipc}-{record.key[:6]}.png"
             picture = out / "pictures" / name
             if not picture.exists():
-                show(artifacts[-1], picture, None if cell.split == "test" else cell.dataset)
+                show(artifacts[-1], picture, datasets[cell.dataset_digest])

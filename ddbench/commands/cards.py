@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.cards import dataset_card
-from ddbench.commands.artifacts import check_header
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
+from ddbench.provenance import check_provenance
 from ddbench.records import read_record
 
 
@@ -23,7 +23,7 @@ def card(file: Path, out: Path, record: Path | None = None) -> Path:
             README.md or another file of the artefact's name.
     """
     artifact = DistilledDataset.load(file)
-    check_header(artifact, file)
+    check_provenance(artifact.provenance, file)
     scored = read_record(record) if record else None
     if scored is not None and scored.result.artifact != file_digest(file):
         raise UserError(f"{record} is of the artefact {scored.result.artifact}, and {file} is {file_digest(file)}")

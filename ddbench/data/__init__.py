@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
 from ddbench.data import builtin as builtin  # registers the data sets
 from ddbench.data.dataset import Dataset, make_dataset
 from ddbench.data.files import load_npz
 from ddbench.data.folders import load_folder
-from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names
+from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
 from ddbench.data.preprocess import KINDS, Preprocessing, Transform
 from ddbench.data.real import RealData
 from ddbench.data.resize import resized
@@ -52,8 +51,8 @@ def load_dataset(name_or_path: str) -> Dataset:
     file = provided(name)
     if file is not None:
         return load_npz(file)
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    path = user_path(name)
+    if name and os.path.isdir(path):
         return load_folder(path)
     if path.suffix == ".npz":
         return load_npz(path)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ddbench.data.split import stratified_split
 from ddbench.errors import UserError
+from ddbench.files import LONGEST_NAME, is_name
 
 Array = NDArray[Any]
+RENAME = f"rename it, with at most {LONGEST_NAME} letters, digits and signs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +133,8 @@ def make_dataset(
         UserError: one sentence naming the array, what it holds, and the fix.
     """
     where = source or name
+    if not is_name(name):
+        raise UserError(f"{where}: {name!r} cannot name a data set; {RENAME}")
     train = _checked_images(where, "train_images", train_images)
     test = _checked_images(where, "test_images", test_images)
     if train.shape[1:] != test.shape[1:]:
@@ -139,7 +143,7 @@ def make_dataset(
         )
     _check_labels(where, "train_labels", train_labels, len(train))
     _check_labels(where, "test_labels", test_labels, len(test))
-    names = tuple(classes) if classes is not None else tuple(map(str, range(int(train_labels.max()) + 1)))
+    names = _class_names(where, classes, train_labels)
     _check_range(where, "train_labels", train_labels, len(names))
     _check_range(where, "test_labels", test_labels, len(names))
     _check_classes(where, train_labels, names)
@@ -176,6 +180,17 @@ def _check_labels(where: str, field: str, labels: Array, images: int) -> None:
         raise UserError(
             f"{where}: {field} has shape {labels.shape} for {images} images; save one label an image, ({images},)"
         )
+
+
+def _class_names(where: str, classes: Sequence[str] | None, labels: Array) -> tuple[str, ...]:
+    if classes is None:
+        # Every class has an image: what is larger is no class, and its names might fill the memory.
+        largest = min(int(labels.max()), len(labels))
+        return tuple(map(str, range(largest + 1)))
+    for name in classes:
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise UserError(f"{where}: {name!r} cannot name a class; {RENAME}")
+    return tuple(classes)
 
 
 def _check_range(where: str, field: str, labels: Array, classes: int) -> None:

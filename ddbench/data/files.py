@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
-
+from ddbench.archives import Archive, open_archive
 from ddbench.data.dataset import Array, Dataset, make_dataset
+from ddbench.data.places import user_path
 from ddbench.errors import UserError
 
 REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
@@ -26,8 +23,8 @@ def load_npz(path: Path | str) -> Dataset:
     Raises:
         UserError: one sentence naming the file, the array and the fix.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = user_path(path)
+    if not os.path.isfile(path):
         raise UserError(f"no file at {path}; give the path of an .npz file with arrays {', '.join(REQUIRED)}")
     arrays = _read(path)
     missing = [field for field in REQUIRED if field not in arrays]
@@ -49,37 +46,22 @@ def load_npz(path: Path | str) -> Dataset:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        # Opened here, because numpy.load leaves a path that it cannot read open.
-        with path.open("rb") as file, _archive(path, file) as archive:
-            return {field: _member(path, archive, field) for field in archive if field in (*REQUIRED, "classes")}
+        with open_archive(path) as archive:
+            fields = [field for field in (*REQUIRED, "classes") if f"{field}.npy" in archive.names]
+            return {field: _member(path, archive, field) for field in fields}
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} {error}; write it again with numpy.savez") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the file and its permissions") from error
 
 
-def _archive(path: Path, file: IO[bytes]) -> NpzFile:
+def _member(path: Path, archive: Archive, field: str) -> Array:
     try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is truncated or no .npz file; write it again with numpy.savez") from error
-    if not isinstance(archive, NpzFile):
-        raise UserError(f"{path} is a single array and no .npz file; write it again with numpy.savez")
-    return archive
-
-
-def _member(path: Path, archive: Mapping[str, Array], field: str) -> Array:
-    try:
-        array = archive[field]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path}: {field} is damaged; write the file again with numpy.savez") from error
+        return archive.array(field)
     except ValueError as error:
-        if "pickle" not in str(error) and "Object arrays" not in str(error):
-            raise UserError(f"{path}: {field} is damaged; write the file again with numpy.savez") from error
-        raise UserError(
-            f"{path}: {field} holds pickled Python objects, which are never loaded; save a plain array"
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: {field} is no array; write the file again with numpy.savez")
-    return array
+        raise UserError(f"{path}: {field} {error}; write the file again with numpy.savez") from error
 
 
 def _classes(path: Path, arrays: Mapping[str, Array]) -> list[str] | None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ddbench.archives import RATIO, ROOM
 from ddbench.data.dataset import Array, Dataset, make_dataset
+from ddbench.data.places import user_path
 from ddbench.data.split import stratified_split
 from ddbench.errors import UserError
 
 TEST_FRACTION = 0.2
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""that are read; of the others that Pillow knows, one is a program"""
 WIDE_MODES = ("I", "F")  # and I;16 and its kin: more than 8 bits a pixel, which conversion to RGB would clip
 
 Labelled = list[tuple[Path, int]]
@@ -28,8 +36,8 @@ def load_folder(path: Path | str) -> Dataset:
     Raises:
         UserError: one sentence naming the folder or file and the fix.
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
+    root = user_path(path)
+    if not os.path.isdir(root):
         raise UserError(f"no folder at {root}; give a folder of class folders")
     halves = [half for half in ("train", "test") if (root / half).is_dir()]
     if len(halves) == 1:
@@ -80,37 +88,61 @@ def _files(folder: Path) -> list[Path]:
     files = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     if not files:
         raise UserError(f"class folder {folder} is empty; add images or remove it")
-    nested = next((entry for entry in files if entry.is_dir()), None)
-    if nested is not None:
-        raise UserError(f"{nested} is a folder inside a class folder; put image files there, not folders")
+    for entry in files:
+        if entry.is_dir():
+            raise UserError(f"{entry} is a folder inside a class folder; put image files there, not folders")
+        if not entry.is_file():
+            raise UserError(f"{entry} is no file; remove it")
     return files
 
 
 def _load(listing: Labelled) -> tuple[Array, NDArray[np.int64]]:
-    pictures = [_picture(file) for file, _ in listing]
-    for (file, _), picture in zip(listing, pictures, strict=True):
-        if picture.size != pictures[0].size:
-            raise UserError(
-                f"{file} is {_size(picture)} pixels, {listing[0][0]} is {_size(pictures[0])}; "
-                "resize all images to one size"
-            )
+    size = _checked_size(listing)
+    pictures = [_picture(file, size, listing[0][0]) for file, _ in listing]
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     images = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])  # (N, H, W) or (N, H, W, 3)
     return images, np.array([label for _, label in listing], dtype=np.int64)
 
 
-def _picture(file: Path) -> Image.Image:
+def _checked_size(listing: Labelled) -> tuple[int, int]:
+    """Width and height of the first picture, which all must have; refused where that is more than files can hold."""
+    first, _ = listing[0]
+    with _opened(first) as opened:
+        width, height = opened.size
+    unpacked, packed = 3 * width * height * len(listing), sum(file.stat().st_size for file, _ in listing)
+    if unpacked > max(ROOM, RATIO * packed):
+        raise UserError(
+            f"{len(listing)} images of {width}x{height} pixels, as {first} says, are more than {RATIO} times the size "
+            "of their files; resize them"
+        )
+    return width, height
+
+
+def _picture(file: Path, size: tuple[int, int], first: Path) -> Image.Image:
+    with _opened(file) as opened:
+        if opened.size != size:
+            raise UserError(
+                f"{file} is {_size(opened.size)} pixels, {first} is {_size(size)}; resize all images to one size"
+            )
+        opened.load()
+        if opened.mode.startswith(WIDE_MODES):
+            raise UserError(f"{file} has pixels of mode {opened.mode}; save it with 8 bits a channel, grey or RGB")
+        return opened.copy() if opened.mode == "L" else opened.convert("RGB")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """An image whose header is read; pixels are unpacked when it is loaded."""
     try:
-        with Image.open(file) as opened:
-            opened.load()
-            mode = opened.mode
-            picture = opened.copy() if mode == "L" else None if mode.startswith(WIDE_MODES) else opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as opened:
+                yield opened
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for a damaged file
         raise UserError(f"{file} cannot be read as an image; save it again or remove it") from error
-    if picture is None:
-        raise UserError(f"{file} has pixels of mode {mode}; save it with 8 bits a channel, grey or RGB")
-    return picture
 
 
-def _size(picture: Image.Image) -> str:
-    return f"{picture.width}x{picture.height}"
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ddbench.files import is_name
+
 DATA_VARIABLE = "DDBENCH_DATA"
 CACHE_VARIABLE = "DDBENCH_CACHE"
 
@@ -21,16 +23,24 @@ def data_folder() -> Path | None:
     return Path(named).expanduser() if named else None
 
 
+def user_path(text: str | Path) -> Path:
+    """A path with `~` resolved where it names a user's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def provided(name: str) -> Path | None:
     """`$DDBENCH_DATA/<name>.npz` where there is such a file; `name` is a bare name, never a path."""
     folder = data_folder()
     if folder is None or not name or Path(name).name != name:
         return None
     path = folder / f"{name}.npz"
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # where `Path.is_file` would raise for a long name
 
 
 def provided_names() -> list[str]:
     """Names that `$DDBENCH_DATA` has a file for, sorted."""
     folder = data_folder()
-    return sorted(path.stem for path in folder.glob("*.npz")) if folder is not None else []
+    return sorted(path.stem for path in folder.glob("*.npz") if is_name(path.stem)) if folder is not None else []

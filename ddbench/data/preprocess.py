@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Kind = Literal["normalize", "zca"]
 KINDS: tuple[str, ...] = get_args(Kind)
 ZCA_EPS = 0.1
+SMALLEST, LARGEST = 1e-4, 1e4
+"""of a description's numbers, in magnitude: pixels lie in [0, 1], statistics have four decimals"""
+MOST_WHITENED = 2**14
+"""numbers of an image, whose square a whitening matrix has, 1 GiB; 73 x 73 pixels in colour"""
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Preprocessing:
         Raises:
             UserError: when the kind is unknown or a number is missing or useless.
         """
+        if not isinstance(description, Mapping):
+            raise UserError(f"preprocessing is {description!r}; give its kind, mean and std")
         kind = _checked_kind(description.get("kind"))
         mean, std = _numbers(description, "mean"), _numbers(description, "std")
-        if len(mean) != len(std) or min(std) <= 0:
+        if len(mean) != len(std) or min(std) < SMALLEST:
             raise UserError(f"preprocessing has mean {mean} and std {std}; give as many of each, std above 0")
         eps = description.get("eps", 0.0)
-        if not _is_number(eps) or eps < 0 or (kind == "zca" and eps == 0):
+        if not _is_number(eps) or eps < 0 or (kind == "zca" and eps < SMALLEST):
             raise UserError(f"preprocessing {kind!r} has eps {eps!r}; give a number above 0, as {ZCA_EPS}")
         return cls(kind, mean, std, float(eps))
 
@@ -72,7 +78,7 @@ class Preprocessing:
         """Fit to the train split, on the device where it lies; ZCA takes C*H*W squared float32 numbers.
 
         Raises:
-            UserError: when the data set has another number of channels.
+            UserError: when the data set has another number of channels, or images too large to whiten.
         """
         if len(self.mean) != dataset.shape[0]:
             raise UserError(
@@ -81,6 +87,8 @@ class Preprocessing:
             )
         if self.kind == "normalize":
             return Transform(self, _checksum(self, None), None)
+        if math.prod(dataset.shape) > MOST_WHITENED:
+            raise UserError(f"images of {dataset.name!r} are too large for 'zca', {dataset.shape}; use 'normalize'")
         from kornia.enhance import ZCAWhitening
 
         whitening = ZCAWhitening(eps=self.eps, compute_inv=True)
@@ -150,4 +158,4 @@ def _numbers(description: Mapping[str, Any], field: str) -> tuple[float, ...]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ddbench.decoders.base import Decoder, check_storage, make_decoder, parse_decoder, settings_of
+from ddbench.decoders.base import (
+    MOST_NUMBERS,
+    Decoder,
+    check_storage,
+    decoded_shapes,
+    make_decoder,
+    parse_decoder,
+    settings_of,
+)
 from ddbench.decoders.canvas import Canvas
 from ddbench.decoders.hallucinators import Hallucinators
 from ddbench.decoders.linear_bases import LinearBases
@@ -10,6 +18,7 @@ from ddbench.decoders.multi_formation import MultiFormation
 from ddbench.decoders.pixels import Pixels
 
 __all__ = [
+    "MOST_NUMBERS",
     "Canvas",
     "Decoder",
     "Hallucinators",
@@ -17,6 +26,7 @@ __all__ = [
     "MultiFormation",
     "Pixels",
     "check_storage",
+    "decoded_shapes",
     "make_decoder",
     "parse_decoder",
     "settings_of",

@@ -10,10 +10,17 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ddbench.errors import UserError, suggestion
 from ddbench.registry import DECODERS
 
+MOST_SETTING = 2**16
+MOST_NUMBERS = 2**28
+"""in any tensor on the way to an artefact's images, 1 GiB, or `GROWTH` times what is stored where that is more"""
+GROWTH = 64
+"""a texture of 16 images gives 16 windows, of which each is first a copy of it"""
 Draw = Callable[[int], Tensor]
 """from a number n, n starting images of each class, (K * n, C, H, W), class by class"""
 
@@ -23,6 +30,8 @@ class Decoder(Protocol):
 
     A frozen dataclass whose fields, whole numbers, are its settings. It hands out as many images of each class, class
     by class.
+
+    Shapes follow from shapes alone, never from values, so that they can be known before anything is decoded.
     """
 
     name: ClassVar[str]
@@ -80,6 +89,8 @@ def make_decoder(name: str, settings: Mapping[str, Any]) -> Decoder:
             raise UserError(f"decoder {name!r} has no setting {key!r}; {fix}")
         if type(value) is not int or value < 1:
             raise UserError(f"{key} of decoder {name!r} is {value!r}; it must be a whole number of at least 1")
+        if value > MOST_SETTING:
+            raise UserError(f"{key} of decoder {name!r} is {value}; {MOST_SETTING} is the most")
     decoder: Decoder = cls(**settings)
     return decoder
 
@@ -92,15 +103,48 @@ def parse_decoder(text: str) -> Decoder:
     """
     name, *settings = text.split(",")
     pairs = [setting.partition("=") for setting in settings]
-    return make_decoder(
-        name, {key.strip(): int(value) if value.strip().isdecimal() else value for key, _, value in pairs}
-    )
+    return make_decoder(name, {key.strip(): _whole(value.strip()) for key, _, value in pairs})
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.isdecimal() and len(text) < 10 else text
 
 
 def settings_of(decoder: Decoder) -> dict[str, int]:
     """A decoder's settings by name, without those left open."""
     values = dataclasses.asdict(decoder)  # type: ignore[call-overload]
     return {name: value for name, value in values.items() if value is not None}
+
+
+def decoded_shapes(decoder: Decoder, parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What `decode` would give, on the meta device: shapes and types without numbers, for which no memory is needed.
+
+    Raises:
+        ValueError: when the parts do not fit the decoder, or it would need tensors far larger than them.
+    """
+    most = max(MOST_NUMBERS, GROWTH * sum(part.numel() for part in parts.values()))
+    hollow = {name: part.to("meta") for name, part in parts.items()}
+    try:
+        with _Largest() as largest:  # type: ignore[no-untyped-call]
+            images, labels = decoder.decode(hollow, 0, None)
+    except (RuntimeError, IndexError, TypeError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"its parts do not fit decoder {decoder.name!r}: {reason}") from error
+    if largest.numbers > most:
+        raise ValueError(f"decoder {decoder.name!r} would make {largest.numbers} numbers of its parts")
+    return images, labels
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.numbers = max([self.numbers, *sizes])
+        return result
 
 
 def check_storage(decoder: Decoder, shape: tuple[int, int, int], classes: int, ipc: int) -> None:

@@ -54,7 +54,9 @@ class Canvas:
     ) -> tuple[Tensor, Tensor]:
         crops = self.crops or self.factor**2
         canvases = parts["canvases"].repeat_interleave(crops, 0)  # (M, C, factor * H, factor * W)
-        corners = torch.rand(len(canvases), 2, generator=generator).to(canvases.device, non_blocking=True)
+        drawn_on = canvases.device if generator is None else generator.device
+        corners = torch.rand(len(canvases), 2, generator=generator, device=drawn_on)
+        corners = corners.to(canvases.device, non_blocking=True)
         rows = _window(canvases.shape[2], self.factor, corners[:, 0])
         columns = _window(canvases.shape[3], self.factor, corners[:, 1])
         bands = canvases.gather(2, rows[:, None, :, None].expand(-1, canvases.shape[1], -1, canvases.shape[3]))

@@ -33,9 +33,9 @@ class MultiFormation:
     def start(
         self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        images = draw(ipc * self.factor**2)  # (K * ipc * factor^2, C, H, W)
-        height, width = images.shape[2:]
+        _, height, width = shape
         check_divides("factor", self.factor, "multi_formation", height, width)
+        images = draw(ipc * self.factor**2)  # (K * ipc * factor^2, C, H, W)
         tiles = resize(images, height // self.factor, width // self.factor)
         tiles = tiles.unflatten(0, (-1, self.factor**2))
         return {"tiles": tiles, "labels": class_labels(tiles, classes)}

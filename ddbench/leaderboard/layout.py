@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ddbench.errors import printable
 from ddbench.leaderboard.cells import conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
@@ -79,13 +80,11 @@ class Group:
 
     def name(self, row: Row) -> str:
         """The method, with the hyper-parameters that tell it from its namesakes."""
-        parts = self._telling(row)
-        return f"{row.method} ({', '.join(parts)})" if parts else row.method
+        return _named(row, self._telling(row))
 
     def label(self, row: Row) -> str:
         """The method, with whatever tells it from the other rows: hyper-parameters of its namesakes, budgets of all."""
-        parts = [*self._telling(row), *([row.budget] if len(self.budgets) > 1 else [])]
-        return f"{row.method} ({', '.join(parts)})" if parts else row.method
+        return _named(row, [*self._telling(row), *([row.budget] if len(self.budgets) > 1 else [])])
 
     @property
     def budgets(self) -> list[str]:
@@ -140,12 +139,24 @@ def varying(made: Sequence[Row]) -> list[str]:
 
 def summary(made: Sequence[Row]) -> str:
     """One sentence of what the tables hold."""
-    common = [next(iter(_values(made, name))) for name in CONDITIONS if name not in ("protocol", "digest")
+    common = [escape(next(iter(_values(made, name)))) for name in CONDITIONS if name not in ("protocol", "digest")
               and len(_values(made, name)) == 1]  # fmt: skip
     protocols = ", ".join(f"`{protocol}`" for protocol in sorted(_values(made, "protocol")))
     budgets = ", ".join(dict.fromkeys(row.budget for row in sorted(made, key=_size)))
     limit = "without a budget" if budgets == "unlimited" else f"with a budget of {budgets} a run"
     return f"Accuracy under {protocols} ({', '.join(common)}) {limit}."
+
+
+def escape(text: str) -> str:
+    """What Markdown shows as this text, on one line: a record's words make no table, link, picture or HTML."""
+    text = printable(text)
+    for sign in "\\|*<`[]":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def _named(row: Row, parts: Sequence[str]) -> str:
+    return printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
 
 
 def _setting(cell: Cell) -> str:

@@ -54,6 +54,7 @@ STYLE = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # a name with dollars is no formula
 }
 REFERENCE_DASHES = (0, (5, 3))
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from ddbench.files import canonical_json
-from ddbench.leaderboard.layout import Group, Lines, Strong, groups, summary
+from ddbench.leaderboard.layout import Group, Lines, Strong, escape, groups, summary
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import NOTHING, Row, rows
@@ -68,16 +68,16 @@ def markdown(
     """
     made = rows(records, published, origins)
     if not made:
-        return f"# {title}\n\nNo records yet.\n"
+        return f"# {escape(title)}\n\nNo records yet.\n"
     tables = _tables(groups(made))
     shown = {column for _, lines in tables for column in (lines[0][1] if lines else ())}
     reading = [f"- **{column}**: {text}" for column, text in READING.items() if column in shown]
-    parts = [f"# {title}", summary(made), "How to read:", "\n".join(reading)]
+    parts = [f"# {escape(title)}", summary(made), "How to read:", "\n".join(reading)]
     for heading, lines in tables:
         parts += [heading, pipe_table(lines)] if lines else [heading]
     figures = [figure for row in made for figure in row.published]
     if published and figures:
-        parts += ["## Published figures", "\n".join(f"- {line}" for line in footnotes(figures, published))]
+        parts += ["## Published figures", "\n".join(f"- {escape(line)}" for line in footnotes(figures, published))]
     if links := link_definitions(made):
         parts.append(links)
     return "\n\n".join(parts) + "\n"
@@ -87,16 +87,16 @@ def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
     """Headings, and what stands below each."""
     tables: list[tuple[str, Lines]] = []
     for group in found:
-        tables.append((f"## {group.heading}", group.lines))
+        tables.append((f"## {escape(group.heading)}", group.lines))
         parts = {"Cost": cost(group), "Anytime": anytime(group), "By budget, accuracy %": budgets(group)}
         tables += [(f"### {heading}", lines) for heading, lines in parts.items() if lines]
     stored = storage(found)
     if stored:
         tables.append(("## Equal storage", []))
-    tables += [(f"### {heading}", lines) for heading, lines in stored]
+    tables += [(f"### {escape(heading)}", lines) for heading, lines in stored]
     for view in views(found):
         tables.append((f"## {view.title}\n\n{view.note}", []))
-        tables += [(f"### {caption}", lines) for caption, lines in view.tables]
+        tables += [(f"### {escape(caption)}", lines) for caption, lines in view.tables]
     return tables
 
 
@@ -122,7 +122,7 @@ def pipe_table(lines: Lines) -> str:
     written = [[_markup(row, column, texts[column]) for column in columns] for row, texts in lines]
     alignment = [_alignment(column) for column in columns]
     return tabulate(
-        written, [_escape(column) for column in columns], tablefmt="pipe", colalign=alignment, disable_numparse=True
+        written, [escape(column) for column in columns], tablefmt="pipe", colalign=alignment, disable_numparse=True
     )
 
 
@@ -134,18 +134,12 @@ def link_definitions(made: Iterable[Row]) -> str:
 
 def _markup(row: Row, column: str, text: str) -> str:
     if column == "method" and row.origin:
-        return f"[{row.method}]{_escape(text.removeprefix(row.method))}"
-    return f"**{_escape(text)}**" if isinstance(text, Strong) else _escape(text)
+        return f"[{row.method}]{escape(text.removeprefix(row.method))}"
+    return f"**{escape(text)}**" if isinstance(text, Strong) else escape(text)
 
 
 def _alignment(column: str) -> Literal["left", "right"]:
     return "left" if column in LEFT else "right"
-
-
-def _escape(text: str) -> str:
-    for sign in "\\|*<`[]":
-        text = text.replace(sign, "\\" + sign)
-    return text
 
 
 def _rich_table(group: Group) -> Table:

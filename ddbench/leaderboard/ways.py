@@ -41,7 +41,7 @@ def along_training(row: Row) -> Selections | None:
     """Of the readings of evaluation networks; None for a row without them."""
 
     def mean(accuracy: Callable[[Score], float]) -> BySeed:
-        runs = [run for run in row.runs if run.result.scores and "oracle" in run.result.scores[0].metrics]
+        runs = [run for run in row.runs if run.result.scores and all(map(_selects, run.result.scores))]
         return {run.result.seed: statistics.fmean(map(accuracy, run.result.scores)) for run in runs}
 
     found = Selections(
@@ -64,3 +64,7 @@ def along_distillation(row: Row) -> Selections | None:
             oracle={seed: found.oracle for seed, found in selected.items()},
         )
     )
+
+
+def _selects(score: Score) -> bool:
+    return {"validation", "oracle"} <= score.metrics.keys()

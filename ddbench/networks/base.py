@@ -22,6 +22,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
 }
 GROUPS = 4
+MOST_WIDE = 2**12
+"""of a parameter, such as a width or a depth"""
+MOST_PARAMETERS = 2**29
+"""numbers, 2 GiB; VGG-19 for ImageNet has a quarter"""
 INITIALISATIONS = ("default", "xavier")
 
 
@@ -142,7 +146,8 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
         parameters: keyword parameters of the architecture; what is left out keeps its default.
 
     Raises:
-        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses.
+        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, or
+            more parameters than fit into memory.
     """
     factory = NETWORKS.get(name)
     signature = inspect.signature(factory, eval_str=True)
@@ -153,6 +158,12 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
             raise UserError(f"network {name!r} has no parameter {key!r}; {fix}")
         if not _fits(value, keywords[key]):
             raise UserError(f"{key} of network {name!r} is {value!r}; it must be of type {keywords[key].__name__}")
+        if isinstance(value, int) and value > MOST_WIDE:
+            raise UserError(f"{key} of network {name!r} is {value}; {MOST_WIDE} is the most")
+    with torch.device("meta"):  # where nothing is allocated
+        count = parameter_count(factory(shape, classes, **parameters))
+    if count > MOST_PARAMETERS:
+        raise UserError(f"network {name!r} would have {count} parameters; {MOST_PARAMETERS} are the most")
     network: nn.Module = factory(shape, classes, **parameters)
     return network
 

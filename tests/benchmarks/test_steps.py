@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from ddbench.augment import DSA
 from ddbench.cache import Cache
 from ddbench.config import make_method
-from ddbench.data import Preprocessing, RealData, load_dataset
-from ddbench.generators import Generators
+from ddbench.data import load_dataset
 from ddbench.meter import Meter
-from ddbench.networks import build_network
-from ddbench.records import Budget
+from ddbench.records import Budget, Network
 from ddbench.registry import METHODS, discover
-from ddbench.task import Task
+from ddbench.testing import tiny_task
 
+NETWORK = Network(name="convnet", parameters={"depth": 2, "width": 32})
 SETTINGS: dict[str, dict[str, Any]] = {
     "backprop": {"batch_real": 128, "init": "real"},
     "gradient_matching": {"batch_real": 32, "init": "real", "matchings": 1, "epochs": 0},
@@ -29,27 +26,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def digits_task(ipc: int) -> Task:
-    data, device = load_dataset("digits"), torch.device("cpu")
-    return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), device),
-        build_network("convnet", data.shape, len(data.classes), {"depth": 2, "width": 32}),
-        shape=data.shape,
-        classes=len(data.classes),
-        ipc=ipc,
-        setting="random",
-        augmentation=DSA.for_dataset("digits"),
-        generators=Generators("benchmark"),
-        device=device,
-    )
-
-
 @pytest.mark.parametrize("ipc", [1, 10])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_an_outer_step(benchmark: Any, tmp_path: Path, name: str, ipc: int) -> None:
     """One step and what surrounds it: initial images, an optimiser, and for experts the cache they are read from."""
     discover()
-    task, cache = digits_task(ipc), Cache(tmp_path, {})
+    task, cache = tiny_task(ipc, data=load_dataset("digits"), network=NETWORK), Cache(tmp_path, {})
     method = make_method(METHODS.get(name), {"iterations": 1, **SETTINGS[name]})
 
     def step() -> int:

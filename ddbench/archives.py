@@ -1,0 +1,112 @@
+"""Zip archives that strangers may have packed, `.npz` files among them: bounded before anything is unpacked.
+
+Whatever is wrong is a ValueError with the predicate of a sentence, `is damaged`; who reads the archive knows its
+subject and the fix.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+ROOM = 2**28
+"""bytes that any archive may unpack to"""
+RATIO = 100
+"""times its own size that a larger archive may: images hardly compress, and deflate ends at a thousand"""
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""numpy and PyTorch write no others"""
+ENCRYPTED = 1
+"""a member's flag"""
+PLAIN = "biufU"
+"""kinds of array elements: truth values, integers, floating point, text"""
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+class Archive:
+    """The members of an open zip archive.
+
+    Attributes:
+        names: of the members
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, packed: int) -> None:
+        self._archive = archive
+        self._room = max(ROOM, RATIO * packed)
+        self.names = frozenset(archive.namelist())
+
+    def read(self, name: str) -> bytes:
+        """A member's content.
+
+        Raises:
+            ValueError: when it is missing or damaged, or what was read unpacks to more than it may.
+        """
+        if name not in self.names:
+            raise ValueError(f"has no {name}")
+        info = self._archive.getinfo(name)
+        if info.compress_type not in COMPRESSIONS or info.flag_bits & ENCRYPTED:
+            raise ValueError("is encrypted, or compressed by something else than deflate")
+        self._room -= info.file_size
+        if self._room < 0:
+            raise ValueError(f"unpacks to more than {RATIO} times the size of its file")
+        try:
+            with self._archive.open(info) as member:
+                content = member.read(info.file_size)  # unbounded, it would unpack all before it looks at the size
+        except MemoryError as error:
+            raise ValueError("does not fit into memory") from error
+        except Exception as error:  # zipfile and zlib raise many kinds
+            raise ValueError("is damaged") from error
+        if len(content) != info.file_size:
+            raise ValueError("is truncated")
+        return content
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The array in the member `name.npy`.
+
+        Raises:
+            ValueError: when it is missing or damaged, or holds anything but numbers or text.
+        """
+        return _array(self.read(f"{name}.npy"))
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open a zip archive to read from.
+
+    Raises:
+        ValueError: when the file is no zip archive.
+        OSError: when it is missing or cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+            raise ValueError("is a single array and no archive")
+        try:
+            archive = zipfile.ZipFile(file)
+        except Exception as error:
+            raise ValueError("is truncated or no zip archive") from error
+        yield Archive(archive, path.stat().st_size)
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """The array of an `.npy` file. Numpy's reader would allocate what the header asks for before it looks for it."""
+    file = io.BytesIO(content)
+    try:
+        shape, fortran, dtype = HEADERS[npy.read_magic(file)](file)
+    except Exception as error:  # it is a Python literal, and fails in as many ways
+        raise ValueError("is no array") from error
+    if dtype.hasobject:
+        raise ValueError("holds pickled Python objects, which are never loaded")
+    if dtype.kind not in PLAIN or dtype.itemsize == 0:
+        raise ValueError(f"holds elements of type {dtype}; numbers or text are needed")
+    if min(shape, default=0) < 0 or dtype.itemsize * math.prod(shape) != len(content) - file.tell():
+        raise ValueError(f"is damaged: {len(content) - file.tell()} bytes are no {dtype} of shape {shape}")
+    flat = np.frombuffer(content, dtype, offset=file.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")

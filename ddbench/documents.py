@@ -1,0 +1,130 @@
+"""JSON and YAML that strangers may have written, as plain data: bounded before anything is made of it.
+
+Whatever is wrong is a ValueError that says so in a few words; who reads the document knows its name and the fix.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEEPEST = 50
+"""levels of nesting; what is written here has six, and the parsers' recursion ends at some hundreds"""
+LARGEST = 2**63 - 1
+"""whole number, in magnitude: what tensors and tables can hold; a larger one may not fit into a float"""
+MOST_DIGITS = 40
+"""of a YAML number; turning digits into a number takes time that grows with their square"""
+MOST_NODES = 100_000
+"""of a YAML document with its aliases written out; those of nested aliases multiply"""
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file's content.
+
+    Raises:
+        ValueError: when it has more than `most` bytes, or is a pipe or a device, which may never end.
+        OSError: when it is missing or cannot be read.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is a pipe or a device")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON document without NaN, infinities, half characters, vast numbers and depths."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        check_plain(value)
+    except RecursionError as error:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
+    return value
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """A YAML document of plain values, by safe loading, without vast numbers, depths and aliases that multiply."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > MOST_NODES:
+            raise ValueError(f"it holds more than {MOST_NODES} values, its aliases written out")
+        value = loader.construct_document(node)
+        check_plain(value)
+    except RecursionError as error:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels, or within itself") from error
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML raises the last four for values that do not suit their tags, such as `!!bool maybe`.
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    return value
+
+
+def check_plain(value: Any, depth: int = 0) -> None:
+    """Raise ValueError for a value that is nested too deeply or holds a vast whole number or half a character."""
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    if isinstance(value, dict):
+        for item in chain(value, value.values()):
+            check_plain(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check_plain(item, depth + 1)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError("it holds a whole number of more than 63 bits")
+    elif isinstance(value, str):
+        value.encode()  # half of a pair of surrogates is a UnicodeEncodeError, which is a ValueError
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses numbers of very many digits."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        return super().construct_yaml_int(_short(node))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        return super().construct_yaml_float(_short(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+
+
+def _short(node: yaml.ScalarNode) -> yaml.ScalarNode:
+    if len(node.value) > MOST_DIGITS:
+        raise ValueError(f"it holds a number of more than {MOST_DIGITS} digits")
+    return node
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many nodes a node is when its aliases are written out; infinite when it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        known[id(node)] = 1 + sum(_written_out(child, known) for child in _children(node))
+    return known[id(node)]
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return chain.from_iterable(node.value)
+    return iter(node.value if isinstance(node, yaml.SequenceNode) else ())
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return number
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")

@@ -1,0 +1,20 @@
+"""A task so small that a test can follow it by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddbench.data import make_dataset
+from ddbench.generators import Generators
+from ddbench.records import Network
+from ddbench.task import Task
+from ddbench.testing import tiny_task
+
+PERCEPTRON = Network(name="mlp", parameters={"depth": 1, "width": 5})
+
+
+def random_task(count: int = 10, generators: Generators | None = None) -> Task:
+    """So many random 4x4 images of three classes in turn, for a network of one hidden layer."""
+    images = np.random.RandomState(0).randint(0, 256, (count, 4, 4), dtype=np.uint8)
+    data = make_dataset("tiny", images, np.arange(count) % 3, images[:3], np.arange(3))
+    return tiny_task(generators=generators or Generators("tiny"), data=data, network=PERCEPTRON)
