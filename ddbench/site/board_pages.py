@@ -7,6 +7,7 @@ from typing import Any
 
 from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
+from ddbench.site import reproduce
 from ddbench.site.charts import chart
 from ddbench.site.content import Board, Content
 from ddbench.site.families import legend
@@ -36,5 +37,6 @@ def values(board: Board, tables: Sequence[Table], content: Content, csv: str) ->
         "footnotes": footnotes(figures, content.published),
         "csv": csv,
         "stored": stored,
+        "command": reproduce.of_board(board.name),
         "reading": [(column, text) for column, text in READING.items() if column in shown],
     }

@@ -72,6 +72,15 @@ class Table:
     """which of `leaderboard.layout.OPTIONAL` it shows"""
     parts: tuple[Part, ...]
 
+    @property
+    def ranked(self) -> bool:
+        return any(line.row.rank is not None for line in self.lines)
+
+    @property
+    def compared(self) -> bool:
+        """With `random_real`."""
+        return any(line.row.versus_random for line in self.lines)
+
 
 def tables_of(board: Board) -> list[Table]:
     return [_table(group, slug(board.name), number) for number, group in enumerate(board.groups)]
