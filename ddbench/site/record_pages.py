@@ -18,7 +18,8 @@ from ddbench.site.shared_page import shared_by
 from ddbench.site.sparklines import sparklines
 
 SHOWN = {
-    Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version"},
+    Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version",
+        "also_protocols"},
     Result: {
         "cell", "seed", "status", "reason", "steps_done", "steps_planned", "artifact", "scores", "curve", "also",
         "snapshots",
@@ -36,8 +37,6 @@ LEAST_SECONDS = 0.005
 def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
     """What the template `record.html` shows; `shown`: its artefact's picture."""
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
-    scores = [(str(score.network), score) for score in result.scores]
-    further = [(f"{score.network}, {score.protocol}", score) for score in result.also]
     return {
         "title": f"{cell.method} on {cell.dataset}, {cell.ipc} a class, seed {result.seed}",
         "entry": entry,
@@ -50,9 +49,8 @@ def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
         "of_cell": reproduce.of_cell(record.board, cell),
         "shared": list(shared_by(record)),
         "sections": [(heading, found) for heading, found in sections(record) if found],
-        "scores": scores + further,
-        "several": len({way for way, _ in scores + further}) > 1,
-        "metrics": sorted({name for _, score in scores + further for name in score.metrics}),
+        "others": any(score.network != cell.network for score in result.scores),
+        "metrics": sorted({name for score in result.scores for name in score.metrics}),
         "curve": list(zip(result.curve, record.measured.curve_seconds, strict=True)),
         "log": sparklines(record),
     }
@@ -63,6 +61,7 @@ def sections(record: Record) -> list[tuple[str, Pairs]]:
     result, measured = record.result, record.measured
     return [
         ("Hyper-parameters", pairs(result.cell.hyperparameters)),
+        ("Scored in further ways, %", _further_scores(result)),
         ("Snapshots by rule, %", _selected(result)),
         ("Run", [*_steps(result), *_cost(record), *_origin(record)]),
         ("Further", [pair for part in (record, result, measured) for pair in _further(part)]),
@@ -82,6 +81,18 @@ def _cost(record: Record) -> Pairs:
 
 def _phases(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{phase} {number(spent, 2)}" for phase, spent in seconds.items())
+
+
+def _further_scores(result: Result) -> Pairs:
+    """Each way by what tells it from the headline's."""
+    own = str(result.cell.network), result.cell.protocol
+    found: dict[str, list[str]] = {}
+    for score in result.also:
+        way = [name for name, known in zip((str(score.network), score.protocol), own, strict=True) if name != known]
+        shares = {f"seed {score.seed}": score.accuracy} | score.metrics
+        said = [f"{name} {number(100 * share, 2)}" for name, share in shares.items()]
+        found.setdefault(", ".join(way), []).append(", ".join(said))
+    return [(way, "; ".join(said)) for way, said in found.items()]
 
 
 def _selected(result: Result) -> Pairs:

@@ -45,7 +45,8 @@ def of_cell(board: str, cell: Cell) -> str:
 
 def _sayable(cell: Cell) -> bool:
     plain = cell.preprocessing == "normalize" and cell.split == "test" and cell.threads == 1
-    return plain and cell.pool is None and cell.budget.peak_bytes is None
+    further = cell.pool, cell.budget.peak_bytes, cell.peek, cell.also
+    return plain and all(each is None for each in further)
 
 
 def _length(result: Result) -> list[object]:

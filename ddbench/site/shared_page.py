@@ -45,8 +45,9 @@ def shared_by(record: Record) -> Iterator[Shared]:
     known = [str(environment[name]) for name in NAMING if environment.get(name)]
     code = {"method's file": record.method_source, "schema": record.schema_version}
     yield Shared("environment", ", ".join(known) or "as recorded", pairs(environment | code))
-    if not _registered(record.protocol):
-        yield Shared("protocol", str(record.protocol.get("name")), pairs(record.protocol))
+    for protocol in (record.protocol, *record.also_protocols.values()):
+        if not _registered(protocol):
+            yield Shared("protocol", str(protocol.get("name")), pairs(protocol))
 
 
 def values(content: Content) -> dict[str, Any]:
