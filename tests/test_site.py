@@ -19,6 +19,9 @@ import pytest
 from ddbench import cli
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
+from ddbench.leaderboard import rows
+from ddbench.leaderboard.layout import groups
+from ddbench.leaderboard.views import views
 from ddbench.protocols import Protocol
 from ddbench.records import Record, Status, dump_record, read_record, read_records, run_key
 from ddbench.registry import METHODS, PROTOCOLS
@@ -239,9 +242,29 @@ def test_every_status_is_explained() -> None:
 def test_published_figures_stand_beside_ours(site: Path) -> None:
     board = Page(site / "boards/mnist.html")
     assert "../published.html#vico-readme" in board.links
+    assert "convnetscored with alexnet" in Page(site / "published.html").text
     first = (site / "published.html").read_text().partition("<tbody>")[2].partition("<tr")[2].partition("<tr")[0]
     assert "gradient_matching" in first.replace("<wbr>", "")
     assert "91.7" in first
+
+
+def test_a_board_shows_what_its_markdown_says_of_further_ways(tmp_path: Path) -> None:
+    records = LEADERBOARDS / "records" / "protocols"
+    for method in ("random_real", "backprop", "gradient_matching"):
+        shutil.copytree(records / method, tmp_path / "some" / method)
+    page = Page(write_site(tmp_path / "some", tmp_path / "site").parent / "boards/protocols.html")
+    text = "".join(page.text.replace("\u2212", "-").split())
+
+    def shown(*texts: str) -> bool:
+        return "".join("".join(texts).split()) in text
+
+    found = views(groups(rows(read_records(tmp_path / "some"))))
+    assert [view.title for view in found] == ["Across networks", "Under two protocols", "Peek gap"]
+    for view in found:
+        assert shown(view.title, view.note)
+        for caption, lines in view.tables:
+            assert shown(caption)
+            assert all(shown(*texts.values()) for _, texts in lines), caption
 
 
 # -- records of strangers ---------------------------------------------------------------------------------------------

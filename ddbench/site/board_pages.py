@@ -25,7 +25,7 @@ def values(board: Board, tables: Sequence[Table], content: Content, csv: str) ->
     parts = [*stored, *(part for table in tables for part in table.parts)]
     shown = {column for part in parts for column in part.columns}.union(*(table.columns for table in tables))
     charts = [chart(table.group) for table in tables]
-    figures = [figure for row in board.rows for figure in row.published]
+    figures = [figure for row in board.rows for figure in (*row.published, *row.published_across)]
     return {
         "board": board,
         "conditions": conditions(board.rows),
