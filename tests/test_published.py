@@ -10,7 +10,7 @@ import pytest
 from ddbench.errors import UserError
 from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
 from ddbench.leaderboard.published import SHIPPED
-from ddbench.records import Cell, Measured, Network, Record, Result, Score
+from ddbench.records import Cell, FurtherScore, Measured, Network, Record, Result, Score, Scoring
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 OWN = {
@@ -79,6 +79,49 @@ def test_a_figure_is_compared_with_nothing_else(changes: dict[str, Any]) -> None
     assert "paper" not in markdown([record(0.74, **changes)], "x", published(OWN))
 
 
+ALSO = [Scoring(network=Network(name="alexnet"), protocol="dsa-1000@1", networks=1)]
+ACROSS = OWN | {"scored": "alexnet", "accuracy": 60.0}
+
+
+def scored_across(**changes: Any) -> Record:
+    """A record of a convnet's images with a headline of 74 %, and 61.5 % of an alexnet trained on them."""
+    own = record(0.74, also=ALSO, **changes)
+    further = FurtherScore(network=ALSO[0].network, protocol=ALSO[0].protocol, seed=0, accuracy=0.615)
+    return own.model_copy(update={"result": own.result.model_copy(update={"also": [further]})})
+
+
+def test_a_figure_of_another_network_stands_beside_that_network_alone() -> None:
+    text = markdown([scored_across()], "x", published(OWN, ACROSS))
+    headline, _, across = text.partition("## Across networks")
+    header, _, line = [row for row in across.splitlines() if row.startswith("|")]
+    columns, texts = ([text.strip() for text in row.split("|")[1:-1]] for row in (header, line))
+    assert columns == ["method", "convnet", "alexnet", "paper alexnet", "drop to alexnet"]
+    assert texts == ["good", "74.0", "61.5", "60.0", "+12.5"]
+    assert "| 73.5 |" in " ".join(headline.split())
+    assert "60.0" not in headline
+    assert "good on digits at ipc 1 73.5; good on digits at ipc 1, scored with alexnet 60" in across
+
+
+@pytest.mark.parametrize(
+    ("figure", "changes"),
+    [
+        (ACROSS | {"scored": "lenet"}, {}),
+        (ACROSS | {"protocol": "dc-300@1"}, {}),
+        (ACROSS | {"network": "mlp"}, {}),
+        (ACROSS, {"network": Network(name="mlp")}),
+        (ACROSS, {"peek": 0.1}),
+    ],
+)
+def test_a_figure_of_another_network_is_compared_with_nothing_else(figure: Any, changes: dict[str, Any]) -> None:
+    (row,) = rows([scored_across(**changes)], published(figure))
+    assert row.published == row.published_across == ()
+
+
+def test_what_was_scored_with_the_network_that_distilled_has_no_figure_of_another() -> None:
+    (row,) = rows([record(0.74, network=Network(name="alexnet"))], published(ACROSS))
+    assert row.published == row.published_across == ()
+
+
 def test_a_figure_of_what_is_not_pixels_names_its_decoder() -> None:
     figures = published(OWN | {"variant": {"decoder": "canvas"}})
     stored = record(0.74, hyperparameters={"decoder": "canvas"})
@@ -118,6 +161,7 @@ def test_terminal_and_csv_show_them_too() -> None:
         ([OWN | {"conflict": True}], "the sources of good on digits at ipc 1 agree; set conflict: false on each"),
         ([OWN | {"accuracy": 0.735e3}], "entries.0.accuracy: input should be less than or equal to 100"),
         ([OWN | {"setting": "fixd"}], "entries.0.setting: input should be 'random', 'fixed', 'pretrained' or 'attack'"),
+        ([OWN | {"scored": "convnet"}], "entries.0: scored repeats network 'convnet'; leave it out"),
         ([OWN | {"remark": "x"}], "entries.0.remark: extra inputs are not permitted"),
     ],
 )
@@ -140,6 +184,6 @@ def test_the_shipped_figures_are_of_what_is_registered() -> None:
 
     for figure in shipped.entries:
         assert figure.method in METHODS or figure.method == "full_data"
-        assert figure.network.partition("(")[0] in NETWORKS
+        assert {name.partition("(")[0] for name in (figure.network, figure.scored) if name} <= {*NETWORKS}
         assert figure.protocol is None or figure.protocol in PROTOCOLS
     assert {figure.source for figure in shipped.entries} == set(shipped.sources)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 import shutil
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -17,6 +19,9 @@ import pytest
 from ddbench import cli
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
+from ddbench.leaderboard import rows
+from ddbench.leaderboard.layout import groups
+from ddbench.leaderboard.views import views
 from ddbench.protocols import Protocol
 from ddbench.records import Record, Status, dump_record, read_record, read_records, run_key
 from ddbench.registry import METHODS, PROTOCOLS
@@ -27,6 +32,8 @@ from ddbench.site.record_pages import SHOWN
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 LIMIT = 3_000_000
 """bytes of all pages, without images and artefacts"""
+LIMIT_OF_A_RECORD = 2800
+"""bytes of its page, on average"""
 HEAVY = (".png", ".safetensors")
 FORGED = "<script>alert(1)</script>"
 FORGED_NAME = "x<script>alert(1)"
@@ -164,10 +171,11 @@ def test_every_row_leads_to_its_method_and_its_records(site: Path) -> None:
     for path in (site / "boards").glob("*.html"):
         board = Page(path)
         anchors = [link for link in board.links if "#" in link and link.startswith("../methods/")]
-        assert len(anchors) == len(re.findall(r'<tr data-row="\d+" data-family="[^"]*" class=', path.read_text()))
+        rows = [found for tag, found in board.tags if tag == "tr" and {"data-row", "class"} <= {*found}]
+        assert len(anchors) == len(rows) > 0
         for link in anchors:
             card = (path.parent / link.partition("#")[0]).read_text()
-            runs = card.partition(f'id="{link.partition("#")[2]}"')[2].partition("</ul>")[0]
+            runs = card.partition(f"id={link.partition('#')[2]}>")[2].partition("</ul>")[0]
             assert "../records/" in runs, link
 
 
@@ -178,15 +186,24 @@ def test_a_record_is_shown_whole(some_records: Path, site: Path) -> None:
     for path in (some_records / "records").rglob("*.json"):
         record = read_record(path)
         page = Page(site / f"records/{record.board}/{record.key}.html")
+        text = page.text + shared_text(page)
         cell, result, measured = record.result.cell, record.result, record.measured
         said = [record.key, record.method_source, cell.dataset_digest, cell.protocol, str(cell.network), result.status]
         said += [result.artifact or "", path.relative_to(some_records).as_posix(), *cell.hyperparameters]
         said += [str(value) for value in measured.environment.values() if isinstance(value, str)]
-        said += [f"{100 * score.accuracy:.2f}" for score in result.scores]
+        said += [f"{100 * score.accuracy:.2f}" for score in [*result.scores, *result.also]]
         said += [f"{100 * point.accuracy:.2f}" for point in result.curve]
         said += [f"{phase} {seconds:.2f}" for phase, seconds in measured.seconds.items() if seconds < 1000]
-        assert not [text for text in said if text not in page.text], path
+        assert not [each for each in said if each not in text], path
         assert len([tag for tag, found in page.tags if found.get("viewbox") == "-2 -2 204 40"]) == len(measured.log)
+
+
+def shared_text(page: Page) -> str:
+    """What the sections say that a record's page leads to, of what it shares with others."""
+    anchors = [link.partition("#")[2] for link in page.links if "shared.html#" in link]
+    found = re.findall(r"<section id=(\w+)>(.*?)</section>", (page.path.parents[2] / "shared.html").read_text(), re.S)
+    assert {"c", "e"} <= {anchor[0] for anchor in anchors}, page.path
+    return html.unescape(" ".join(text for anchor, text in found if anchor in anchors))
 
 
 def test_a_field_that_a_record_gets_later_is_shown_too() -> None:
@@ -227,9 +244,29 @@ def test_every_status_is_explained() -> None:
 def test_published_figures_stand_beside_ours(site: Path) -> None:
     board = Page(site / "boards/mnist.html")
     assert "../published.html#vico-readme" in board.links
+    assert "convnetscored with alexnet" in Page(site / "published.html").text
     first = (site / "published.html").read_text().partition("<tbody>")[2].partition("<tr")[2].partition("<tr")[0]
     assert "gradient_matching" in first.replace("<wbr>", "")
     assert "91.7" in first
+
+
+def test_a_board_shows_what_its_markdown_says_of_further_ways(tmp_path: Path) -> None:
+    records = LEADERBOARDS / "records" / "protocols"
+    for method in ("random_real", "backprop", "gradient_matching"):
+        shutil.copytree(records / method, tmp_path / "some" / method)
+    page = Page(write_site(tmp_path / "some", tmp_path / "site").parent / "boards/protocols.html")
+    text = "".join(page.text.replace("\u2212", "-").split())
+
+    def shown(*texts: str) -> bool:
+        return "".join("".join(texts).split()) in text
+
+    found = views(groups(rows(read_records(tmp_path / "some"))))
+    assert [view.title for view in found] == ["Across networks", "Under two protocols", "Peek gap"]
+    for view in found:
+        assert shown(view.title, view.note)
+        for caption, lines in view.tables:
+            assert shown(caption)
+            assert all(shown(*texts.values()) for _, texts in lines), caption
 
 
 # -- records of strangers ---------------------------------------------------------------------------------------------
@@ -280,8 +317,9 @@ def test_commands_quote_what_strangers_write(some_records: Path) -> None:
 def test_all_boards_are_light(tmp_path: Path) -> None:
     site = write_site(LEADERBOARDS, tmp_path / "site").parent
     assert len(list((site / "records").rglob("*.html"))) == len(read_records(LEADERBOARDS))
-    size = sum(len(data) for name, data in contents(site).items() if not name.endswith(HEAVY))
-    assert size < LIMIT
+    sizes = {name: len(data) for name, data in contents(site).items() if not name.endswith(HEAVY)}
+    assert sum(sizes.values()) < LIMIT
+    assert statistics.fmean(size for name, size in sizes.items() if name.startswith("records/")) < LIMIT_OF_A_RECORD
 
 
 def test_an_older_site_is_replaced_as_a_whole(some_records: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ class Figure(Strict):
     ipc: int | None = Field(default=None, gt=0)
     """None for all training images"""
     network: str
+    """that the images were made with, and scored with unless `scored` names another"""
+    scored: str | None = None
+    """a network that was trained on images of another: then it stands beside what was scored in the same way alone"""
     setting: Setting = "random"
     pool: str | None = None
     """what given networks were trained on"""
@@ -45,11 +48,22 @@ class Figure(Strict):
     conflict: bool = False
     """whether sources disagree on this cell"""
 
-    def fits(self, cell: Cell) -> bool:
-        """Whether it was measured as the cell was."""
+    @model_validator(mode="after")
+    def _of_another(self) -> Figure:
+        if self.scored == self.network:
+            raise ValueError(f"scored repeats network {self.network!r}; leave it out")
+        return self
+
+    def fits(self, cell: Cell, scored: str | None = None, protocol: str | None = None) -> bool:
+        """Whether it was measured as the cell was.
+
+        Args:
+            scored: a further network that the cell's artefacts were scored with
+            protocol: the protocol of that, the cell's unless given
+        """
         own = (
-            cell.method, cell.dataset, cell.ipc, str(cell.network), cell.setting,
-            cell.pool and cell.pool.name, cell.preprocessing, cell.protocol,
+            cell.method, cell.dataset, cell.ipc, str(cell.network), scored, cell.setting,
+            cell.pool and cell.pool.name, cell.preprocessing, protocol or cell.protocol,
         )  # fmt: skip
         settings = {"decoder": "pixels"} | cell.hyperparameters
         alike = all(settings.get(name) == value for name, value in ({"decoder": "pixels"} | self.variant).items())
@@ -63,8 +77,8 @@ class Figure(Strict):
     @property
     def _conditions(self) -> tuple[Any, ...]:
         return (
-            self.method, self.dataset, self.ipc, self.network, self.setting, self.pool, self.preprocessing,
-            self.protocol,
+            self.method, self.dataset, self.ipc, self.network, self.scored, self.setting, self.pool,
+            self.preprocessing, self.protocol,
         )  # fmt: skip
 
 
@@ -92,8 +106,16 @@ class Published(Strict):
         return self
 
     def of(self, cell: Cell) -> tuple[Figure, ...]:
-        """The figures to compare a cell with, those of the method's own authors first."""
-        return tuple(sorted((figure for figure in self.entries if figure.fits(cell)), key=lambda found: not found.read))
+        """The figures to compare a cell's headline with, those of the method's own authors first."""
+        return _authors_first(figure for figure in self.entries if figure.fits(cell))
+
+    def across(self, cell: Cell) -> tuple[Figure, ...]:
+        """The figures to compare what `Cell.also` adds with: of other networks on such images."""
+        return _authors_first(
+            figure
+            for figure in self.entries
+            if any(figure.fits(cell, str(way.network), way.protocol) for way in cell.also or ())
+        )
 
 
 def load_published(path: Path = SHIPPED) -> Published:
@@ -133,6 +155,11 @@ def footnotes(figures: Sequence[Figure], published: Published) -> list[str]:
     ]
 
 
+def _authors_first(figures: Iterable[Figure]) -> tuple[Figure, ...]:
+    return tuple(sorted(figures, key=lambda figure: not figure.read))
+
+
 def _named(figure: Figure) -> str:
     variant = "".join(f", {name}={value}" for name, value in figure.variant.items())
-    return f"{figure.method}{variant} on {figure.dataset} at ipc {figure.ipc}"
+    scored = f", scored with {figure.scored}" if figure.scored else ""
+    return f"{figure.method}{variant} on {figure.dataset} at ipc {figure.ipc}{scored}"

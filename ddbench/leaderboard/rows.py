@@ -55,6 +55,8 @@ class Row:
     """further shares of the scores by name, as `accuracy`"""
     published: tuple[Figure, ...] = ()
     """figures for the same cell from papers, the method's own authors' first"""
+    published_across: tuple[Figure, ...] = ()
+    """figures of the further networks that its artefacts were scored with"""
     origin: Origin | None = None
     """None for a method that is not known here"""
     rank: int | None = None
@@ -136,6 +138,7 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
         replace(
             _row(runs, references.get(conditions(runs[0].result.cell), {})),
             published=figures.of(runs[0].result.cell),
+            published_across=figures.across(runs[0].result.cell),
             origin=(origins or {}).get(runs[0].result.cell.method),
         )
         for runs in cells.values()

@@ -75,7 +75,7 @@ def markdown(
     parts = [f"# {escape(title)}", summary(made), "How to read:", "\n".join(reading)]
     for heading, lines in tables:
         parts += [heading, pipe_table(lines)] if lines else [heading]
-    figures = [figure for row in made for figure in row.published]
+    figures = [figure for row in made for figure in (*row.published, *row.published_across)]
     if published and figures:
         parts += ["## Published figures", "\n".join(f"- {escape(line)}" for line in footnotes(figures, published))]
     if links := link_definitions(made):

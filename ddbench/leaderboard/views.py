@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from ddbench.leaderboard.agreement import kendall_tau, places
 from ddbench.leaderboard.cells import conditions, identity
 from ddbench.leaderboard.layout import CONDITIONS, Group, Lines, percent, varying
-from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.published import Figure
+from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.leaderboard.statistics import interval, paired_difference
 from ddbench.leaderboard.ways import BySeed, Selections, along_distillation, along_training, ways
 
@@ -30,8 +31,10 @@ class View:
 
 def views(groups: Sequence[Group]) -> list[View]:
     """What the groups have beyond their headlines."""
+    across = tuple(_across_networks(groups))
+    papers = any(column.startswith(PAPER) for _, lines in across for column in lines[0][1])
     found = [
-        View("Across networks", ACROSS_NETWORKS, tuple(_across_networks(groups))),
+        View("Across networks", ACROSS_NETWORKS + FROM_PAPERS * papers, across),
         View("Under two protocols", UNDER_TWO_PROTOCOLS, tuple(_under_two_protocols(groups))),
         View("Peek gap", PEEK_GAP, tuple(_peek_gaps(groups))),
     ]
@@ -74,6 +77,8 @@ ACROSS_NETWORKS = (
     "Accuracy % of networks trained on the same artefacts: of the one that they were distilled with, then of others; "
     "drop: what the change of network loses, paired by seed."
 )
+PAPER = "paper "
+FROM_PAPERS = " Paper: published figures of that network on such images."
 
 
 def _across_networks(groups: Iterable[Group]) -> Iterator[Captioned]:
@@ -82,21 +87,32 @@ def _across_networks(groups: Iterable[Group]) -> Iterator[Captioned]:
         for protocol in dict.fromkeys(protocol for row in group.rows for protocol in ways(row)):
             under = [(row, ways(row).get(protocol, {})) for row in group.rows]
             others = list(dict.fromkeys(name for _, found in under for name in found if name != own.network))
+            shown = [(row, found) for row, found in under if found.keys() - {own.network}]
+            papers = {name for name in others if any(_figures(row, name, protocol) for row, _ in shown)}
             lines = [
-                (row, {"method": group.label(row)} | _transfer(found, own.network, others))
-                for row, found in under
-                if found.keys() - {own.network}
+                (row, {"method": group.label(row)} | _transfer(row, found, protocol, others, papers))
+                for row, found in shown
             ]
             if lines:
                 yield group.heading + ("" if protocol == own.protocol else f", scored under {protocol}"), lines
 
 
-def _transfer(found: Mapping[str, BySeed], own: str, others: Iterable[str]) -> dict[str, str]:
+def _transfer(
+    row: Row, found: Mapping[str, BySeed], protocol: str, others: Iterable[str], papers: Collection[str]
+) -> dict[str, str]:
+    own = row.network
     texts = {own: _text(found.get(own, {}))}
     for other in others:
         texts[other] = _text(found.get(other, {}))
+        if other in papers:
+            figures = _figures(row, other, protocol)
+            texts[PAPER + other] = " or ".join(f"{figure.accuracy:.1f}" for figure in figures) or NOTHING
         texts[f"drop to {other}"] = _difference(found.get(own, {}), found.get(other, {}))
     return texts
+
+
+def _figures(row: Row, network: str, protocol: str) -> list[Figure]:
+    return [figure for figure in row.published_across if (figure.scored, figure.protocol) == (network, protocol)]
 
 
 # -- under two protocols --------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from typing import Any
 
 from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
+from ddbench.site import reproduce
 from ddbench.site.charts import chart
 from ddbench.site.content import Board, Content
 from ddbench.site.families import legend
 from ddbench.site.overview import conditions
-from ddbench.site.tables import Table, storage
+from ddbench.site.tables import Table, beyond_headlines, storage
 
 
 def values(board: Board, tables: Sequence[Table], content: Content, csv: str) -> dict[str, Any]:
@@ -20,11 +21,11 @@ def values(board: Board, tables: Sequence[Table], content: Content, csv: str) ->
     Args:
         csv: the link of the board's data
     """
-    stored = storage(tables)
+    stored, beyond = storage(tables), beyond_headlines(tables)
     parts = [*stored, *(part for table in tables for part in table.parts)]
-    shown = {column for part in parts for column in part.columns} | set(board.groups[0].lines[0][1])
+    shown = {column for part in parts for column in part.columns}.union(*(table.columns for table in tables))
     charts = [chart(table.group) for table in tables]
-    figures = [figure for row in board.rows for figure in row.published]
+    figures = [figure for row in board.rows for figure in (*row.published, *row.published_across)]
     return {
         "board": board,
         "conditions": conditions(board.rows),
@@ -36,5 +37,7 @@ def values(board: Board, tables: Sequence[Table], content: Content, csv: str) ->
         "footnotes": footnotes(figures, content.published),
         "csv": csv,
         "stored": stored,
+        "beyond": beyond,
+        "command": reproduce.of_board(board.name),
         "reading": [(column, text) for column, text in READING.items() if column in shown],
     }

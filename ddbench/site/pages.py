@@ -15,6 +15,7 @@ from ddbench.site import (
     protocol_pages,
     published_page,
     record_pages,
+    shared_page,
 )
 from ddbench.site.content import Content, shipping
 from ddbench.site.method_pages import Shown
@@ -50,6 +51,7 @@ def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     yield "protocols.html", "protocols.html", protocol_pages.overview(content)
     yield "published.html", "published.html", published_page.values(content, tables)
     yield "methodology.html", "methodology.html", methodology.values()
+    yield shared_page.PAGE, "shared.html", shared_page.values(content)
     yield from _cards(content, tables, shown)
     for entry in content.entries:
         yield entry.page, "record.html", record_pages.values(entry, shown.get(entry.page))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ddbench.leaderboard.published import Figure
+from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.ways import ways
 from ddbench.site.content import Content
 from ddbench.site.families import look
 from ddbench.site.tables import Line, Table
@@ -17,7 +20,7 @@ def values(content: Content, tables: Mapping[str, Sequence[Table]]) -> dict[str,
     measured = [line for made in tables.values() for table in made for line in table.lines if line.row.accuracy]
     lines = [line for figure in figures for line in _lines(figure, measured, content)]
     return {
-        "figures": sorted(lines, key=lambda line: line["row"] is None),
+        "figures": sorted(lines, key=lambda line: line["accuracy"] is None),
         "sources": sorted(content.published.sources.items()),
         "datasets": sorted({figure.dataset for figure in figures}),
         "ipcs": [*sorted({figure.ipc for figure in figures if figure.ipc}), "all images"],
@@ -26,16 +29,22 @@ def values(content: Content, tables: Mapping[str, Sequence[Table]]) -> dict[str,
 
 def _lines(figure: Figure, measured: Sequence[Line], content: Content) -> Iterator[dict[str, Any]]:
     """One for each cell of ours that it compares with, or one without."""
-    ours: list[Line | None] = [line for line in measured if figure.fits(line.row.cell)]
+    ours: list[Line | None] = [line for line in measured if figure in line.row.published + line.row.published_across]
     for line in ours or [None]:
         yield {
             "figure": figure,
             "known": figure.method in content.methods,
             "look": look(figure.method),
             "details": ", ".join(_details(figure)),
-            "row": line.row if line else None,
+            "accuracy": _accuracy(figure, line.row) if line else None,
             "anchor": line.anchor if line else "",
         }
+
+
+def _accuracy(figure: Figure, row: Row) -> float | None:
+    """Of the row, scored as the figure was; None where its runs failed."""
+    by_seed = ways(row).get(figure.protocol or "", {}).get(figure.scored or row.network)
+    return statistics.fmean(by_seed.values()) if by_seed else None
 
 
 def _details(figure: Figure) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A card for each record: everything in it."""
+"""A card for each record: everything in it that it does not share with others."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import Any
 from pydantic import BaseModel
 
 from ddbench.files import canonical_json
-from ddbench.leaderboard.rows import describe_budget
-from ddbench.records import Cell, Measured, Record, Result
-from ddbench.registry import PROTOCOLS
+from ddbench.records import Measured, Record, Result
 from ddbench.site import reproduce
 from ddbench.site.content import Entry
-from ddbench.site.families import look
 from ddbench.site.figures import number, significant
 from ddbench.site.method_pages import Shown
+from ddbench.site.pairs import Pairs, pairs
+from ddbench.site.shared_page import shared_by
 from ddbench.site.sparklines import sparklines
 
-Pairs = list[tuple[str, str]]
-
 SHOWN = {
-    Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version"},
-    Result: {"cell", "seed", "status", "reason", "steps_done", "steps_planned", "artifact", "scores", "curve"},
+    Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version",
+        "also_protocols"},
+    Result: {
+        "cell", "seed", "status", "reason", "steps_done", "steps_planned", "artifact", "scores", "curve", "also",
+        "snapshots",
+    },
     Measured: {
         "seconds", "uncharged_seconds", "curve_seconds", "peak_bytes", "flops_per_step", "started", "finished",
         "attempts", "log", "environment",
     },
 }  # fmt: skip
 """fields that have a place of their own; a record may get others"""
+LEAST_SECONDS = 0.005
+"""of a phase that is not charged and named"""
 
 
 def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
@@ -40,12 +43,13 @@ def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
         "record": record,
         "result": result,
         "cell": cell,
-        "look": look(cell.method),
         "shown": shown,
         "file_name": f"{cell.method}-{cell.dataset}-ipc{cell.ipc}-seed{result.seed}.safetensors".replace("/", "-"),
         "run": reproduce.of_run(record),
-        "board_command": reproduce.of_cell(record.board, cell),
-        "sections": [(heading, pairs) for heading, pairs in sections(record) if pairs],
+        "of_cell": reproduce.of_cell(record.board, cell),
+        "shared": list(shared_by(record)),
+        "sections": [(heading, found) for heading, found in sections(record) if found],
+        "others": any(score.network != cell.network for score in result.scores),
         "metrics": sorted({name for score in result.scores for name in score.metrics}),
         "curve": list(zip(result.curve, record.measured.curve_seconds, strict=True)),
         "log": sparklines(record),
@@ -53,29 +57,21 @@ def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
 
 
 def sections(record: Record) -> list[tuple[str, Pairs]]:
-    """All of a record but scores, snapshots and log, as names and texts."""
+    """A record but its scores, snapshots, log and what it shares with others, as names and texts."""
     result, measured = record.result, record.measured
     return [
-        ("Cell", _cell(result.cell)),
-        ("Hyper-parameters", _pairs(result.cell.hyperparameters)),
-        ("Cost", _cost(record)),
-        ("Run", _run(result, measured)),
-        ("Environment", _pairs(measured.environment)),
-        ("Protocol, where it is not the registered one", _protocol(record.protocol)),
-        ("Identity", _identity(record)),
+        ("Hyper-parameters", pairs(result.cell.hyperparameters)),
+        ("Scored in further ways, %", _further_scores(result)),
+        ("Snapshots by rule, %", _selected(result)),
+        ("Run", [*_steps(result), *_cost(record), *_origin(record)]),
         ("Further", [pair for part in (record, result, measured) for pair in _further(part)]),
     ]
 
 
-def _cell(cell: Cell) -> Pairs:
-    plain = cell.model_dump(mode="json", exclude={"hyperparameters", "dataset_digest", "network", "budget"})
-    shown = {"network": str(cell.network), "budget": describe_budget(cell.budget)}
-    return _pairs({name: value for name, value in (plain | shown).items() if value is not None})
-
-
 def _cost(record: Record) -> Pairs:
     measured = record.measured
-    seconds = [("seconds", _phases(measured.seconds)), ("not charged", _phases(measured.uncharged_seconds))]
+    uncharged = {phase: spent for phase, spent in measured.uncharged_seconds.items() if spent >= LEAST_SECONDS}
+    seconds = [("seconds", _phases(measured.seconds)), ("not charged", _phases(uncharged))]
     memory = [("peak memory", f"{number(measured.peak_bytes / 1e6, 1)} MB")]
     if measured.flops_per_step is not None:
         memory.append(("operations a step", f"{significant(measured.flops_per_step / 1e9)} GFLOP"))
@@ -87,38 +83,36 @@ def _phases(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{phase} {number(spent, 2)}" for phase, spent in seconds.items())
 
 
-def _run(result: Result, measured: Measured) -> Pairs:
-    loops = dict.fromkeys([*result.steps_planned, *result.steps_done])
-    steps = [
-        (f"steps of {loop}", f"{number(result.steps_done.get(loop, 0))} of {number(result.steps_planned.get(loop, 0))}")
-        for loop in loops
-    ]
-    moments = [(name, getattr(measured, name).replace("T", " ", 1)) for name in ("started", "finished")]
+def _further_scores(result: Result) -> Pairs:
+    """Each way by what tells it from the headline's."""
+    own = str(result.cell.network), result.cell.protocol
+    found: dict[str, list[str]] = {}
+    for score in result.also:
+        way = [name for name, known in zip((str(score.network), score.protocol), own, strict=True) if name != known]
+        shares = {f"seed {score.seed}": score.accuracy} | score.metrics
+        said = [f"{name} {number(100 * share, 2)}" for name, share in shares.items()]
+        found.setdefault(", ".join(way), []).append(", ".join(said))
+    return [(way, "; ".join(said)) for way, said in found.items()]
+
+
+def _selected(result: Result) -> Pairs:
+    shares = result.snapshots.model_dump() if result.snapshots else {}
+    return [(rule, number(100 * share, 2)) for rule, share in shares.items()]
+
+
+def _steps(result: Result) -> Pairs:
+    done, planned = result.steps_done, result.steps_planned
     return [
-        ("seed", str(result.seed)),
-        ("status", result.status),
-        *steps,
-        *moments,
-        ("attempts", str(measured.attempts)),
+        (f"steps of {loop}", f"{number(done.get(loop, 0))} of {number(planned.get(loop, 0))}")
+        for loop in dict.fromkeys([*planned, *done])
     ]
 
 
-def _protocol(resolved: Mapping[str, Any]) -> Pairs:
-    name = str(resolved.get("name"))
-    described = PROTOCOLS.get(name).describe() if name in PROTOCOLS else {}
-    agrees = all(described.get(field, value) == value for field, value in resolved.items()) and bool(described)
-    return [] if agrees else _pairs(resolved)
-
-
-def _identity(record: Record) -> Pairs:
-    named = {
-        "key": record.key,
-        "artefact": record.result.artifact,
-        "method's file": record.method_source,
-        "data": record.result.cell.dataset_digest,
-        "schema": record.schema_version,
-    }
-    return _pairs({name: value for name, value in named.items() if value is not None})
+def _origin(record: Record) -> Pairs:
+    measured, artifact = record.measured, record.result.artifact
+    moments = [(name, getattr(measured, name).replace("T", " ", 1)) for name in ("started", "finished")]
+    attempts = [("attempts", str(measured.attempts))] if measured.attempts != 1 else []
+    return [*moments, *attempts, *([("artefact", artifact)] if artifact else [])]
 
 
 def _further(part: BaseModel) -> Iterable[tuple[str, str]]:
@@ -128,13 +122,3 @@ def _further(part: BaseModel) -> Iterable[tuple[str, str]]:
         value = getattr(part, name)
         if value != fields[name].get_default(call_default_factory=True):
             yield name, canonical_json(part.model_dump(mode="json")[name]).decode()
-
-
-def _pairs(mapping: Mapping[str, Any]) -> Pairs:
-    return [(str(name), _text(value)) for name, value in mapping.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return canonical_json(value).decode()
-    return repr(value) if isinstance(value, float) else significant(value)

@@ -24,6 +24,9 @@ NAVIGATION = (
     ("methodology.html", "Methodology"),
 )
 BLANK = re.compile(r"\n\s*\n")
+TAG = re.compile(r"<\w[^<>]*>")
+"""what begins an element; everywhere else, and in values, these signs are escaped"""
+NEEDLESS_QUOTES = re.compile(r'="([\w./#:@%,+-]+)"(?=[\s>])')
 
 
 class Renderer:
@@ -66,7 +69,12 @@ class Renderer:
         """
         context = {**values, "page": page, "link": partial(relative, page)}
         text = self._environment.get_template(template).render(context)
-        return BLANK.sub("\n", text).encode()
+        return compact(text).encode()
+
+
+def compact(text: str) -> str:
+    """The same page without blank lines, and without quotes where HTML needs none."""
+    return TAG.sub(lambda tag: NEEDLESS_QUOTES.sub(r"=\1", tag.group()), BLANK.sub("\n", text))
 
 
 def _breakable(name: str) -> Markup:
@@ -78,7 +86,7 @@ def _soft_half(text: str) -> Markup:
     """`71.5 ± 0.5` with its half-width set apart, and nothing in its place where there is none."""
     mean, _, half = text.partition(" ± ")
     signed = f"{figures.MINUS}{mean[1:]}" if re.match(r"-\d", mean) else mean
-    return Markup('{} <span class="pm">{}</span>').format(signed, f"± {half}" if half else "")
+    return Markup("{} <i>{}</i>").format(signed, f"± {half}" if half else "")
 
 
 def _thousands(text: object) -> str:

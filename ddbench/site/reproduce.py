@@ -32,6 +32,11 @@ def of_run(record: Record) -> list[str] | None:
     return [_command([*distil, "--device", cell.device, "--out", DISTILLED]), _command(score)]
 
 
+def of_board(board: str) -> str:
+    """Run every cell of a board anew."""
+    return _command(["evaluate", f"configs/{board}.yaml"])
+
+
 def of_cell(board: str, cell: Cell) -> str:
     """Run a cell of a board anew, on its budget and with all its seeds."""
     chosen = ["--method", cell.method, "--dataset", cell.dataset, "--ipc", cell.ipc]
@@ -40,7 +45,8 @@ def of_cell(board: str, cell: Cell) -> str:
 
 def _sayable(cell: Cell) -> bool:
     plain = cell.preprocessing == "normalize" and cell.split == "test" and cell.threads == 1
-    return plain and cell.pool is None and cell.budget.peak_bytes is None
+    further = cell.pool, cell.budget.peak_bytes, cell.peek, cell.also
+    return plain and all(each is None for each in further)
 
 
 def _length(result: Result) -> list[object]:

@@ -103,7 +103,8 @@ function makeFilter(form) {
 
 function matches(row, wanted) {
   const { dataset, ipc } = { ...row.closest(".group").dataset, ...row.dataset };
-  const text = `${row.querySelector("th").textContent} ${row.dataset.family ?? ""}`.toLowerCase();
+  const own = row.closest(".group").querySelector(`.main [data-row="${row.dataset.row}"]`) ?? row; // parts name no families
+  const text = `${row.querySelector("th").textContent} ${own.querySelector(".family")?.textContent ?? ""}`.toLowerCase();
   return (
     ["", dataset].includes(wanted.get("dataset")) &&
     ["", ipc].includes(wanted.get("ipc")) &&

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 
 from ddbench.records import Record
 
-POINTS = 36
+POINTS = 24
 WIDTH, HEIGHT = 200, 36
 
 
@@ -25,15 +26,14 @@ class Sparkline:
 
 
 def sparklines(record: Record) -> list[Sparkline]:
-    """One for each logged value, thinned to about `POINTS` points."""
+    """One for each logged value, thinned to `POINTS` points at most."""
     return [_sparkline(name, series) for name, series in sorted(record.measured.log.items()) if series]
 
 
 def _sparkline(name: str, series: Sequence[tuple[int, float]]) -> Sparkline:
     values = [value for _, value in series]
     low, high, last = min(values), max(values), series[-1][0]
-    thinned = series[:: max(1, len(series) // POINTS)]
-    kept = [*thinned, series[-1]] if thinned[-1] != series[-1] else thinned
+    kept = [*series[: -1 : max(1, ceil((len(series) - 1) / (POINTS - 1)))], series[-1]]
     right, down = WIDTH / (last or 1), HEIGHT / ((high - low) or 1)
     places = [(round(right * step), round(down * (high - value))) for step, value in kept]
     moves = [(x - left, y - above) for (left, above), (x, y) in pairwise(places)]

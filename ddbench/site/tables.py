@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard import sections
-from ddbench.leaderboard.layout import OPTIONAL, Group, Lines
+from ddbench.leaderboard.layout import Group, Lines
 from ddbench.leaderboard.rows import Row
 from ddbench.leaderboard.statistics import Interval
+from ddbench.leaderboard.views import views
+from ddbench.leaderboard.ways import ways
 from ddbench.site.content import Board, family, shipped
 from ddbench.site.families import look
 from ddbench.site.names import slug
@@ -59,18 +61,35 @@ class Part:
     heading: str
     columns: tuple[str, ...]
     """after the method"""
+    titles: tuple[str, ...]
+    """of the columns"""
     words: frozenset[str]
     """columns that do not begin with a number"""
     lines: tuple[tuple[Line, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
+class Section:
+    """Tables about rows of several groups."""
+
+    title: str
+    note: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     group: Group
     lines: tuple[Line, ...]
-    optional: frozenset[str]
-    """which of `leaderboard.layout.OPTIONAL` it shows"""
     parts: tuple[Part, ...]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Which of `leaderboard.layout.COLUMNS` say something of a row."""
+        rows = [line.row for line in self.lines]
+        ranked = any(row.rank is not None for row in rows)
+        silent = {"rank": not ranked, "vs random": not any(row.versus_random for row in rows)}
+        return frozenset(column for column in self.group.lines[0][1] if not silent.get(column))
 
 
 def tables_of(board: Board) -> list[Table]:
@@ -79,8 +98,14 @@ def tables_of(board: Board) -> list[Table]:
 
 def storage(tables: Sequence[Table]) -> list[Part]:
     """Rows of every ipc by what they store; none where all of them store the same."""
-    lines = {id(line.row): line for table in tables for line in table.lines}
-    return [_part(heading, found, lines) for heading, found in sections.storage([table.group for table in tables])]
+    return _parts(sections.storage([table.group for table in tables]), _by_row(tables))
+
+
+def beyond_headlines(tables: Sequence[Table]) -> list[Section]:
+    """What artefacts gave when they were scored in further ways; none where they were not."""
+    known = _by_row(tables)
+    found = views([table.group for table in tables])
+    return [Section(view.title, view.note, tuple(_parts(view.tables, known))) for view in found]
 
 
 def variant(group: Group, row: Row) -> str:
@@ -115,16 +140,25 @@ def _table(group: Group, board: str, number: int) -> Table:
         )
         for index, row in enumerate(group.rows)
     )
-    known = {id(line.row): line for line in lines}
-    parts = tuple(_part(heading, found, known) for heading, make in PARTS.items() if (found := make(group)))
-    return Table(group, lines, frozenset(name for name in OPTIONAL if any(map(OPTIONAL[name], group.rows))), parts)
+    made = [(heading, found) for heading, make in PARTS.items() if (found := make(group))]
+    return Table(group, lines, tuple(_parts(made, {id(line.row): line for line in lines})))
+
+
+def _by_row(tables: Iterable[Table]) -> dict[int, Line]:
+    return {id(line.row): line for table in tables for line in table.lines}
+
+
+def _parts(made: Iterable[tuple[str, Lines]], known: Mapping[int, Line]) -> list[Part]:
+    return [_part(heading, found, known) for heading, found in made]
 
 
 def _part(heading: str, found: Lines, known: Mapping[int, Line]) -> Part:
-    columns = tuple(column for column in found[0][1] if column != "method")
+    columns = [column for column in found[0][1] if column != "method"]
+    names = {name for row, _ in found for protocol, networks in ways(row).items() for name in (protocol, *networks)}
+    titles = tuple(column if column in names else column[:1].upper() + column[1:] for column in columns)
     lines = tuple((known[id(row)], tuple(texts[column] for column in columns)) for row, texts in found)
     words = {column for _, texts in found for column in columns if texts[column][:1].isalpha()}
-    return Part(heading, columns, frozenset(words), lines)
+    return Part(heading, tuple(columns), titles, frozenset(words), lines)
 
 
 def _ends(value: Interval) -> tuple[float, float]:
