@@ -208,6 +208,22 @@ def test_reference_may_have_another_budget_but_not_another_protocol() -> None:
     assert all(row.versus_random is None for row in rows([ours, other_protocol]))
 
 
+def test_the_spread_of_evaluation_networks_is_pooled_over_runs() -> None:
+    # variances 0.01 and 0.04 of ten networks each: sqrt(0.025)
+    first, second = (
+        tuple(0.5 + (variance * 9 / 10) ** 0.5 * (-1) ** index for index in range(10)) for variance in (0.01, 0.04)
+    )
+    records = [make_record("good", 0, first), make_record("good", 1, second)]
+    (row,) = rows(records)
+    assert row.spread == pytest.approx(0.025**0.5)
+    text = markdown(records, "x")
+    assert "|   std % |" in text
+    assert "|    15.8 |" in text
+    (few,) = rows([make_record("good", 0, first[:9])])
+    assert few.spread is None
+    assert "std %" not in markdown([make_record("good", 0, first[:9])], "x")
+
+
 def test_markdown_of_a_tiny_board() -> None:
     records = [make_record("random_real", seed, (RANDOM[seed],), seconds={"distil": 0.0}) for seed in range(5)]
     records += [make_record("good", seed, (GOOD[seed],), steps=(60, 100)) for seed in range(5)]

@@ -27,6 +27,7 @@ COLUMNS: dict[str, Column] = {
     "method": lambda row, label: label,
     "family": lambda row, label: row.origin.family if row.origin else NOTHING,
     "accuracy %": lambda row, label: percent(row.accuracy),
+    "std %": lambda row, label: NOTHING if row.spread is None else f"{100 * row.spread:.1f}",
     "before %": lambda row, label: percent(row.metrics.get("before")),
     "success %": lambda row, label: percent(row.metrics.get("success")),
     "n": lambda row, label: str(row.accuracy.n if row.accuracy else 0),
@@ -40,6 +41,7 @@ COLUMNS: dict[str, Column] = {
 """what the table of a group can show"""
 OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "family": lambda row: row.origin is not None,
+    "std %": lambda row: row.spread is not None,
     "before %": lambda row: "before" in row.metrics,
     "success %": lambda row: "success" in row.metrics,
     "paper %": lambda row: bool(row.published),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ from ddbench.records import Budget, Cell, Record, Status
 REFERENCE = "random_real"
 """the control that every other method is compared with"""
 NOTHING = "–"  # noqa: RUF001
+MANY = 10
+"""evaluation networks"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,16 @@ class Row:
     def accuracies(self) -> list[float]:
         """Of the seeds with scores, in [0, 1]."""
         return [run.accuracy for run in self.runs if run.accuracy is not None]
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the evaluation networks of a run, pooled over the runs, in [0, 1].
+
+        None below `MANY` networks a run: so few tell little of it.
+        """
+        samples = [[score.accuracy for score in run.result.scores] for run in self.runs]
+        variances = [statistics.variance(sample) for sample in samples if len(sample) >= MANY]
+        return math.sqrt(statistics.fmean(variances)) if variances else None
 
     @property
     def total_bytes(self) -> int:

@@ -24,7 +24,7 @@ from ddbench.records import Record
 
 LEFT = ("method", "family", "charged seconds", "not charged", "status")
 STATUS_WIDTH = 10
-TERMINAL_OMITS = ("family", "stored kB", "before %", "ours - paper")
+TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper")
 """so that a line fits into 80 characters"""
 
 READING = {
@@ -37,6 +37,10 @@ READING = {
     "accuracy %": (
         "mean over n distillation seeds with scores, each the mean over its evaluation networks at the last step; ± "
         "its 95 % interval."
+    ),
+    "std %": (
+        "standard deviation over the evaluation networks of a run, pooled over runs: what papers write behind ±. For "
+        "runs with ten networks or more."
     ),
     "paper %": "published figures of the same cell, listed below with their sources.",
     "vs random": "difference to `random_real`, paired by seed; bold: its interval excludes 0.",
