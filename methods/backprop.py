@@ -9,8 +9,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
+from torch.optim.lr_scheduler import LRScheduler
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench.compiling import Weights
 from ddbench.matching.bilevel import BackpropSettings, Outer
 from ddbench.matching.unroll import Unroll
 
@@ -52,6 +54,9 @@ class Backprop(BackpropSettings):
     lr_most: PositiveFloat | None = None
     """what a learned step size may grow to; None, as published, sets no bound. One beyond 1 throws networks so far that
     rounding decides where they land: accuracy then swings by points from one outer step to the next"""
+    jitter: PositiveFloat | None = None
+    """noise on the weights that an outer step starts from, in standard deviations of each parameter, falling as
+    `lr_images` does; None, as published, is without. A `fixed` start is otherwise learned down to its rounding"""
     init: Literal["noise", "real"] = "noise"
     """images start as `noise`, as published, or `real`"""
 
@@ -74,7 +79,8 @@ class Backprop(BackpropSettings):
         for _ in meter.steps(self.iterations, state, result):
             lrs = self._lrs(state.raw)
             walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
-            trained = unroll(task.initial(), ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
+            start = self._start(task, state.schedule)
+            trained = unroll(start, ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
             state.optimizer.zero_grad()
             loss = outer.backward(trained)
             if self.largest is not None:
@@ -88,7 +94,17 @@ class Backprop(BackpropSettings):
         lrs = F.softplus(raw)
         return lrs if self.lr_most is None else lrs.clamp(max=self.lr_most)
 
-    def _schedule(self, optimizer: torch.optim.Adam) -> torch.optim.lr_scheduler.LRScheduler:
+    def _start(self, task: Task, schedule: LRScheduler) -> Weights:
+        weights = task.initial()
+        if self.jitter is None:
+            return weights
+        share, generator = self.jitter * schedule.get_last_lr()[0] / self.lr_images, task.generator("jitter")
+        for weight in weights.values():
+            noise = torch.randn(weight.shape, generator=generator, device=weight.device)
+            weight.add_(share * weight.std(correction=0) * noise)
+        return weights
+
+    def _schedule(self, optimizer: torch.optim.Adam) -> LRScheduler:
         if self.schedule == "cosine":
             return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.iterations)
         return torch.optim.lr_scheduler.StepLR(optimizer, self.decay_every, 0.5)

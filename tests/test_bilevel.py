@@ -228,3 +228,26 @@ def test_step_sizes_grow_no_further_than_they_may() -> None:
     bounded = learned(0.12)
     assert bounded.max() == pytest.approx(0.12)
     assert bounded.min() < 0.12
+
+
+def test_jitter_moves_where_a_training_starts_by_shares_of_each_parameter_and_falls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts: list[Weights] = []
+    unrolled = Unroll.__call__
+
+    def watched(self: Unroll, state: Weights, steps: Any) -> Weights:
+        starts.append({name: weight.clone() for name, weight in state.items()})
+        return unrolled(self, state, steps)
+
+    monkeypatch.setattr(Unroll, "__call__", watched)
+    task = tiny_task(setting="fixed")
+    fixed = task.initial()
+    method = Backprop(iterations=4, batch_real=16, schedule="cosine", jitter=0.5)
+    artifact = method.distill(task, Meter(Budget()))
+    for step, start in enumerate(starts):
+        share = 0.25 * (1 + math.cos(math.pi * step / 4))
+        moved = torch.cat([((start[n] - w) / w.std(correction=0)).flatten() for n, w in fixed.items() if w.std() > 0])
+        assert moved.std().item() == pytest.approx(share, rel=0.1)
+    assert artifact.initial is not None
+    assert all(torch.equal(artifact.initial[name], weight) for name, weight in fixed.items())  # stored without it
