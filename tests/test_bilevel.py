@@ -75,6 +75,19 @@ def test_a_rule_steps_as_pytorch_does(name: str, recompute: bool) -> None:
             assert torch.allclose(weights[key], parameter, atol=1e-5)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_learned_labels_are_differentiated_too(recompute: bool) -> None:
+    unroll = Unroll(loss, Compiler(), recompute)
+    ((images, _),) = batches(1)
+    lr = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    probabilities = torch.rand(5, 2, generator=seeded(2), dtype=torch.float64).requires_grad_()
+
+    def trained(images: Tensor, labels: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
+        return tuple(unroll(start(), [(images, labels, lr), (2 * images, labels, lr)]).values())
+
+    assert torch.autograd.gradcheck(trained, (images.requires_grad_(), probabilities, lr))
+
+
 @every_rule
 @pytest.mark.parametrize("recompute", [False, True])
 def test_going_back_agrees_with_finite_differences(name: str, recompute: bool) -> None:

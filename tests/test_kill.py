@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ entries:
           max_start: 3, lr_images: 10.0, lr_lr: 1.0e-5, augment: false}}
 """
 """360 steps of experts, then 140 of distillation until the step budget ends"""
+SETTINGS = """
+board: settings
+datasets: [digits]
+ipc: 1
+network: {name: convnet, depth: 1, width: 8}
+protocol: own-recipe@1
+networks: 1
+checkpoint_seconds: 0
+seeds: 1
+entries:
+  - {methods: [backprop], setting: fixed, set: &few {iterations: 100, batch_real: 64}}
+  - {methods: [backprop], set: *few}
+  - {methods: [backprop], setting: pretrained, pool: {dataset: digits, train: 2, held_out: 1, steps: 20}, set: *few}
+"""
 POLL_SECONDS = 0.005
 PATIENCE_SECONDS = 180.0
 ORPHAN_SECONDS = 60.0
@@ -127,6 +142,37 @@ def test_a_command_killed_at_three_moments_ends_as_an_unbroken_one(tmp_path: Pat
     assert [point["step"] for point in result["curve"]] == [0, 15]  # 360 and 375 of 500 steps
     assert record(run)["measured"]["attempts"] == 4
     assert record(control)["measured"]["attempts"] == 1
+
+
+@pytest.mark.slow
+def test_wherever_networks_start_a_killed_distillation_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    board = tmp_path / "board.yaml"
+    board.write_text(SETTINGS)
+    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "broken.log"
+
+    def mid_distillation_after(finished: int) -> bool:
+        loops = [saved["loops"] for path in broken.glob("*/*/checkpoint.pt") if (saved := checkpoint.load(path))]
+        steps = [loop["distil"]["step"] for loop in loops if "distil" in loop and not loop["distil"]["finished"]]
+        return len(list(broken.glob("*/*/record.json"))) == finished and any(step >= 10 for step in steps)
+
+    unbroken = start(board, whole)
+    try:
+        for finished in range(3):
+            kill_when(start(board, broken, "--workers", "1"), partial(mid_distillation_after, finished), log)
+        finish(start(board, broken), log)
+        finish(unbroken, tmp_path / "whole.log")
+    finally:
+        unbroken.kill()
+        unbroken.wait()
+
+    folders = sorted(path.parent.relative_to(whole) for path in whole.glob("*/*/record.json"))
+    settings = {record(whole / folder)["result"]["cell"]["setting"]: folder for folder in folders}
+    assert sorted(settings) == ["fixed", "pretrained", "random"]
+    for folder in folders:
+        one, other = whole / folder, broken / folder
+        assert (one / "artifact.safetensors").read_bytes() == (other / "artifact.safetensors").read_bytes()
+        assert json.dumps(record(one)["result"]) == json.dumps(record(other)["result"])
+        assert record(other)["measured"]["attempts"] == 2
 
 
 def test_control_c_repeats_no_step_and_says_how_to_go_on(tmp_path: Path) -> None:
