@@ -7,10 +7,11 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError, suggestion
@@ -86,6 +87,12 @@ def _with_point(value: str) -> str:
     return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value, flags=re.IGNORECASE)
 
 
+def _ascending(fractions: list[float]) -> list[float]:
+    if any(later <= earlier for earlier, later in pairwise(fractions)):
+        raise ValueError(f"{fractions} does not ascend")
+    return fractions
+
+
 def _listed(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -96,6 +103,7 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
 Preprocessing = Literal["normalize", "zca"]
 
 
@@ -152,6 +160,7 @@ class Entry(Strict):
     budget: Seconds | None = None
     steps: Count | None = None
     seeds: Count | None = None
+    snapshots: Fractions | None = None
 
 
 class Board(Strict):
@@ -184,6 +193,8 @@ class Board(Strict):
     """of a run's process"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
+    snapshots: Fractions | None = None
+    """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     stall_seconds: Seconds | None = None
     """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""

@@ -31,6 +31,7 @@ from ddbench.records import (
     run_name,
 )
 from ddbench.registry import METHODS, PROTOCOLS, load_method_file
+from ddbench.snapshots import SNAPSHOTS
 from ddbench.weight_files import describe
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Job:
     dataset: str
     """a name or a path"""
     validation: float | None
-    curve: bool
-    """whether snapshots are taken and scored"""
+    snapshots: tuple[float, ...]
+    """fractions of the budget at which they are taken, and scored after it"""
     checkpoint_seconds: float
     stall_seconds: float | None
     """of silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
@@ -224,12 +225,18 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
             method_source=source_digest(cls),
             dataset=dataset,
             validation=board.validation,
-            curve=board.curve_seeds is None or seed < board.curve_seeds,
+            snapshots=_snapshots(board, entry, seed),
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
         )
         for seed in range(entry.seeds or board.seeds)
     ]
+
+
+def _snapshots(board: Board, entry: Entry, seed: int) -> tuple[float, ...]:
+    if board.curve_seeds is not None and seed >= board.curve_seeds:
+        return ()
+    return SNAPSHOTS if entry.snapshots is None else tuple(entry.snapshots)
 
 
 def _pool(entry: Entry) -> Pool | GivenWeights | None:

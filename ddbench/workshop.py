@@ -21,7 +21,6 @@ from ddbench.jobs import Job
 from ddbench.meter import Hooks, Meter, Progress
 from ddbench.networks import build_network
 from ddbench.pools import Given, given
-from ddbench.snapshots import SNAPSHOTS
 from ddbench.task import Task
 
 ARTIFACT = "artifact.safetensors"
@@ -147,5 +146,5 @@ def make_meter(shop: Workshop, generators: Generators) -> Meter:
         cache=Cache(shop.cache, context),
         hooks=Hooks(snapshot, progress, shop.overseer.stopping),
         device=shop.device,
-        snapshots=SNAPSHOTS if shop.job.curve else (),
+        snapshots=shop.job.snapshots,
     )

@@ -378,7 +378,8 @@ BOARDS: list[Any] = [
         "seeds": 1, "validation": 0.2, "threads": 1, "curve_seeds": 1, "checkpoint_seconds": 5.0, "networks": 1,
         "entries": [
             {"methods": ["dm"], "set": {"iterations": 5, "lr_images": 0.5, "decoder": "pixels"}, "source": "a paper"},
-            {"methods": ["random_real"], "datasets": ["digits"], "ipc": [1], "steps": 5, "seeds": 2, "networks": 2},
+            {"methods": ["random_real"], "datasets": ["digits"], "ipc": [1], "steps": 5, "seeds": 2, "networks": 2,
+             "snapshots": [0, 0.5]},
         ],
     },
     {

@@ -17,6 +17,7 @@ from ddbench.errors import UserError
 from ddbench.files import digest
 from ddbench.jobs import Job, Selection, find_method, resolve, resolve_device, source_digest
 from ddbench.registry import discover
+from ddbench.snapshots import SNAPSHOTS
 
 METHOD = """
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def test_a_cell_says_everything_that_decides_a_result() -> None:
     assert (cell.protocol, cell.networks) == ("quick-300@1", 5)  # the protocol's number
     assert (cell.budget.seconds, cell.budget.steps, cell.budget.peak_bytes) == (120.0, 50, 10**9)
     assert (cell.device, cell.threads) == ("cpu", 2)
-    assert (job.board, job.seed, job.curve, job.checkpoint_seconds, job.validation) == ("b", 0, False, 3.0, None)
+    assert (job.board, job.seed, job.snapshots, job.checkpoint_seconds, job.validation) == ("b", 0, (), 3.0, None)
     assert job.make_method() == find_method("distribution_matching")(iterations=7, lr_images=2.0)
     assert job.protocol().name == "quick-300@1"
 
@@ -79,8 +80,14 @@ def test_seeds_are_innermost() -> None:
 
 
 def test_some_seeds_have_curves() -> None:
-    assert [job.curve for job in resolved(seeds=3)] == [True] * 3
-    assert [job.curve for job in resolved(seeds=3, curve_seeds=2)] == [True, True, False]
+    assert [job.snapshots for job in resolved(seeds=3)] == [SNAPSHOTS] * 3
+    assert [job.snapshots for job in resolved(seeds=3, curve_seeds=2)] == [SNAPSHOTS, SNAPSHOTS, ()]
+
+
+def test_an_entry_says_when_its_snapshots_are_taken() -> None:
+    (one, other) = resolved(snapshots=[0.5], entry={"snapshots": [0, 0.9]}), resolved(snapshots=[0.5])
+    assert [job.snapshots for job in (*one, *other)] == [(0.0, 0.9), (0.5,)]
+    assert one[0].key == other[0].key  # no part of what decides a result
 
 
 def test_networks_come_from_the_entry_the_board_or_the_protocol() -> None:
