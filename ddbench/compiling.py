@@ -98,26 +98,26 @@ class _Compiled:
         self._compiler = compiler
         self._ready: dict[object, bool] = {}
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if FlopCounter.active:  # it sees the operations of eager functions alone
-            return self._eager(*arguments)
-        signature = tuple(map(_shape, pytree.tree_leaves(arguments)))
+            return self._eager(*arguments, **keywords)
+        signature = tuple(map(_shape, pytree.tree_leaves((arguments, keywords)))), tuple(keywords)
         if signature not in self._ready:
             with self._compiler.apart("compile"):
-                self._ready[signature] = self._warmed(arguments)
+                self._ready[signature] = self._warmed(arguments, keywords)
         if not self._ready[signature]:
-            return self._eager(*arguments)
+            return self._eager(*arguments, **keywords)
         with torch.no_grad():
-            return self._compiled(*arguments)
+            return self._compiled(*arguments, **keywords)
 
-    def _warmed(self, arguments: tuple[Any, ...]) -> bool:
+    def _warmed(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         """Whether it could be compiled for these arguments."""
         try:
             _allow_variants()
             with torch.no_grad():
-                self._compiled(*arguments)
+                self._compiled(*arguments, **keywords)
         except Exception as error:
-            self._eager(*arguments)  # an error of the function's own is raised here
+            self._eager(*arguments, **keywords)  # an error of the function's own is raised here
             if self._compiler.enabled:
                 self._compiler.enabled = False
                 warnings.warn(

@@ -89,7 +89,7 @@ def _with_point(value: str) -> str:
 
 def _ascending(fractions: list[float]) -> list[float]:
     if any(later <= earlier for earlier, later in pairwise(fractions)):
-        raise ValueError(f"{fractions} does not ascend")
+        raise ValueError(f"{fractions} does not ascend; list each fraction once, the smallest first")
     return fractions
 
 
@@ -191,6 +191,8 @@ class Board(Strict):
     networks by it would have given, and by the test set; the last ones are the headline all the same"""
     threads: Annotated[int, Field(gt=0, le=MOST_THREADS, strict=True)] = 1
     """of a run's process"""
+    compile: bool | None = None
+    """what runs repeat; None compiles those that are long enough, see `compiling.worth_compiling`"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
     snapshots: Fractions | None = None

@@ -238,7 +238,8 @@ def _batches(
         if fresh and epoch:
             images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
         for chosen in _indices(training.order, len(labels), judge.protocol.batch_size, generator):
-            batch, own = images[chosen.to(judge.device)], labels[chosen.to(judge.device)]
+            positions = chosen.to(judge.device, non_blocking=True)
+            batch, own = images[positions], labels[positions]
             batch = batch if augment is None else augment(batch, generator)
             if kind != artifact.label_kind:
                 own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(judge.data.classes)).to(batch.dtype)

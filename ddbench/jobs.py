@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,6 @@ from ddbench.config import Board, Entry, make_method
 from ddbench.data import Dataset, load_dataset
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
-from ddbench.files import digest
 from ddbench.networks import build_network
 from ddbench.records import (
     Attack,
@@ -32,14 +29,12 @@ from ddbench.records import (
 )
 from ddbench.registry import METHODS, PROTOCOLS, load_method_file
 from ddbench.snapshots import SNAPSHOTS
+from ddbench.source_code import source_digest
 from ddbench.weight_files import describe
 
 if TYPE_CHECKING:
     from ddbench.protocols import Protocol
     from ddbench.task import Method
-
-MATCHING = Path(__file__).resolve().parent / "matching"
-PART = re.compile(r"^\s*from ddbench\.matching\.(\w+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,9 @@ class Job:
     """a name or a path"""
     validation: float | None
     snapshots: tuple[float, ...]
-    """fractions of the budget at which they are taken, and scored after it"""
+    """fractions of the budget at which they are taken; each is scored once the run has ended"""
+    compile: bool | None
+    """None decides by the length of the run"""
     checkpoint_seconds: float
     stall_seconds: float | None
     """of silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
@@ -168,25 +165,6 @@ def load_split(dataset: str, validation: float | None, peek: float | None) -> Da
     return data if validation is None else data.validation(validation)
 
 
-def source_digest(cls: type[Any]) -> str:
-    """Digest of the file that defines a method, and of the shared parts of methods that it stands on."""
-    return file_source_digest(Path(inspect.getfile(cls)))
-
-
-def file_source_digest(path: Path) -> str:
-    """The same of a method's file, which is read and not run."""
-    return digest(b"".join(part.read_bytes() for part in (path, *sorted(_parts(path)))))
-
-
-def _parts(path: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
-    """The files of `ddbench.matching` that a file imports, also by way of others of them."""
-    for module in PART.findall(path.read_text()):
-        part = MATCHING / f"{module}.py"
-        if part.is_file() and part not in found:
-            found = _parts(part, found | {part})
-    return found
-
-
 def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
     (name,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
     cls = find_method(name)
@@ -226,6 +204,7 @@ def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
             dataset=dataset,
             validation=board.validation,
             snapshots=_snapshots(board, entry, seed),
+            compile=board.compile,
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
         )

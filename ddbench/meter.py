@@ -26,6 +26,7 @@ from ddbench.ledger import Ledger
 from ddbench.logbook import Logbook
 from ddbench.records import Budget
 from ddbench.snapshots import SNAPSHOTS, Album, Snapshot
+from ddbench.source_code import source_digest
 
 PROGRESS_SECONDS = 0.2
 
@@ -153,12 +154,12 @@ class Meter:
         Args:
             name: of the phase they are charged to, e.g. `experts`
             key: everything that decides them but data, network, device, threads and versions, which are added
-            make: computes them with a CPU generator seeded from the key; its loops resume like any other. What the
-                budget cuts short is returned but not stored.
+            make: computes them with a CPU generator seeded from the key; the digest of the file that defines it is
+                added too. Its loops resume like any other. What the budget cuts short is returned but not stored.
         """
         self._keep_left()
         with self.paused("cache"):
-            entry = self._cache.get(name, key, self._device) if self._cache else None
+            entry = self._cache.get(name, _with_source(key, make), self._device) if self._cache else None
         if entry is None or not self._affords(entry):
             return self._make(name, key, make)
         self._journal.plan(entry.steps)
@@ -218,7 +219,7 @@ class Meter:
 
     @property
     def uncharged(self) -> dict[str, float]:
-        """Snapshots, checkpoints and the cache."""
+        """Snapshots, checkpoints, compilation and the cache, by phase."""
         return self._ledger.uncharged
 
     @property
@@ -294,6 +295,11 @@ class Meter:
         steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
         if self._cache is not None and self._journal.cut.isdisjoint(steps):
             with self.paused("cache"):
-                self._cache.put(name, key, Entry(tensors, self.seconds[name] - already, steps))
+                self._cache.put(name, _with_source(key, make), Entry(tensors, self.seconds[name] - already, steps))
             self._journal.forget(steps)
         return tensors
+
+
+def _with_source(key: Mapping[str, Any], make: Callable[..., Any]) -> dict[str, Any]:
+    """Of a cache's entry; generators are seeded from the key alone, so that a mended comment draws the same."""
+    return {**key, "source": source_digest(make)}

@@ -212,7 +212,7 @@ class Measured(Strict):
     seconds: dict[str, Seconds] = {}
     """charged to the budget, by phase"""
     uncharged_seconds: dict[str, Seconds] = {}
-    """snapshots and evaluation, by phase"""
+    """snapshots, compilation and evaluation, by phase"""
     curve_seconds: list[Seconds] = []
     """charged seconds at each point of `result.curve`"""
     peak_bytes: int = 0

@@ -37,11 +37,11 @@ class Album:
     ) -> None:
         self.taken: list[Snapshot] = []
         self._fractions, self._keep, self._generators = fractions, keep, generators
-        self._passed = 0
+        self._passed = -1.0
 
     def due(self, fraction: float) -> bool:
         """Whether another fraction has been passed."""
-        return self._count(fraction) > self._passed
+        return any(self._passed < wanted <= fraction for wanted in self._fractions)
 
     def take(self, result: Callable[[], DistilledDataset], fraction: float, step: int, seconds: float) -> None:
         """Keep a snapshot.
@@ -56,7 +56,7 @@ class Album:
             raise Diverged(f"{error} before step {step}") from error
         self._generators.set_state(states)
         self.taken.append(Snapshot(step, seconds, digest))
-        self._passed = self._count(fraction)
+        self._passed = fraction
 
     def describe(self) -> dict[str, Any]:
         """In plain values, for a checkpoint."""
@@ -65,6 +65,3 @@ class Album:
     def restore(self, described: dict[str, Any]) -> None:
         self.taken = [Snapshot(*values) for values in described["taken"]]
         self._passed = described["passed"]
-
-    def _count(self, fraction: float) -> int:
-        return sum(passed <= fraction for passed in self._fractions)

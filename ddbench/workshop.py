@@ -71,7 +71,8 @@ class Workshop:
         if data.digest != job.cell.dataset_digest:
             raise UserError(f"data set {job.dataset!r} has changed since the command began; run the command again")
         transform = Preprocessing.for_dataset(data, job.cell.preprocessing).fit(data)
-        compiler = Compiler(worth_compiling(job.cell.budget.seconds, job.cell.budget.steps))
+        budget = job.cell.budget
+        compiler = Compiler(worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile)
         named = job.cell.pool
         pool = given(named, job.cell.network, data, device, overseer.pause_point) if named else None
         return cls(job, folder, cache, device, data, transform, compiler, pool, overseer)

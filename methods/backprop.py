@@ -51,9 +51,6 @@ class Backprop(BackpropSettings):
     """norm to which the gradient of images and raw step sizes is clipped; None, as published, leaves it"""
     lr_initial: PositiveFloat = 0.02
     """what each learned step size starts from"""
-    lr_most: PositiveFloat | None = None
-    """what a learned step size may grow to; None, as published, sets no bound. One beyond 1 throws networks so far that
-    rounding decides where they land: accuracy then swings by points from one outer step to the next"""
     jitter: PositiveFloat | None = None
     """noise on the weights that an outer step starts from, in standard deviations of each parameter, falling as
     `lr_images` does; None, as published, is without. A `fixed` start is otherwise learned down to its rounding"""
@@ -72,12 +69,12 @@ class Backprop(BackpropSettings):
         state = State(images=images, raw=raw, optimizer=optimizer, schedule=schedule)
 
         def result() -> DistilledDataset:
-            recipe = Recipe(lr=self._lrs(state.raw), order=order, epochs=self.epochs)
+            recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
             return DistilledDataset.pixels(state.images, labels, recipe=recipe, initial=task.fixed_initial)
 
         unroll, outer = Unroll(task.loss, task.compiler), Outer(task, self.batch_real)
         for _ in meter.steps(self.iterations, state, result):
-            lrs = self._lrs(state.raw)
+            lrs = F.softplus(state.raw)
             walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
             start = self._start(task, state.schedule)
             trained = unroll(start, ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
@@ -89,10 +86,6 @@ class Backprop(BackpropSettings):
             state.schedule.step()
             meter.log(loss=loss, first_lr=lrs[0])
         return result()
-
-    def _lrs(self, raw: torch.Tensor) -> torch.Tensor:
-        lrs = F.softplus(raw)
-        return lrs if self.lr_most is None else lrs.clamp(max=self.lr_most)
 
     def _start(self, task: Task, schedule: LRScheduler) -> Weights:
         weights = task.initial()

@@ -32,7 +32,7 @@ class BestRandomReal:
     sets: PositiveInt = 50
     """random sets that are tried"""
     networks: PositiveInt = 4
-    """trained on each, the same for all"""
+    """trained on each, the same for all; one where their start is fixed"""
     epochs: PositiveInt = 100
     """of each"""
     lr_network: PositiveFloat = 0.01
@@ -42,7 +42,7 @@ class BestRandomReal:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init()
-        starts = [task.initial() for _ in range(self.networks)]
+        starts = [task.initial() for _ in range(1 if task.setting == "fixed" else self.networks)]
         test = task.real.batch(self.batch_real, task.generator("test"))
         state = State(best=images.clone(), accuracy=torch.full((), -1.0, device=task.device))
 

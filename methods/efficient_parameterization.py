@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import DistilledDataset, Meter, Task, UserError, register_method
 from ddbench.compiling import Weights
 from ddbench.matching.gradients import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
 from ddbench.matching.synthetic import Parametrisation, Synthetic
@@ -61,6 +61,11 @@ class EfficientParameterization(GradientMatchingSettings):
     """of SGD with momentum 0.9 and weight decay 5e-4 on the network"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        if not any(weight.ndim == 4 for weight in task.like.values()):
+            raise UserError(
+                "efficient_parameterization compares gradients of convolutions, and this network has none; "
+                "choose one that has, such as convnet"
+            )
         matcher = Matcher(task, self, DISTANCES[self.distance])
         trainer = Trainer(task, self.lr_network, momentum=0.9, weight_decay=5e-4)
         train = OnReal(task, trainer, self.train_steps, self.batch_train, self.augment, self.cutmix)

@@ -228,21 +228,6 @@ def test_outer_gradients_are_clipped_and_step_sizes_fall_as_asked(
         assert lrs == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
 
 
-def test_step_sizes_grow_no_further_than_they_may() -> None:
-    def learned(most: float | None) -> Tensor:
-        method = Backprop(iterations=4, batch_real=16, lr_images=0.5, lr_initial=0.1, lr_most=most)
-        lrs = method.distill(tiny_task(), Meter(Budget())).recipe.lr
-        assert lrs is not None
-        return lrs
-
-    free = learned(None)
-    assert free.max() > 0.15
-    assert torch.equal(learned(100.0), free)
-    bounded = learned(0.12)
-    assert bounded.max() == pytest.approx(0.12)
-    assert bounded.min() < 0.12
-
-
 def test_jitter_moves_where_a_training_starts_by_shares_of_each_parameter_and_falls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

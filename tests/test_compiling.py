@@ -40,6 +40,12 @@ def test_a_gradient_comes_by_name_with_the_value(enabled: bool) -> None:
 
 
 @pytest.mark.parametrize("enabled", [False, COMPILED])
+def test_arguments_can_be_named(enabled: bool) -> None:
+    slope = Compiler(enabled).gradient(cubes)
+    assert [slope(POINT, scale=torch.tensor(scale))[0]["a"].tolist() for scale in (2.0, 1.0)] == [[6, 24], [3, 12]]
+
+
+@pytest.mark.parametrize("enabled", [False, COMPILED])
 def test_a_gradient_of_a_gradient(enabled: bool) -> None:
     slope, value = Compiler(enabled).gradient(steepness)(torch.tensor([1.0, -2.0]))
     assert value.item() == pytest.approx(9 + 9 * 16)

@@ -258,7 +258,10 @@ def entry(**values: object) -> dict[str, Any]:
         (changed(validation=1.0), "validation: input should be less than 1, got 1.0"),
         (changed(validation=0), "validation: input should be greater than 0, got 0"),
         (changed(curve_seeds=-1), "curve_seeds: input should be greater than or equal to 0, got -1"),
-        (changed(snapshots=[0.5, 0.5]), "snapshots: [0.5, 0.5] does not ascend"),
+        (
+            changed(snapshots=[0.5, 0.5]),
+            "snapshots: [0.5, 0.5] does not ascend; list each fraction once, the smallest first",
+        ),
         (changed(snapshots=[1.0]), "snapshots.0: input should be less than 1, got 1.0"),
         (changed(checkpoint_seconds=-1), "checkpoint_seconds: input should be greater than or equal to 0, got -1"),
         (entry(budget="1 day"), "entries.1.budget: '1 day' is not a budget such as 60s, 2m or 1h"),

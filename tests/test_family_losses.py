@@ -24,9 +24,10 @@ from ddbench.matching.gradients import Matcher, absolute, layerwise_cosine, squa
 from ddbench.matching.synthetic import Synthetic
 from ddbench.meter import Meter
 from ddbench.networks.weights import unflatten
-from ddbench.records import Budget
+from ddbench.records import Budget, Network
 from ddbench.registry import METHODS, discover
 from ddbench.task import Task
+from ddbench.testing import tiny_task
 from methods.attention_matching import attention
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.efficient_parameterization import EfficientParameterization
@@ -255,6 +256,12 @@ def test_distances_of_convolutions_by_hand() -> None:
         real[name], synthetic[name] = torch.ones(1, 1, 1, 2), torch.tensor([3.0, 2.0]).view(1, 1, 1, 2)
     assert squared(real, synthetic) == 25 + 2 * (4 + 1)
     assert absolute(real, synthetic) == 7 + 2 * (2 + 1)
+
+
+def test_efficient_parameterization_needs_convolutions() -> None:
+    task = tiny_task(network=Network(name="mlp", parameters={"width": 4, "depth": 1}))
+    with pytest.raises(UserError, match="compares gradients of convolutions, and this network has none; choose one"):
+        EfficientParameterization(iterations=1, decoder="pixels").distill(task, Meter(Budget()))
 
 
 @pytest.mark.parametrize("distance", ["squared", "absolute"])

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench import jobs
+from ddbench import source_code
 from ddbench.config import load_board, make_board
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
 from ddbench.files import digest
-from ddbench.jobs import Job, Selection, find_method, resolve, resolve_device, source_digest
+from ddbench.jobs import Job, Selection, find_method, resolve, resolve_device
 from ddbench.registry import discover
 from ddbench.snapshots import SNAPSHOTS
+from ddbench.source_code import source_digest
 
 METHOD = """
 from dataclasses import dataclass
@@ -271,18 +272,22 @@ def test_a_selection_that_takes_nothing_is_refused() -> None:
 
 def test_a_method_stands_on_the_shared_parts_that_it_imports_also_by_way_of_others() -> None:
     methods = Path(__file__).resolve().parent.parent / "methods"
-    assert jobs._parts(methods / "random_real.py") == set()
-    parts = {path.stem for path in jobs._parts(methods / "attention_matching.py")}
+    assert source_code._parts(methods / "random_real.py") == set()
+    parts = {path.stem for path in source_code._parts(methods / "attention_matching.py")}
     assert {"distributions", "discrepancies", "siamese", "sources", "synthetic", "training"} <= parts
     assert not parts & {"gradients", "trajectories", "bilevel", "experts"}
+
+
+def test_a_function_has_the_source_of_its_file() -> None:
+    assert source_digest(test_a_function_has_the_source_of_its_file) == digest(Path(__file__).read_bytes())
 
 
 def test_a_changed_shared_part_is_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     discover()
     before = source_digest(find_method("dm")), source_digest(find_method("random_real"))
     copied = tmp_path / "matching"
-    shutil.copytree(jobs.MATCHING, copied)
-    monkeypatch.setattr(jobs, "MATCHING", copied)
+    shutil.copytree(source_code.MATCHING, copied)
+    monkeypatch.setattr(source_code, "MATCHING", copied)
     assert (source_digest(find_method("dm")), source_digest(find_method("random_real"))) == before
     (copied / "discrepancies.py").write_text((copied / "discrepancies.py").read_text() + "# mended\n")
     assert source_digest(find_method("dm")) != before[0]

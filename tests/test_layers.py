@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
-    "errors files locks schema documents archives tensors",
+    "errors files source_code locks schema documents archives tensors",
     "registry generators decoders artifact clock records flops compiling",
     "environment ledger logbook memory endings",
     "networks data augment checkpoint cache loading saved_tensors allowance snapshots journal",

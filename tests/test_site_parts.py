@@ -273,6 +273,7 @@ def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
     assert record.result.status == "truncated"
     written = reproduce.of_run(record)
     assert written is not None
+    assert "compile" not in written[0]
     monkeypatch.chdir(tmp_path)
     for command in written:
         words = shlex.split(command.replace("\\\n", ""))
@@ -284,6 +285,20 @@ def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
     assert all(torch.equal(again[name], part) for name, part in DistilledDataset.load(first).parts.items())
     scores = [score.model_dump(mode="json") for score in commands.score(first)]
     assert json.loads(capsys.readouterr().out) == scores
+
+
+@pytest.mark.parametrize("steps", [10, 5000])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_command_says_whether_to_compile_where_its_steps_would_decide_otherwise(
+    steps: int, compiled: bool, some_records: Path
+) -> None:
+    record = read_records(some_records / "records" / "cpu" / "herding")[0]
+    result = record.result.model_copy(update={"status": "truncated", "steps_done": {"distil": steps}})
+    measured = record.measured.model_copy(update={"environment": {"compiled": compiled}})
+    written = reproduce.of_run(record.model_copy(update={"result": result, "measured": measured}))
+    assert written is not None
+    said = {word for word in written[0].split() if "compile" in word}
+    assert said == {(True, 10): {"--compile"}, (False, 5000): {"--no-compile"}}.get((compiled, steps), set())
 
 
 def test_what_options_cannot_say_has_the_command_of_its_board_alone(some_records: Path) -> None:

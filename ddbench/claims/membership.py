@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ddbench.claims.fields import differences
 from ddbench.config import load_board
-from ddbench.jobs import Selection, resolve, source_digest
+from ddbench.jobs import Selection, resolve
 from ddbench.records import Cell, Record
 from ddbench.registry import METHODS
+from ddbench.source_code import source_digest
 
 UNNAMED = ("mine", "distill")
 """boards that the command line makes of options"""

@@ -105,6 +105,9 @@ def distill(
     network: NetworkOption = None,
     setting: Annotated[str, typer.Option(help="random or fixed initial weights.")] = "random",
     set_: Settings = None,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Distil one artefact; interrupted, the same command goes on.
@@ -127,6 +130,7 @@ def distill(
             steps=steps,
             setting=setting,
             settings=settings_from(set_),
+            compile=compile_,
             device=device,
             on_event=display.event,
         )

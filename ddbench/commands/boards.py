@@ -74,10 +74,11 @@ def distill(
     steps: int | None = None,
     setting: str = "random",
     settings: Mapping[str, Any] | None = None,
+    compile: bool | None = None,
     device: str = "auto",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Record:
-    """Distil one artefact into the file `out`, and return its record, without scores; resumes like a board.
+    """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
 
     Args:
         method: a registered name, or a `.py` file that registers one
@@ -85,6 +86,7 @@ def distill(
         network: `convnet,width=32` sets parameters
         budget: `60s`, `2m`, `1h`; None takes every planned step
         settings: hyper-parameters
+        compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
     """
     discover()
     if out.suffix != ".safetensors":
@@ -98,8 +100,10 @@ def distill(
             "setting": setting,
             "protocol": "quick-300@1",
             "networks": 1,
+            "snapshots": [],
             "budget": budget,
             "steps": steps,
+            "compile": compile,
             "entries": [{"methods": [method], "set": dict(settings or {})}],
         },
         where="distill",

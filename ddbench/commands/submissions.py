@@ -19,12 +19,12 @@ from ddbench.claims import (
 )
 from ddbench.data import Dataset
 from ddbench.errors import UserError
-from ddbench.jobs import file_source_digest
 from ddbench.leaderboard import write_tables
 from ddbench.options import SHIPPED
 from ddbench.records import Record, dump_record, read_record
 from ddbench.registry import discover
 from ddbench.run import RECORD
+from ddbench.source_code import file_source_digest
 
 
 @dataclass(frozen=True)

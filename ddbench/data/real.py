@@ -86,7 +86,7 @@ class RealData:
             outside = positions[(positions < 0) | (positions >= len(self))]
             if len(outside):
                 raise UserError(f"no training image {int(outside[0])}; positions are 0..{len(self) - 1}")
-        return self._gather(positions.to(self.device))
+        return self._gather(positions.to(self.device, non_blocking=True))
 
     def class_indices(self, c: int) -> Tensor:
         """(counts[c],) int64: positions of class c, ascending."""

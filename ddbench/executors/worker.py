@@ -18,11 +18,12 @@ import torch
 from ddbench.endings import Ending, of_error
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.files import write_atomically
-from ddbench.jobs import Job, find_method, source_digest
+from ddbench.jobs import Job, find_method
 from ddbench.locks import awaited
 from ddbench.memory import be_the_first_to_go, keep_freed_memory, limit_device_memory
 from ddbench.registry import discover
 from ddbench.run import run
+from ddbench.source_code import source_digest
 
 REPORT_SECONDS = 0.2
 """between two reports"""

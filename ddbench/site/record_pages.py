@@ -118,7 +118,7 @@ def _origin(record: Record) -> Pairs:
 def _further(part: BaseModel) -> Iterable[tuple[str, str]]:
     """Fields that came after this page was written, where they say something."""
     fields = type(part).model_fields
-    for name in fields.keys() - SHOWN[type(part)]:
+    for name in sorted(fields.keys() - SHOWN[type(part)]):
         value = getattr(part, name)
         if value != fields[name].get_default(call_default_factory=True):
             yield name, canonical_json(part.model_dump(mode="json")[name]).decode()

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from ddbench.compiling import worth_compiling
 from ddbench.config import parse_settings
 from ddbench.records import Budget, Cell, Network, Record, Result
 from ddbench.site.content import shipped
@@ -25,7 +26,7 @@ def of_run(record: Record) -> list[str] | None:
     if not _sayable(cell):
         return None
     distil: list[object] = ["distill", cell.method, "-d", cell.dataset, "--ipc", cell.ipc, "--seed", result.seed]
-    distil += ["--network", _network(cell.network), *_length(result), *_settings(cell)]
+    distil += ["--network", _network(cell.network), *_length(result), *_compiled(record), *_settings(cell)]
     if cell.setting != "random":
         distil += ["--setting", cell.setting]
     score = ["score", DISTILLED, "--protocol", cell.protocol, "--count", cell.networks]
@@ -54,6 +55,14 @@ def _length(result: Result) -> list[object]:
     if result.status == "truncated" and result.steps_done:
         return ["--steps", sum(result.steps_done.values())]
     return _budget(result.cell.budget)
+
+
+def _compiled(record: Record) -> list[object]:
+    """Whether steps are compiled, where the length of the command does not say it."""
+    compiled, steps = record.measured.environment.get("compiled"), sum(record.result.steps_done.values())
+    if record.result.status != "truncated" or compiled in (None, worth_compiling(None, steps)):
+        return []
+    return ["--compile" if compiled else "--no-compile"]
 
 
 def _budget(budget: Budget) -> list[object]:
