@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ddbench.loading import DistilledImages, load
     from ddbench.meter import Meter
     from ddbench.protocols import Protocol, register_protocol
-    from ddbench.records import Record, read_record
+    from ddbench.record_files import read_record
+    from ddbench.records import Record
     from ddbench.registry import DATASETS, METHODS, NETWORKS, PROTOCOLS, discover, register_method
     from ddbench.task import Method, Task
 
@@ -56,7 +57,8 @@ _HOMES = {
     "meter": ("Meter",),
     "networks.base": ("NETWORKS",),
     "protocols": ("PROTOCOLS", "Protocol", "register_protocol"),
-    "records": ("Record", "read_record"),
+    "record_files": ("read_record",),
+    "records": ("Record",),
     "registry": ("METHODS", "discover", "register_method"),
     "task": ("Method", "Task"),
 }

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, TypeAd
 from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError, suggestion
 from ddbench.records import Attack, Network, Setting
-from ddbench.schema import Strict, Word
+from ddbench.schema import Strict, Word, complaint
 
 MOST_BYTES = 2**18
 """of a board, which PyYAML reads in two seconds; those that ship have some kilobytes"""
@@ -290,7 +290,7 @@ def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
             values[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
         except ValidationError as error:
             detail = error.errors()[0]
-            raise UserError(f"{name}={value!r} of {cls.name}: {_lower(detail['msg'])}") from error
+            raise UserError(f"{name}={value!r} of {cls.name}: {complaint(detail)}") from error
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value!r} of {cls.name} is not finite; give a number")
     return cls(**values)
@@ -304,7 +304,7 @@ def _complaint(error: ValidationError) -> str:
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {where!r}; {suggestion(path[-1], _model_at(path).model_fields)}"
-    message = _lower(detail["msg"].removeprefix("Value error, "))
+    message = complaint(detail)
     given = "" if detail["type"] in ("missing", "value_error") else f", got {detail['input']!r}"
     return f"{where}: {message}{given}" if where else f"{message}{given}"
 
@@ -315,7 +315,3 @@ def _model_at(path: list[str]) -> type[Strict]:
         if name in path[:-1]:
             return model
     return Entry if path[0] == "entries" else Board
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]

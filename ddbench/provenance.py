@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.errors import UserError
 from ddbench.records import Network
-from ddbench.schema import Digest, Name, Word
+from ddbench.schema import Digest, Name, Word, complaint
 
 MOST_NETWORKS = 1000
 """that an artefact may ask to be scored with; boards ask for up to 200"""
@@ -46,7 +46,5 @@ def check_provenance(provenance: Mapping[str, Any], file: Path) -> None:
         Provenance.model_validate(dict(provenance))
     except ValidationError as error:
         found = error.errors()[0]
-        place, message = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
-        raise UserError(
-            f"{file} says of its {place}: {found['input']!r}; {message[:1].lower()}{message[1:]}"
-        ) from error
+        place = ".".join(map(str, found["loc"]))
+        raise UserError(f"{file} says of its {place}: {found['input']!r}; {complaint(found)}") from error

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from ddbench.documents import parse_json, read_bytes
-from ddbench.errors import UserError, printable
-from ddbench.files import canonical_json, digest, write_atomically
+from ddbench.files import canonical_json, digest
 from ddbench.schema import Digest, Line, Logged, Name, Seconds, Word
 from ddbench.schema import Strict as Strict  # who extends records needs it
 
 SCHEMA_VERSION = 1
-MOST_BYTES = 2**22
-"""of a record; they have some kilobytes"""
 MOST_GIVEN = 10_000
 """networks of a pool; the seed paper gives 2000"""
 MOST_STEPS = 10**6
@@ -272,94 +266,3 @@ def run_key(cell: Cell, seed: int, method_source: str) -> str:
 def run_name(cell: Cell, seed: int, key: str) -> str:
     """`mnist-ipc10-seed0-<key>`"""
     return f"{Path(cell.dataset).stem}-ipc{cell.ipc}-seed{seed}-{key}"
-
-
-def dump_record(record: Record) -> bytes:
-    """Indented JSON with sorted keys and a checksum over everything else."""
-    content = record.model_dump(mode="json")
-    content["checksum"] = digest(canonical_json(content))
-    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def write_record(path: Path, record: Record) -> None:
-    write_atomically(path, dump_record(record))
-
-
-def read_record(path: Path) -> Record:
-    """Read and check one record.
-
-    Raises:
-        UserError: the first of `problems(path)`.
-    """
-    content = _content(path)
-    for problem in _content_problems(path, content):
-        raise UserError(problem)
-    return Record.model_validate(content)
-
-
-def read_records(folder: Path) -> list[Record]:
-    """Every record below a folder, in the order of their paths."""
-    return [read_record(path) for path in sorted(folder.rglob("*.json"))]
-
-
-def problems(path: Path) -> list[str]:
-    """What is wrong with a record file, a sentence each; an empty list means valid."""
-    try:
-        content = _content(path)
-    except UserError as error:
-        return [str(error)]
-    return [printable(problem) for problem in _content_problems(path, content)]
-
-
-def _content(path: Path) -> dict[str, Any]:
-    if path.is_symlink():
-        raise UserError(f"{path} is a link; put the record itself there")
-    try:
-        content = _read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable JSON file ({error}); remove it and run the cell again") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
-        )
-    return content
-
-
-def damage(path: Path) -> str | None:
-    """Why a file is not what was written as a record; None for a whole one, whatever is wrong with what it says."""
-    try:
-        content = _read_json(path)
-    except (OSError, ValueError) as error:
-        return f"no readable JSON: {error}"
-    if not isinstance(content, dict) or content.pop("checksum", None) != digest(canonical_json(content)):
-        return "its checksum does not match"
-    return None
-
-
-def _read_json(path: Path) -> Any:
-    return parse_json(read_bytes(path, MOST_BYTES))
-
-
-def _content_problems(path: Path, content: dict[str, Any]) -> Iterator[str]:
-    """Takes the checksum out of the content."""
-    if content.get("schema_version") != SCHEMA_VERSION:
-        yield f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
-        return
-    checksum = content.pop("checksum", None)
-    if checksum != digest(canonical_json(content)):
-        yield f"{path} was edited after it was written (its checksum does not match); restore it or run the cell again"
-        return
-    try:
-        record = Record.model_validate(content)
-    except ValidationError as error:
-        for detail in error.errors():
-            where = ".".join(map(str, detail["loc"]))
-            received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"
-            yield f"{path}: {where}: {detail['msg'].removeprefix('Value error, ')}{received}; run the cell again"
-        return
-    if record.key != run_key(record.result.cell, record.result.seed, record.method_source):
-        yield f"{path}: key {record.key} is not the hash of its cell and seed; run the cell again"
-    if record.result.status in ("ok", "truncated") and len(record.result.scores) == 0:
-        yield f"{path}: status {record.result.status} without scores; run the cell again"
-    if len(record.measured.curve_seconds) != len(record.result.curve):
-        yield f"{path}: {len(record.result.curve)} curve points but {len(record.measured.curve_seconds)} times"

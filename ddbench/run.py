@@ -12,7 +12,8 @@ from ddbench.distillation import Distilled, distil, earlier
 from ddbench.environment import environment, now
 from ddbench.evaluate import Judge
 from ddbench.jobs import Job
-from ddbench.records import Measured, Record, Result, Status, write_record
+from ddbench.record_files import write_record
+from ddbench.records import Measured, Record, Result, Status
 from ddbench.scoring import Files, Scores, score_run
 from ddbench.workshop import Overseer, Workshop
 

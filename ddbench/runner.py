@@ -12,7 +12,8 @@ from ddbench.executors.local import Local
 from ddbench.files import remove_parts, set_aside
 from ddbench.jobs import Job
 from ddbench.locks import claimed
-from ddbench.records import UNFINISHED, Record, damage, read_record, run_key
+from ddbench.record_files import damage, read_record
+from ddbench.records import UNFINISHED, Record, run_key
 from ddbench.run import RECORD
 from ddbench.workshop import ARTIFACT
 

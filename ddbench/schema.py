@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
 from ddbench.errors import printable
 from ddbench.files import LONGEST_NAME, is_name
@@ -33,3 +34,9 @@ class Strict(BaseModel):
     """Immutable; an unknown key is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def complaint(detail: ErrorDetails) -> str:
+    """What a validator found, as part of a sentence."""
+    message = detail["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

@@ -27,7 +27,7 @@ from ddbench.config import make_board
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import resolve
-from ddbench.records import damage, write_record
+from ddbench.record_files import damage, write_record
 from ddbench.registry import discover
 from ddbench.run import failed_record
 
@@ -458,7 +458,7 @@ def edited(path: Path, seal: bool, **changes: Any) -> None:
         (lambda path: edited(path, False, board="other"), "{path} was edited after it was written (its checksum does "),
         (lambda path: edited(path, True, key="0" * 16), "{path}: key 0000000000000000 is not the hash of its cell and"),
         (lambda path: edited(path, True, schema_version=2), "{path} has schema version 2; this ddbench reads 1"),
-        (lambda path: edited(path, True, bord="x"), "{path}: bord: Extra inputs are not permitted (got 'x'); run the"),
+        (lambda path: edited(path, True, bord="x"), "{path}: bord: extra inputs are not permitted (got 'x'); run the"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "{path} is not a readable JSON file ("),
     ],
     ids=["edited", "key", "schema", "unknown key", "truncated"],

@@ -25,7 +25,7 @@ from ddbench.data import load_dataset, make_dataset
 from ddbench.decoders import make_decoder
 from ddbench.errors import UserError
 from ddbench.jobs import resolve
-from ddbench.records import read_record
+from ddbench.record_files import read_record
 from ddbench.registry import discover
 from ddbench.tensors import tensor_bytes
 

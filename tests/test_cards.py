@@ -15,7 +15,8 @@ from ddbench.artifact import DistilledDataset, Recipe, file_digest
 from ddbench.cli import main
 from ddbench.commands import card
 from ddbench.errors import UserError
-from ddbench.records import Budget, Cell, Measured, Network, Record, Result, Score, run_key, write_record
+from ddbench.record_files import write_record
+from ddbench.records import Budget, Cell, Measured, Network, Record, Result, Score, run_key
 
 NETWORK = Network(name="convnet", parameters={"depth": 1})
 HEADER: dict[str, Any] = {

@@ -26,7 +26,8 @@ from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import resolve
 from ddbench.leaderboard import check_tables
-from ddbench.records import Record, problems, read_record, read_records, run_key
+from ddbench.record_files import problems, read_record, read_records
+from ddbench.records import Record, run_key
 from ddbench.registry import discover
 from ddbench.run import RECORD
 from ddbench.runner import run_jobs, survey

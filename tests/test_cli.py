@@ -17,7 +17,8 @@ import ddbench
 from ddbench import cli, commands
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.data import load_dataset
-from ddbench.records import Record, read_records
+from ddbench.record_files import read_records
+from ddbench.records import Record
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 NETWORK = "convnet,depth=1,width=8"

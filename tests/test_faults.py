@@ -14,7 +14,7 @@ from boards import by_method, outer, write_method
 from ddbench import cli
 from ddbench.config import load_board
 from ddbench.jobs import Job, resolve
-from ddbench.records import problems
+from ddbench.record_files import problems
 from ddbench.registry import METHODS, discover
 from ddbench.runner import read_runs, run_jobs, survey
 

@@ -42,7 +42,8 @@ from ddbench.generators import seeded
 from ddbench.jobs import resolve
 from ddbench.leaderboard import rich_table, write_tables
 from ddbench.networks import build_network
-from ddbench.records import Cell, Network, Record, dump_record, read_record, run_key
+from ddbench.record_files import dump_record, read_record
+from ddbench.records import Cell, Network, Record, run_key
 from ddbench.registry import PROTOCOLS, discover
 from ddbench.site import write_site
 

@@ -26,19 +26,8 @@ from ddbench.leaderboard import (
 )
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import READING
-from ddbench.records import (
-    Budget,
-    Cell,
-    CurvePoint,
-    Measured,
-    Network,
-    Record,
-    Result,
-    Score,
-    dump_record,
-    run_key,
-    write_record,
-)
+from ddbench.record_files import dump_record, write_record
+from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
 
 SOURCE = "sha256:" + "0" * 64
 CONVNET = Network(name="convnet", parameters={"depth": 2})
@@ -462,7 +451,7 @@ def test_no_board_leads_out_of_the_folder(tmp_path: Path, board: str) -> None:
     (tmp_path / "records" / "r.json").write_bytes(
         canonical_json(content | {"checksum": digest(canonical_json(content))})
     )
-    with pytest.raises(UserError, match="board: String should match pattern"):
+    with pytest.raises(UserError, match="board: string should match pattern"):
         write_tables(tmp_path / "records", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["r.json", "records"]
 

@@ -79,6 +79,7 @@ ipc: 1
 network: {name: convnet, depth: 1, width: 8}
 protocol: quick-300@1
 networks: 2
+snapshots: [0, 0.5]
 steps: 40
 checkpoint_seconds: 0
 entries:

@@ -12,22 +12,8 @@ from pydantic import ValidationError
 
 from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest
-from ddbench.records import (
-    Budget,
-    Cell,
-    CurvePoint,
-    Measured,
-    Network,
-    Record,
-    Result,
-    Score,
-    dump_record,
-    problems,
-    read_record,
-    read_records,
-    run_key,
-    write_record,
-)
+from ddbench.record_files import dump_record, problems, read_record, read_records, write_record
+from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
 
 NETWORK = Network(name="convnet", parameters={"width": 16, "depth": 3})
 
@@ -194,19 +180,19 @@ def test_another_schema_version_is_said(tmp_path: Path, version: int | None) -> 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.update(mood="good"), "mood: Extra inputs are not permitted (got 'good'); run the cell again"),
-        (lambda c: c["result"].update(extra=1), "result.extra: Extra inputs are not permitted (got 1)"),
-        (lambda c: c["result"].pop("seed"), "result.seed: Field required; run the cell again"),
+        (lambda c: c.update(mood="good"), "mood: extra inputs are not permitted (got 'good'); run the cell again"),
+        (lambda c: c["result"].update(extra=1), "result.extra: extra inputs are not permitted (got 1)"),
+        (lambda c: c["result"].pop("seed"), "result.seed: field required; run the cell again"),
         (
             lambda c: c["result"]["scores"][1].update(accuracy="high"),
-            "result.scores.1.accuracy: Input should be a valid number",
+            "result.scores.1.accuracy: input should be a valid number",
         ),
         (
             lambda c: c["result"]["scores"][0].update(accuracy=75.0),
-            "result.scores.0.accuracy: Input should be less than",
+            "result.scores.0.accuracy: input should be less than",
         ),
-        (lambda c: c["result"].update(status="fine"), "result.status: Input should be 'ok', "),
-        (lambda c: c["result"]["cell"].update(ipc=0), "result.cell.ipc: Input should be greater than 0 (got 0)"),
+        (lambda c: c["result"].update(status="fine"), "result.status: input should be 'ok', "),
+        (lambda c: c["result"]["cell"].update(ipc=0), "result.cell.ipc: input should be greater than 0 (got 0)"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_path(tmp_path: Path, change: Callable[..., Any], sentence: str) -> None:
@@ -244,24 +230,24 @@ def test_curve_points_have_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.update(board="../../x"), "board: String should match pattern"),
+        (lambda c: c.update(board="../../x"), "board: string should match pattern"),
         (
             lambda c: c["result"]["cell"].update(method="../x"),
             "result.cell.method: a name begins with a letter or digit",
         ),
         (lambda c: c["result"]["cell"].update(dataset="a\x1b[2J"), "result.cell.dataset: a name begins with a letter"),
-        (lambda c: c["result"]["cell"].update(protocol="x`<img>"), "result.cell.protocol: String should match pattern"),
+        (lambda c: c["result"]["cell"].update(protocol="x`<img>"), "result.cell.protocol: string should match pattern"),
         (
             lambda c: c["result"]["cell"].update(dataset_digest="=1+1"),
-            "result.cell.dataset_digest: String should match",
+            "result.cell.dataset_digest: string should match",
         ),
         (lambda c: c["result"]["cell"]["network"].update(name="a|\nb"), "result.cell.network.name: a name begins with"),
-        (lambda c: c["measured"]["seconds"].update(distil="nan"), "measured.seconds.distil: Input should be "),
+        (lambda c: c["measured"]["seconds"].update(distil="nan"), "measured.seconds.distil: input should be "),
         (
             lambda c: c["measured"]["seconds"].update(distil=1e300),
-            "measured.seconds.distil: Input should be less than or",
+            "measured.seconds.distil: input should be less than or",
         ),
-        (lambda c: c["measured"]["log"].update(loss=[[0, "inf"]]), "measured.log.loss.0.1: Input should be a finite"),
+        (lambda c: c["measured"]["log"].update(loss=[[0, "inf"]]), "measured.log.loss.0.1: input should be a finite"),
     ],
 )
 def test_what_tables_and_paths_cannot_hold_is_refused(
@@ -275,7 +261,7 @@ def test_what_tables_and_paths_cannot_hold_is_refused(
 
 def test_a_strange_key_is_shown_without_its_control_characters(tmp_path: Path) -> None:
     path = altered(tmp_path / "r.json", lambda content: content.update({"\x1b[2J\n": 1}))
-    assert problems(path)[0].startswith(rf"{path}: \x1b[2J : Extra inputs are not permitted")
+    assert problems(path)[0].startswith(rf"{path}: \x1b[2J : extra inputs are not permitted")
 
 
 def test_a_reason_is_one_printable_line(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.files import read_sealed
 from ddbench.generators import derive_seed, seeded
 from ddbench.jobs import Job
-from ddbench.records import Record, problems, read_record
+from ddbench.record_files import problems, read_record
+from ddbench.records import Record
 from ddbench.run import failed_record, run
 
 CPU = torch.device("cpu")

@@ -22,7 +22,8 @@ from ddbench.files import canonical_json, digest
 from ddbench.jobs import Job
 from ddbench.locks import claimed
 from ddbench.progress import Display
-from ddbench.records import Record, problems, read_record
+from ddbench.record_files import problems, read_record
+from ddbench.records import Record
 from ddbench.run import run
 from ddbench.runner import Event, Todo, run_jobs, survey
 

@@ -18,7 +18,8 @@ from ddbench.evaluate import Judge
 from ddbench.files import read_sealed
 from ddbench.jobs import Job, resolve
 from ddbench.protocols import Protocol
-from ddbench.records import FurtherScore, Network, Record, Scoring, problems, read_record, run_key
+from ddbench.record_files import problems, read_record
+from ddbench.records import FurtherScore, Network, Record, Scoring, run_key
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.run import failed_record, run
 from ddbench.selection import select

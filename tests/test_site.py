@@ -23,7 +23,8 @@ from ddbench.leaderboard import rows
 from ddbench.leaderboard.layout import groups
 from ddbench.leaderboard.views import views
 from ddbench.protocols import Protocol
-from ddbench.records import Record, Status, dump_record, read_record, read_records, run_key
+from ddbench.record_files import dump_record, read_record, read_records
+from ddbench.records import Record, Status, run_key
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.site import MARK, methodology, write_site
 from ddbench.site.docs import arguments

@@ -20,7 +20,8 @@ from ddbench import cli, commands
 from ddbench.artifact import DistilledDataset
 from ddbench.leaderboard import rows
 from ddbench.leaderboard.layout import groups
-from ddbench.records import Record, read_records
+from ddbench.record_files import read_records
+from ddbench.records import Record
 from ddbench.registry import METHODS, discover
 from ddbench.site import charts, docs, figures, reproduce
 from ddbench.site.content import read_content

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ddbench.artifact import file_digest
 from ddbench.errors import UserError
-from ddbench.records import Record, read_record
+from ddbench.record_files import read_record
+from ddbench.records import Record
 from ddbench.run import RECORD
 from ddbench.workshop import ARTIFACT
 

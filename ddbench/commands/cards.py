@@ -9,7 +9,7 @@ from ddbench.cards import dataset_card
 from ddbench.errors import UserError
 from ddbench.files import write_atomically
 from ddbench.provenance import check_provenance
-from ddbench.records import read_record
+from ddbench.record_files import read_record
 
 
 def card(file: Path, out: Path, record: Path | None = None) -> Path:

@@ -21,7 +21,8 @@ from ddbench.data import Dataset
 from ddbench.errors import UserError
 from ddbench.leaderboard import write_tables
 from ddbench.options import SHIPPED
-from ddbench.records import Record, dump_record, read_record
+from ddbench.record_files import dump_record, read_record
+from ddbench.records import Record
 from ddbench.registry import discover
 from ddbench.run import RECORD
 from ddbench.source_code import file_source_digest

@@ -12,7 +12,8 @@ from ddbench.claims import Claim, Comparison, compare, complaints, judge_of, rec
 from ddbench.commands.submissions import add_record, held_records
 from ddbench.errors import UserError
 from ddbench.jobs import resolve_device
-from ddbench.records import Cell, Score, problems
+from ddbench.record_files import problems
+from ddbench.records import Cell, Score
 from ddbench.registry import discover
 
 

@@ -17,7 +17,8 @@ from ddbench.executors import Assignment, Event, Listener
 from ddbench.executors.interruption import Interruption
 from ddbench.executors.process import RunProcess
 from ddbench.jobs import Job, resolve_device
-from ddbench.records import Record, read_record, write_record
+from ddbench.record_files import read_record, write_record
+from ddbench.records import Record
 from ddbench.run import RECORD, failed_record
 
 POLL_SECONDS = 0.1

@@ -25,7 +25,8 @@ from ddbench.executors.interruption import Interruption
 from ddbench.executors.local import GRACE_SECONDS, Local, leave_record
 from ddbench.jobs import Job, resolve_device
 from ddbench.locks import LOCK
-from ddbench.records import UNFINISHED, Record, damage, read_record
+from ddbench.record_files import damage, read_record
+from ddbench.records import UNFINISHED, Record
 from ddbench.run import RECORD
 
 LOSSES = 3

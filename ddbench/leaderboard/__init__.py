@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddbench.errors import UserError
 from ddbench.files import write_atomically
 from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
@@ -15,7 +14,8 @@ from ddbench.leaderboard.published import Figure, Published, load_published
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import csv_table, markdown, rich_table
-from ddbench.records import Record, read_records
+from ddbench.record_files import read_records
+from ddbench.records import Record
 
 __all__ = [
     "Figure",
@@ -55,8 +55,6 @@ def render(
     """
     if isinstance(records_or_folder, Path):
         records: Sequence[Record] = read_records(records_or_folder)
-        if not records:
-            raise UserError(f"no records below {records_or_folder}; run `ddbench evaluate` first or name its --out")
     else:
         records = records_or_folder
     written, published = [out / "leaderboard.md", out / "leaderboard.csv"], load_published()

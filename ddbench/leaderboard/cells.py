@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from ddbench.files import canonical_json
-from ddbench.records import Cell, Record, dump_record
+from ddbench.record_files import dump_record
+from ddbench.records import Cell, Record
 
 NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved"}
 """hyper-parameters that methods got later, with the values under which they change nothing"""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ddbench.errors import UserError
 from ddbench.files import write_atomically
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.plots import drawn_from, numbers, plot_curves
-from ddbench.leaderboard.published import SHIPPED, Published, load_published
+from ddbench.leaderboard.published import published_beside
 from ddbench.leaderboard.readme import readme_of, with_board
 from ddbench.leaderboard.tables import csv_table, markdown
-from ddbench.records import Record, problems, read_records
+from ddbench.record_files import check_record, read_records, record_paths
+from ddbench.records import Record
 
 SUFFIXES = (".md", ".csv", ".png")
 OF_NO_BOARD = "README.md"
@@ -25,11 +25,13 @@ def boards(folder: Path) -> dict[str, list[Record]]:
     Raises:
         UserError: when there is none, or one is not valid.
     """
+    return _by_board(read_records(folder))
+
+
+def _by_board(records: Iterable[Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
-    for record in read_records(folder) if folder.is_dir() else []:
+    for record in records:
         found.setdefault(record.board, []).append(record)
-    if not found:
-        raise UserError(f"no records below {folder}; run `ddbench evaluate` first, or name its --out folder")
     return dict(sorted(found.items()))
 
 
@@ -61,8 +63,9 @@ def check_tables(folder: Path, origins: Origins | None = None) -> list[str]:
     Raises:
         UserError: when there are no records.
     """
-    broken = [problem for path in sorted(folder.rglob("*.json")) for problem in problems(path)]
-    return broken or list(_outdated(folder, boards(folder), origins))
+    checked = [check_record(path) for path in record_paths(folder)]
+    broken = [problem for _, problems in checked for problem in problems]
+    return broken or list(_outdated(folder, _by_board(record for record, _ in checked if record), origins))
 
 
 def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> Iterator[str]:
@@ -86,8 +89,7 @@ def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | N
 
 def _texts(folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> dict[Path, str]:
     """Each board's table and data, by where they lie."""
-    own = folder / "published.yaml"
-    published: Published = load_published(own if own.is_file() else SHIPPED)
+    published = published_beside(folder)
     texts = {}
     for board, records in found.items():
         texts[folder / f"{board}.md"] = markdown(records, board, published, origins)

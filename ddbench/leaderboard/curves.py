@@ -12,6 +12,9 @@ from ddbench.leaderboard.rows import REFERENCE, Row, rows
 from ddbench.leaderboard.statistics import Interval
 from ddbench.records import Record
 
+LOGARITHMIC_SPAN = 30
+"""how much longer the longest run is than the shortest where seconds get a logarithmic axis"""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -60,6 +63,17 @@ def panel(group: Group) -> Panel:
     curves = [_curve(row, group.label(row)) for row in group.rows if row.method != REFERENCE]
     drawn = tuple(curve for curve in curves if curve.points or curve.final)
     return Panel(group.heading, drawn, statistics.fmean(means) if means else None)
+
+
+def lengths(curves: Iterable[Curve]) -> list[float]:
+    """Positive seconds of every run that has a line."""
+    return [curve.seconds for curve in curves if curve.points and curve.seconds > 0]
+
+
+def spans_decades(curves: Iterable[Curve]) -> bool:
+    """Whether seconds need a logarithmic axis; first snapshots, taken at almost 0 s, do not count."""
+    found = lengths(curves)
+    return bool(found) and max(found) / min(found) >= LOGARITHMIC_SPAN
 
 
 def has_curve(records: Iterable[Record]) -> bool:

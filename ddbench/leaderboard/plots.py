@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
 from ddbench.files import canonical_json, digest, write_atomically
-from ddbench.leaderboard.curves import Curve, Panel, panels
+from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panels, spans_decades
 from ddbench.leaderboard.labels import INCHES, Label, draw_labels, width
 from ddbench.leaderboard.origins import CONTROL, Origins
 from ddbench.leaderboard.rows import REFERENCE
@@ -32,7 +32,6 @@ NUMBERS = "ddbench numbers"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY, BLACK = "#666666", "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-LOGARITHMIC_SPAN = 30
 PANEL_WIDTH, PANEL_HEIGHT = 3.0, 2.6
 LEFT, TOP, BOTTOM = 0.55, 0.4, 0.5
 """inches around a panel"""
@@ -113,7 +112,7 @@ def _figure(drawn: Sequence[Panel], hues: Mapping[str, str]) -> Figure:
     whole = across * columns, down * lines + LEGEND_INCHES + CAPTION_LINE_INCHES * len(caption) + 0.1
     figure = Figure(figsize=whole)
     FigureCanvasAgg(figure)
-    logarithmic = any(_span(each.curves) >= LOGARITHMIC_SPAN for each in drawn)
+    logarithmic = any(spans_decades(each.curves) for each in drawn)
     for index, each in enumerate(drawn):
         line, column = divmod(index, columns)
         corner = across * column + LEFT, whole[1] - down * (line + 1) + BOTTOM
@@ -172,17 +171,6 @@ def _draw(axis: Axes, each: Panel, looks: dict[str, Look], *, logarithmic: bool)
         _draw_final(axis, curve, looks[curve.label], left=left, right=right)
 
 
-def _lengths(curves: Iterable[Curve]) -> list[float]:
-    """Positive seconds of every run that has a line."""
-    return [curve.seconds for curve in curves if curve.points and curve.seconds > 0]
-
-
-def _span(curves: Sequence[Curve]) -> float:
-    """How much longer the longest run is than the shortest; first snapshots, taken at almost 0 s, do not count."""
-    lengths = _lengths(curves)
-    return max(lengths) / min(lengths) if lengths else 1.0
-
-
 def _linear(axis: Axes, curves: Sequence[Curve]) -> float:
     """Set the x axis; returns the smallest second that can be drawn."""
     right = max((curve.seconds for curve in curves), default=0.0) or 1.0
@@ -197,7 +185,7 @@ def _logarithmic(axis: Axes, curves: Sequence[Curve]) -> float:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     # What lies at almost 0 s, controls and first snapshots, would press the curves into a corner.
-    left = min(_lengths(curves) or [1.0]) / LOGARITHMIC_SPAN
+    left = min(lengths(curves) or [1.0]) / LOGARITHMIC_SPAN
     axis.set_xlim(left / 1.2, max([left, *(curve.seconds for curve in curves)]) * 1.25)
     return left
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError
 from ddbench.records import Cell, Setting, Strict
+from ddbench.schema import complaint
 
 MOST_BYTES = 2**20
 """of a file of figures, which PyYAML reads in two seconds; the one that ships has 43 kB"""
@@ -135,8 +136,13 @@ def load_published(path: Path = SHIPPED) -> Published:
     except ValidationError as error:
         detail = error.errors()[0]
         place = ".".join(map(str, detail["loc"]))
-        message = detail["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {place + ': ' if place else ''}{message[:1].lower()}{message[1:]}") from error
+        raise UserError(f"{path}: {place + ': ' if place else ''}{complaint(detail)}") from error
+
+
+def published_beside(folder: Path) -> Published:
+    """The figures that lie in a folder of tables, or else those that come with ddbench."""
+    own = folder / "published.yaml"
+    return load_published(own if own.is_file() else SHIPPED)
 
 
 def footnotes(figures: Sequence[Figure], published: Published) -> list[str]:

@@ -23,6 +23,12 @@ class Interval:
     n: int
 
     @property
+    def within_accuracies(self) -> tuple[float, float]:
+        """Its ends, of a mean of accuracies: not below 0 and not above 1."""
+        half = self.half_width or 0.0
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+    @property
     def excludes_zero(self) -> bool:
         return self.half_width is not None and abs(self.mean) > self.half_width
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ddbench.leaderboard.curves import Curve, Panel, panel
+from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panel, spans_decades
 from ddbench.leaderboard.labels import spread
 from ddbench.leaderboard.layout import Group
 from ddbench.leaderboard.rows import REFERENCE
 from ddbench.site.families import look
 
-LOGARITHMIC_SPAN = 30
-"""how much longer the longest run is than the shortest where seconds get a logarithmic axis"""
 LINE_HEIGHT = 15
 LABEL_LENGTH = 27
 TICKS = 6
@@ -102,7 +100,7 @@ def chart(group: Group, size: Size = WIDE) -> Chart | None:
         return None
     positions = {group.label(row): index for index, row in enumerate(group.rows)}
     methods = {group.label(row): row.method for row in group.rows}
-    logarithmic = _span(curves) >= LOGARITHMIC_SPAN
+    logarithmic = spans_decades(curves)
     x, seconds = (_logarithmic if logarithmic else _linear)(curves, size)
     y, accuracies = _percent(drawn, curves, size)
     wanted = [curve.final.mean for curve in curves if curve.final]
@@ -139,11 +137,6 @@ def nice_ticks(low: float, high: float, count: int = TICKS) -> list[float]:
     return [round(k * step, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _span(curves: Iterable[Curve]) -> float:
-    lengths = [curve.seconds for curve in curves if curve.points and curve.seconds > 0]
-    return max(lengths) / min(lengths) if lengths else 1.0
-
-
 def _linear(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[float, str], ...]]:
     right = max(curve.seconds for curve in curves) or 1.0
 
@@ -155,7 +148,7 @@ def _linear(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[flo
 
 def _logarithmic(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[float, str], ...]]:
     """What took less than a thirtieth of the shortest run stands at the left edge."""
-    left = min(curve.seconds for curve in curves if curve.points and curve.seconds > 0) / LOGARITHMIC_SPAN
+    left = min(lengths(curves)) / LOGARITHMIC_SPAN
     right = max(curve.seconds for curve in curves)
     width = size.end - size.left - 16
 
@@ -169,7 +162,7 @@ def _logarithmic(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tupl
 
 def _percent(drawn: Panel, curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[float, str], ...]]:
     seen = [value for curve in curves for point in curve.points for value in (point.low, point.high)]
-    seen += [end for curve in curves for end in _ends(curve)]
+    seen += [end for curve in curves if curve.final for end in curve.final.within_accuracies]
     seen += [drawn.reference] if drawn.reference is not None else []
     low, high = 100 * min(seen), 100 * max(seen)
     margin = max(1.0, 0.04 * (high - low))
@@ -181,12 +174,6 @@ def _percent(drawn: Panel, curves: Sequence[Curve], size: Size) -> tuple[Scale, 
     return y, tuple((round(y(tick), 1), f"{tick:g}") for tick in nice_ticks(low, high))
 
 
-def _ends(curve: Curve) -> tuple[float, float]:
-    assert curve.final is not None
-    half = curve.final.half_width or 0.0
-    return max(0.0, curve.final.mean - half), min(1.0, curve.final.mean + half)
-
-
 def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, label_y: float) -> Line:
     assert curve.final is not None
     end = round(x(curve.seconds), 1), round(y(100 * curve.final.mean), 1)
@@ -194,7 +181,7 @@ def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, l
     spreads = any(point.low != point.high for point in curve.points)
     upper = [(round(x(point.seconds), 1), round(y(100 * point.high), 1)) for point in curve.points]
     lower = [(round(x(point.seconds), 1), round(y(100 * point.low), 1)) for point in reversed(curve.points)]
-    low, high = _ends(curve)
+    low, high = curve.final.within_accuracies
     short = curve.label if len(curve.label) <= LABEL_LENGTH else curve.label[: LABEL_LENGTH - 1] + "…"
     return Line(
         index=index,

@@ -10,13 +10,13 @@ from typing import Any
 
 from ddbench.artifact import file_digest
 from ddbench.catalogue import origins
-from ddbench.errors import UserError
 from ddbench.leaderboard.cells import oldest_first, runs_by_cell
 from ddbench.leaderboard.layout import Group, groups
 from ddbench.leaderboard.origins import Origin
-from ddbench.leaderboard.published import SHIPPED, Published, load_published
+from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
-from ddbench.records import Record, read_record
+from ddbench.record_files import records_by_path
+from ddbench.records import Record
 from ddbench.registry import METHODS
 from ddbench.site.names import slug
 
@@ -94,11 +94,7 @@ def read_content(folder: Path) -> Content:
     Raises:
         UserError: when there are no records, or one of them is not valid.
     """
-    own = folder / "published.yaml"
-    published = load_published(own if own.is_file() else SHIPPED)
-    files = {path: read_record(path) for path in sorted(folder.rglob("*.json"))}
-    if not files:
-        raise UserError(f"no records below {folder}; run `ddbench evaluate` first, or name its --out folder")
+    published, files = published_beside(folder), records_by_path(folder)
     artifacts = {file_digest(path): path for path in sorted(folder.rglob("*.safetensors"))}
     by_board: dict[str, dict[str, Record]] = {}
     for path, record in files.items():

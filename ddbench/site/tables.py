@@ -161,18 +161,13 @@ def _part(heading: str, found: Lines, known: Mapping[int, Line]) -> Part:
     return Part(heading, tuple(columns), titles, frozenset(words), lines)
 
 
-def _ends(value: Interval) -> tuple[float, float]:
-    half = value.half_width or 0.0
-    return max(0.0, value.mean - half), min(1.0, value.mean + half)
-
-
 def _span(rows: Sequence[Row]) -> tuple[float, float]:
-    ends = [end for row in rows if row.accuracy for end in _ends(row.accuracy)]
+    ends = [end for row in rows if row.accuracy for end in row.accuracy.within_accuracies]
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
 
 
 def _whisker(value: Interval | None, low: float, high: float) -> Whisker | None:
     if value is None:
         return None
-    first, last = _ends(value)
+    first, last = value.within_accuracies
     return Whisker(*(round(100 * (share - low) / ((high - low) or 1.0), 1) for share in (first, value.mean, last)))
