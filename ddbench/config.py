@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, TypeAd
 
 from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError, suggestion
-from ddbench.records import Attack, Network, Setting
+from ddbench.records import MOST_GIVEN, MOST_STEPS, Attack, Network, Setting
 from ddbench.schema import Strict, Word, complaint
 
 MOST_BYTES = 2**18
@@ -102,6 +102,8 @@ Ipcs = Annotated[list[Annotated[int, Field(gt=0, strict=True)]], BeforeValidator
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
+Given = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
+Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
 NetworkField = Annotated[Network, BeforeValidator(parse_network)]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
 Preprocessing = Literal["normalize", "zca"]
@@ -113,10 +115,10 @@ class PoolField(Strict):
     dataset: str | None = None
     weights: str | None = None
     """a `.safetensors` file, see `ddbench.pools`"""
-    train: Count = 20
-    held_out: Count = 20
-    steps: Count = 2000
-    batch: Count = 128
+    train: Given = 20
+    held_out: Given = 20
+    steps: Trained = 2000
+    batch: Trained = 128
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
 
     @model_validator(mode="after")

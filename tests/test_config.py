@@ -374,6 +374,12 @@ def test_a_small_step_size_from_the_command_line_reaches_the_method() -> None:
     assert make_method(Method, parse_settings(["lr=1e-3", "iterations=5"])) == Method(lr=1e-3, iterations=5)
 
 
+@pytest.mark.parametrize("setting", ["train", "held_out", "steps", "batch"])
+def test_a_pool_that_no_record_could_name_is_refused(setting: str) -> None:
+    with pytest.raises(UserError, match=f"entries.1.pool.{setting}: input should be less than or equal to"):
+        make_board(entry(setting="pretrained", pool={"dataset": "usps", setting: 2 * 10**6}))
+
+
 def test_a_key_of_a_pool_is_looked_for_among_those_of_pools() -> None:
     with pytest.raises(UserError, match=r"unknown key 'entries.1.pool.held'; did you mean 'held_out'"):
         make_board(entry(setting="pretrained", pool={"dataset": "usps", "held": 3}))
