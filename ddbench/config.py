@@ -7,7 +7,8 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -165,6 +166,30 @@ class Entry(Strict):
     snapshots: Fractions | None = None
 
 
+@dataclass(frozen=True)
+class BoardCell:
+    """A cell of a board: method, data set and ipc of an entry, with what that leaves out taken from the board."""
+
+    entry: int
+    """its entry's place in the file"""
+    method: str
+    dataset: str
+    ipc: int
+    set: dict[str, Any]
+    network: Network
+    setting: Setting
+    preprocessing: Preprocessing
+    protocol: str
+    networks: int | None
+    budget: float | None
+    steps: int | None
+    also: list[ScoringField]
+    seeds: int
+    snapshots: list[float] | None
+    pool: PoolField | None = None
+    attack: Attack | None = None
+
+
 class Board(Strict):
     """One leaderboard: its cells, and the defaults they share."""
 
@@ -226,16 +251,14 @@ class Board(Strict):
         """Where an entry stands, to begin a complaint with; nothing for a board that came from no file."""
         return f"{self._file}: entries.{index}: " if self._file else ""
 
-    def cells(self) -> Iterator[tuple[int, Entry]]:
-        """One complete entry for each method, data set and ipc, in the order of the file, with its entry's index."""
+    def cells(self) -> Iterator[BoardCell]:
+        """Every cell, in the order of the file."""
+        shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
         for index, entry in enumerate(self.entries):
-            own = {name: value for name, value in entry if value is not None}
-            shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
-            full = Entry.model_construct(**{**shared, **own})
-            for method in full.methods:
-                for dataset in full.datasets or []:
-                    for ipc in full.ipc or []:
-                        yield index, full.model_copy(update={"methods": [method], "datasets": [dataset], "ipc": [ipc]})
+            own = {name: value for name, value in entry if value is not None and name != "source"}
+            full = {**shared, **own}
+            for method, dataset, ipc in product(*(full.pop(name) for name in ("methods", "datasets", "ipc"))):
+                yield BoardCell(index, method, dataset, ipc, **full)
 
 
 def load_board(path: Path) -> Board:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddbench.also import scorings
-from ddbench.config import Board, Entry, make_method
+from ddbench.config import Board, BoardCell, PoolField, make_method
 from ddbench.data import Dataset, load_dataset
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
@@ -23,7 +23,6 @@ from ddbench.records import (
     GivenWeights,
     Pool,
     Scoring,
-    Setting,
     run_key,
     run_name,
 )
@@ -98,13 +97,12 @@ class Selection:
     datasets: tuple[str, ...] = ()
     ipc: tuple[int, ...] = ()
 
-    def takes(self, entry: Entry) -> bool:
-        (method,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
+    def takes(self, cell: BoardCell) -> bool:
         names = {_canonical(name) for name in self.methods}
         return (
-            (not names or _canonical(method) in names)
-            and (not self.datasets or dataset in self.datasets)
-            and (not self.ipc or ipc in self.ipc)
+            (not names or _canonical(cell.method) in names)
+            and (not self.datasets or cell.dataset in self.datasets)
+            and (not self.ipc or cell.ipc in self.ipc)
         )
 
 
@@ -122,13 +120,11 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
     where = resolve_device(device) if isinstance(device, str) else device
     kind: DeviceKind = "cuda" if where.type == "cuda" else "cpu"
     jobs = []
-    for index, entry in board.cells():
-        if not selection.takes(entry):
-            continue
+    for planned in filter(selection.takes, board.cells()):
         try:
-            jobs += _jobs(board, entry, kind)
+            jobs += _jobs(board, planned, kind)
         except UserError as error:
-            raise UserError(f"{board.place(index)}{error}") from error
+            raise UserError(f"{board.place(planned.entry)}{error}") from error
     if not jobs:
         raise UserError(f"board {board.board!r} has no cell for {selection}; leave out an option")
     return jobs
@@ -165,61 +161,60 @@ def load_split(dataset: str, validation: float | None, peek: float | None) -> Da
     return data if validation is None else data.validation(validation)
 
 
-def _jobs(board: Board, entry: Entry, device: DeviceKind) -> list[Job]:
-    (name,), (dataset,), (ipc,) = entry.methods, entry.datasets or [], entry.ipc or []
-    cls = find_method(name)
-    data = load_split(dataset, board.validation, board.peek)
-    method = make_method(cls, entry.set)
-    _check(board, entry, method, data, ipc)
-    protocol: Protocol = PROTOCOLS.get(entry.protocol or board.protocol)
-    network, setting, pool = entry.network or board.network, entry.setting or board.setting, _pool(entry)
-    headline = Scoring(network=network, protocol=protocol.name, networks=entry.networks or protocol.networks)
+def _jobs(board: Board, planned: BoardCell, device: DeviceKind) -> list[Job]:
+    cls = find_method(planned.method)
+    data = load_split(planned.dataset, board.validation, board.peek)
+    method = make_method(cls, planned.set)
+    _check(planned, method, data)
+    pool = _pool(planned.pool)
+    protocol: Protocol = PROTOCOLS.get(planned.protocol)
+    headline = Scoring(network=planned.network, protocol=protocol.name, networks=planned.networks or protocol.networks)
+    if pool is not None:
+        _check_pool(pool, data, headline.networks)
     cell = Cell(
         method=cls.name,
         hyperparameters=dataclasses.asdict(method),
         dataset=data.name,
         dataset_digest=data.digest,
-        preprocessing=entry.preprocessing or board.preprocessing,
-        network=network,
-        setting=setting,
-        ipc=ipc,
+        preprocessing=planned.preprocessing,
+        network=planned.network,
+        setting=planned.setting,
+        ipc=planned.ipc,
         protocol=protocol.name,
         networks=headline.networks,
-        budget=Budget(seconds=entry.budget, steps=entry.steps, peak_bytes=board.peak_bytes),
+        budget=Budget(seconds=planned.budget, steps=planned.steps, peak_bytes=board.peak_bytes),
         split="test" if board.validation is None else f"validation({board.validation})",
         device=device,
         threads=board.threads,
         pool=pool,
-        attack=entry.attack,
-        also=scorings(entry.also or [], headline, setting, pool, data),
+        attack=planned.attack,
+        also=scorings(planned.also, headline, planned.setting, pool, data),
         peek=board.peek,
     )
+    source = source_digest(cls)
     return [
         Job(
             board.board,
             cell,
             seed,
-            method=name,
-            method_source=source_digest(cls),
-            dataset=dataset,
+            method=planned.method,
+            method_source=source,
+            dataset=planned.dataset,
             validation=board.validation,
-            snapshots=_snapshots(board, entry, seed),
+            snapshots=_snapshots(planned) if board.curve_seeds is None or seed < board.curve_seeds else (),
             compile=board.compile,
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
         )
-        for seed in range(entry.seeds or board.seeds)
+        for seed in range(planned.seeds)
     ]
 
 
-def _snapshots(board: Board, entry: Entry, seed: int) -> tuple[float, ...]:
-    if board.curve_seeds is not None and seed >= board.curve_seeds:
-        return ()
-    return SNAPSHOTS if entry.snapshots is None else tuple(entry.snapshots)
+def _snapshots(planned: BoardCell) -> tuple[float, ...]:
+    return SNAPSHOTS if planned.snapshots is None else tuple(planned.snapshots)
 
 
-def _pool(entry: Entry) -> Pool | GivenWeights | None:
-    named = entry.pool
+def _pool(named: PoolField | None) -> Pool | GivenWeights | None:
     if named is None:
         return None
     if named.weights is not None:
@@ -228,17 +223,39 @@ def _pool(entry: Entry) -> Pool | GivenWeights | None:
     return Pool.model_validate(trained | {"dataset_digest": load_dataset(str(named.dataset)).digest})
 
 
-def _check_setting(setting: Setting, entry: Entry, data: Dataset, networks: int) -> None:
+def _check(planned: BoardCell, method: Any, data: Dataset) -> None:
+    smallest = int(data.counts.min())
+    if planned.ipc > smallest:
+        raise UserError(
+            f"ipc {planned.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it"
+        )
+    if hasattr(method, "check_ipc"):
+        method.check_ipc(planned.ipc)
+    if hasattr(method, "decoder"):
+        check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), planned.ipc)
+    build_network(planned.network.name, data.shape, len(data.classes), planned.network.parameters)
+    if planned.setting not in method.settings:
+        raise UserError(
+            f"{method.name} does not work in the {planned.setting!r} setting; it knows {', '.join(method.settings)}"
+        )
+    _check_setting(planned)
+    if planned.attack is not None:
+        _check_attack(planned.attack, data)
+
+
+def _check_setting(planned: BoardCell) -> None:
     """What a setting needs is given, and nothing else."""
-    needs = {"pretrained": ("pool",), "attack": ("pool", "attack")}.get(setting, ())
-    for name, value in (("pool", entry.pool), ("attack", entry.attack)):
+    needs = {"pretrained": ("pool",), "attack": ("pool", "attack")}.get(planned.setting, ())
+    for name, value in (("pool", planned.pool), ("attack", planned.attack)):
         if (value is not None) != (name in needs):
             wrong = (
                 "needs {0!r}; add it to the entry of a board" if name in needs else "has no use for {0!r}; leave it out"
             )
-            raise UserError(f"setting {setting!r} {wrong.format(name)}")
-    pool = _pool(entry)
-    if pool is not None and pool.held_out < networks:
+            raise UserError(f"setting {planned.setting!r} {wrong.format(name)}")
+
+
+def _check_pool(pool: Pool | GivenWeights, data: Dataset, networks: int) -> None:
+    if pool.held_out < networks:
         raise UserError(
             f"pool holds out {pool.held_out} networks to score with and {networks} are asked for; raise held_out"
         )
@@ -247,8 +264,6 @@ def _check_setting(setting: Setting, entry: Entry, data: Dataset, networks: int)
             f"pool data set {pool.dataset!r} has {classes} classes and {data.name!r} has {len(data.classes)}; "
             "choose one with as many"
         )
-    if entry.attack is not None:
-        _check_attack(entry.attack, data)
 
 
 def _check_attack(attack: Attack, data: Dataset) -> None:
@@ -259,21 +274,3 @@ def _check_attack(attack: Attack, data: Dataset) -> None:
         raise UserError(f"attack maps class {attack.source} to itself; choose another target")
     if not bool((data.test_labels == attack.source).any()):
         raise UserError(f"the test set of {data.name} has no image of class {attack.source}; attack another class")
-
-
-def _check(board: Board, entry: Entry, method: Any, data: Dataset, ipc: int) -> None:
-    smallest = int(data.counts.min())
-    if ipc > smallest:
-        raise UserError(f"ipc {ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it")
-    if hasattr(method, "check_ipc"):
-        method.check_ipc(ipc)
-    if hasattr(method, "decoder"):
-        check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), ipc)
-    setting = entry.setting or board.setting
-    if setting not in method.settings:
-        raise UserError(
-            f"{method.name} does not work in the {setting!r} setting; it knows {', '.join(method.settings)}"
-        )
-    _check_setting(setting, entry, data, entry.networks or PROTOCOLS.get(entry.protocol or board.protocol).networks)
-    network = entry.network or board.network
-    build_network(network.name, data.shape, len(data.classes), network.parameters)

@@ -130,9 +130,8 @@ def test_a_minimal_board_has_the_defaults() -> None:
     board = make_board(MINIMAL)
     assert (board.protocol, board.setting, board.preprocessing, board.seeds) == ("dsa-1000@1", "random", "normalize", 1)
     assert (board.budget, board.steps, board.networks, board.validation) == (None, None, None, None)
-    ((index, cell),) = board.cells()
-    assert index == 0
-    assert (cell.methods, cell.datasets, cell.ipc) == (["random_real"], ["digits"], [1])
+    (cell,) = board.cells()
+    assert (cell.entry, cell.method, cell.dataset, cell.ipc) == (0, "random_real", "digits", 1)
 
 
 def test_single_values_stand_for_lists_and_quantities_are_parsed() -> None:
@@ -160,7 +159,7 @@ def test_cells_come_in_the_order_of_the_file() -> None:
             "entries": [{"methods": ["b", "a"]}, {"methods": ["c"], "ipc": [5]}],
         }
     )
-    cells = [(index, cell.methods[0], (cell.datasets or [])[0], (cell.ipc or [])[0]) for index, cell in board.cells()]
+    cells = [(cell.entry, cell.method, cell.dataset, cell.ipc) for cell in board.cells()]
     assert cells == [
         (0, "b", "x", 1), (0, "b", "x", 10), (0, "b", "y", 1), (0, "b", "y", 10),
         (0, "a", "x", 1), (0, "a", "x", 10), (0, "a", "y", 1), (0, "a", "y", 10),
@@ -179,6 +178,7 @@ def test_an_entry_overrides_what_it_names_and_inherits_the_rest() -> None:
         "budget": "60s",
         "steps": 100,
         "seeds": 3,
+        "snapshots": [0.5],
     }
     own = {
         "datasets": ["y"],
@@ -192,15 +192,16 @@ def test_an_entry_overrides_what_it_names_and_inherits_the_rest() -> None:
         "budget": "5s",
         "steps": 10,
         "seeds": 1,
+        "snapshots": [0, 0.9],
     }
     entries = [{"methods": ["a"], "set": {"lr": 1}}, *({"methods": ["a"], name: value} for name, value in own.items())]
-    plain, *others = (cell for _, cell in make_board({**MINIMAL, **shared, "entries": entries}).cells())
+    plain, *others = make_board({**MINIMAL, **shared, "entries": entries}).cells()
     assert plain.set == {"lr": 1}
-    assert (plain.network and plain.network.name, plain.budget, plain.seeds) == ("mlp", 60.0, 3)
+    assert (plain.network.name, plain.budget, plain.seeds) == ("mlp", 60.0, 3)
     for cell, name in zip(others, own, strict=True):
         assert cell.set == {}
-        differing = {field for field, value in cell if value != getattr(plain, field)}
-        assert differing == {name, "set"}
+        differing = {field for field, value in vars(cell).items() if value != getattr(plain, field)}
+        assert differing == {{"datasets": "dataset"}.get(name, name), "set", "entry"}
 
 
 def changed(**values: object) -> dict[str, Any]:

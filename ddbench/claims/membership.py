@@ -30,7 +30,7 @@ def board_complaint(record: Record, configs: Path) -> str | None:
     if not file.is_file() or cell.method not in METHODS:
         return None
     board, selection = load_board(file), Selection((cell.method,), (cell.dataset,), (cell.ipc,))
-    if not any(selection.takes(entry) for _, entry in board.cells()):
+    if not any(selection.takes(cell) for cell in board.cells()):
         return f"{file} has no cell of {cell.method} on {cell.dataset} with ipc {cell.ipc}; add it there, and run that"
     nearest = min((_differences(cell, job.cell) for job in resolve(board, "cpu", selection)), key=len)
     return f"is no cell of {file}: {'; '.join(nearest)}" if nearest else None
