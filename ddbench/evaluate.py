@@ -110,7 +110,6 @@ class Judge:
 
     def _answers(self, weights: Weights, data: Dataset) -> Tensor:
         """The class of each test image, (N,)."""
-        self.module.eval()
         return self.chunks.map(lambda images: self._answer(weights, self.transform(images)), data.test_images)
 
     @cached_property
@@ -194,7 +193,6 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, rea
     optimizer = _sgd(weights, training)
     gradient = judge.gradients[_trained_kind(protocol, judge.data.name, artifact.label_kind)]
     read = moments(len(training.lrs), readings)
-    judge.module.train()
     for step, lr in enumerate(training.lrs):
         judge.report(step / len(training.lrs))
         if step == training.drop:
@@ -206,7 +204,6 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, rea
         optimizer.step()
         if step + 1 in read:
             yield weights
-            judge.module.train()
 
 
 def _initial(judge: Judge, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
