@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, TypeAd
 
 from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError, suggestion
-from ddbench.records import MOST_GIVEN, MOST_STEPS, Attack, Network, Setting
+from ddbench.records import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, Network, Setting
 from ddbench.schema import Strict, Word, complaint
 
 MOST_BYTES = 2**18
@@ -105,6 +105,7 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Given = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
 Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
+Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
 NetworkField = Annotated[Network, BeforeValidator(parse_network)]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
 Preprocessing = Literal["normalize", "zca"]
@@ -121,6 +122,7 @@ class PoolField(Strict):
     steps: Trained = 2000
     batch: Trained = 128
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    margin: Margin = 0
 
     @model_validator(mode="after")
     def _one_source(self) -> PoolField:

@@ -119,7 +119,7 @@ class _Trainer:
     ) -> None:
         self._pool, self._source, self._shape, self._module, self._device = pool, source, shape, module, device
         self._cache = Cache(cache_folder() / "pools", {"device": device.type, "versions": versions()})
-        settings = pool.model_dump(include={"steps", "batch", "lr"})
+        settings = pool.model_dump(include={"margin", "steps", "batch", "lr"})
         self._key = {**settings, "network": str(network), "data": source.digest, "shape": list(shape)}
         self._fresh = InitialWeights(module)
 
@@ -139,7 +139,7 @@ class _Trainer:
 
     @cached_property
     def _real(self) -> RealData:
-        source = resized(self._source.to("cpu"), self._shape)
+        source = resized(self._source.to("cpu"), self._shape, self._pool.margin)
         return RealData(source, Preprocessing.for_dataset(source).fit(source), self._device)
 
     def _trained(self, seed: str, report: Callable[[float], None]) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ddbench.files import canonical_json, digest
 from ddbench.schema import Digest, Line, Logged, Name, Seconds, Word
@@ -17,6 +17,7 @@ MOST_GIVEN = 10_000
 """networks of a pool; the seed paper gives 2000"""
 MOST_STEPS = 10**6
 """of training one of them, and images of a batch"""
+MOST_MARGIN = 256
 DeviceKind = Literal["cpu", "cuda"]
 Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed", "crashed"]
 """How a run ended.
@@ -61,6 +62,14 @@ class Pool(Strict):
     steps: int = Field(default=2000, gt=0, le=MOST_STEPS)
     batch: int = Field(default=128, gt=0, le=MOST_STEPS)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    margin: int = Field(default=0, ge=0, le=MOST_MARGIN)
+    """black pixels put on each side of their images before these were resized: 2 make 20x20 of USPS, as MNIST's digits
+    lie in 28x28"""
+
+    @model_serializer(mode="wrap")
+    def _with_a_margin_if_any(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """It came later, and older keys stay what they were."""
+        return {name: value for name, value in write(self).items() if name != "margin" or value}
 
     @property
     def name(self) -> str:

@@ -86,6 +86,12 @@ def test_a_resized_data_set_says_so_and_the_same_size_changes_nothing() -> None:
     assert resized(data, (1, 4, 4)).digest == f"{data.digest}+resized(1x4x4)"
 
 
+def test_a_margin_is_put_around_before_images_are_resized() -> None:
+    framed = resized(pixels([0, 100], [60, 41]), (1, 4, 4), margin=1)
+    assert framed.train_images[0, 0].tolist() == [[0, 0, 0, 0], [0, 0, 100, 0], [0, 60, 41, 0], [0, 0, 0, 0]]
+    assert framed.digest == f"{pixels([0, 100], [60, 41]).digest}+resized(1x4x4, margin 1)"
+
+
 # -- the pool ---------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +171,13 @@ def test_every_setting_of_a_pool_makes_another() -> None:
     base = make(pool()).training[0]
     assert not torch.equal(base, make(pool(steps=29)).training[0])
     assert not torch.equal(base, make(pool("bars")).training[0])
+    assert not torch.equal(base, make(pool(margin=2)).training[0])
+
+
+def test_only_a_margin_that_is_there_is_written_down() -> None:
+    assert "margin" not in pool().model_dump()
+    assert pool(margin=2).model_dump()["margin"] == 2
+    assert Pool.model_validate(pool().model_dump(mode="json")) == pool()
 
 
 def test_networks_are_drawn_from_those_to_learn_with_and_copied() -> None:

@@ -13,28 +13,32 @@ from ddbench.data.dataset import Dataset
 CHUNK = 4096
 
 
-def resized(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
-    """The data set with images of this (C, H, W): bilinear and antialiased; colours averaged to grey, grey repeated."""
-    if data.shape == shape:
+def resized(data: Dataset, shape: tuple[int, int, int], margin: int = 0) -> Dataset:
+    """The data set with images of this (C, H, W): bilinear and antialiased; colours averaged to grey, grey repeated.
+
+    Args:
+        margin: black pixels put on each side of an image before
+    """
+    if data.shape == shape and not margin:
         return data
-    detail = "x".join(map(str, shape))
+    detail = "x".join(map(str, shape)) + (f", margin {margin}" if margin else "")
     return replace(
         data,
-        train_images=_converted(data.train_images, shape),
-        test_images=_converted(data.test_images, shape),
+        train_images=_converted(data.train_images, shape, margin),
+        test_images=_converted(data.test_images, shape, margin),
         given_digest=f"{data.digest}+resized({detail})",
     )
 
 
-def _converted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    return torch.cat([_chunk(chunk, shape) for chunk in images.split(CHUNK)])
+def _converted(images: Tensor, shape: tuple[int, int, int], margin: int) -> Tensor:
+    return torch.cat([_chunk(chunk, shape, margin) for chunk in images.split(CHUNK)])
 
 
-def _chunk(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def _chunk(images: Tensor, shape: tuple[int, int, int], margin: int) -> Tensor:
     channels, height, width = shape
-    pixels = images.float()
+    pixels = F.pad(images.float(), (margin,) * 4)
     if images.shape[1] != channels:
         pixels = pixels.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    if images.shape[2:] != (height, width):
+    if pixels.shape[2:] != (height, width):
         pixels = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True)
     return pixels.round().clamp(0, 255).to(torch.uint8)

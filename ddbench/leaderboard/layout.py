@@ -167,8 +167,9 @@ def _setting(cell: Cell) -> str:
         return cell.setting
     mapped = f" {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
     size = f"{cell.pool.train} + {cell.pool.held_out} networks"
-    steps = f", {cell.pool.steps} steps" if isinstance(cell.pool, Pool) else ""
-    return f"{cell.setting}{mapped} on {cell.pool.name} ({size}{steps})"
+    made = f", {cell.pool.steps} steps" if isinstance(cell.pool, Pool) else ""
+    margin = f", margin {cell.pool.margin}" if isinstance(cell.pool, Pool) and cell.pool.margin else ""
+    return f"{cell.setting}{mapped} on {cell.pool.name} ({size}{made}{margin})"
 
 
 def _held_out(cell: Cell) -> str:
