@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ddbench.config import Board, load_board, make_board, parse_settings
+from ddbench.config import Board, load_board, make_board
 from ddbench.errors import UserError
+from ddbench.notation import parse_settings
 
 SHIPPED = (Path(__file__).parent / "configs").resolve()
 """the boards that come with it"""

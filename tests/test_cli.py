@@ -267,6 +267,7 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
         "--set", "batch_real=8", "--set", "lr_images=1e-1", "--device", "cpu", "--out", "mine.safetensors",
     )  # fmt: skip
     assert (code, out) == (0, "")
+    assert " 1/1 distribution_matching digits ipc 2 seed 3" in err
     assert "4 of 20000 distil steps; `ddbench score mine.safetensors` scores it" in err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
     artifact = DistilledDataset.load(tmp_path / "mine.safetensors")

@@ -9,18 +9,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, PositiveInt
 
-from ddbench.config import (
-    Board,
-    load_board,
-    make_board,
-    make_method,
-    make_network,
-    parse_bytes,
-    parse_network,
-    parse_seconds,
-    parse_settings,
-)
+from ddbench.config import Board, load_board, make_board, make_method, make_network
 from ddbench.errors import UserError
+from ddbench.notation import parse_bytes, parse_network, parse_seconds, parse_settings
 
 MINIMAL: dict[str, Any] = {"board": "b", "datasets": ["digits"], "ipc": [1], "entries": [{"methods": ["random_real"]}]}
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     "errors files source_code locks schema documents archives tensors",
     "registry generators decoders artifact clock records flops compiling",
-    "environment ledger logbook memory endings record_files",
+    "environment ledger logbook memory endings record_files notation",
     "networks data augment checkpoint cache loading saved_tensors allowance snapshots journal",
     "task meter matching protocols pools weight_files",
     "selection evaluate leaderboard config pictures convert cards provenance",

@@ -132,6 +132,7 @@ def distill(
             settings=settings_from(set_),
             compile=compile_,
             device=device,
+            on_start=display.todo,
             on_event=display.event,
         )
     if record.result.artifact is None:

@@ -76,6 +76,7 @@ def distill(
     settings: Mapping[str, Any] | None = None,
     compile: bool | None = None,
     device: str = "auto",
+    on_start: Callable[[Todo], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Record:
     """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
@@ -110,7 +111,9 @@ def distill(
     )
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
-    record = run_jobs(survey(jobs, work), work, workers=1, device=device, on_event=on_event)[0]
+    todo = survey(jobs, work)
+    on_start(todo)
+    record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[0]
     if record.result.artifact is not None:
         write_atomically(out, (work / jobs[0].folder / ARTIFACT).read_bytes())
     if record.result.status not in UNFINISHED:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddbench.compiling import worth_compiling
-from ddbench.config import parse_settings
+from ddbench.notation import parse_settings
 from ddbench.records import Budget, Cell, Network, Record, Result
 from ddbench.site.content import shipped
 
