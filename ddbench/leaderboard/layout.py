@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ddbench.errors import printable
 from ddbench.leaderboard.cells import conditions
@@ -88,12 +89,12 @@ class Group:
         """The method, with whatever tells it from the other rows: hyper-parameters of its namesakes, budgets of all."""
         return _named(row, [*self._telling(row), *([row.budget] if len(self.budgets) > 1 else [])])
 
-    @property
+    @cached_property
     def budgets(self) -> list[str]:
         """The smallest first."""
         return list(dict.fromkeys(row.budget for row in sorted(self.rows, key=_size)))
 
-    @property
+    @cached_property
     def lines(self) -> Lines:
         """The texts of each row in those of `COLUMNS` that say something."""
         shown = {
@@ -104,10 +105,8 @@ class Group:
 
     def texts(self, columns: Mapping[str, Column], chosen: Iterable[Row] | None = None) -> Lines:
         """The texts of each row, or of the chosen ones, in the columns."""
-        return [
-            (row, {column: text(row, self.label(row)) for column, text in columns.items()})
-            for row in (self.rows if chosen is None else chosen)
-        ]
+        labelled = ((row, self.label(row)) for row in (self.rows if chosen is None else chosen))
+        return [(row, {column: text(row, label) for column, text in columns.items()}) for row, label in labelled]
 
     def _telling(self, row: Row) -> list[str]:
         namesakes = [peer for peer in self.rows if peer.method == row.method]
