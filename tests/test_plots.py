@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 from PIL import Image
 from sklearn.isotonic import isotonic_regression
 
 from ddbench.leaderboard import Interval, Origin, boards, plot_curves
 from ddbench.leaderboard.curves import Curve, Panel
 from ddbench.leaderboard.labels import spread
-from ddbench.leaderboard.plots import _hues, _looks, drawn_from, numbers
+from ddbench.leaderboard.plots import _figure, _hues, _looks, drawn_from, numbers
 from ddbench.records import Record
 
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboards" / "records" / "quickstart"
@@ -66,6 +67,13 @@ def test_a_family_keeps_its_colour_and_its_methods_differ_by_mark() -> None:
     assert _looks(drawn(("b", "two")), _hues(families))["b"] == full["b"]
     unknown = _looks(drawn(*((str(index), "") for index in range(7))), _hues({}))
     assert len({look.colour for look in unknown.values()}) == 7
+
+
+def test_a_wide_interval_ends_where_accuracies_do() -> None:
+    panel = Panel("x", (Curve("a", "a", "", (), 1.0, Interval(0.75, 0.5, 3)),), None)
+    (bars,) = (made for made in _figure([panel], _hues({})).axes[0].containers if isinstance(made, ErrorbarContainer))
+    ((segment,),) = (lines.get_segments() for lines in bars.lines[2])
+    assert segment[:, 1].tolist() == pytest.approx([25.0, 100.0])
 
 
 def test_labels_move_no_further_than_they_must() -> None:

@@ -201,12 +201,13 @@ def _draw_final(axis: Axes, curve: Curve, look: Look, *, left: float, right: flo
     if curve.final is None:
         return
     x, y = max(curve.seconds, left), 100 * curve.final.mean
+    low, high = (100 * end for end in curve.final.within_accuracies)
     if curve.points:
         last = curve.points[-1]
         axis.plot([last.seconds, x], [100 * last.median, y], color=look.colour, linestyle=":", linewidth=1.1)
     axis.plot([x, right], [y, y], color=look.colour, linestyle=(0, (1, 2)), linewidth=0.6, alpha=0.7)
     axis.errorbar(
-        x, y, yerr=100 * (curve.final.half_width or 0), color=look.colour, marker=look.marker, markersize=5.5,
+        x, y, yerr=[[y - low], [high - y]], color=look.colour, marker=look.marker, markersize=5.5,
         elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.6, zorder=3, clip_on=False,
     )  # fmt: skip
 
