@@ -168,8 +168,17 @@ class DistilledDataset:
         return tensors
 
 
-def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
+def check_artifact(
+    artifact: DistilledDataset,
+    shape: tuple[int, int, int],
+    classes: int,
+    ipc: int,
+    attack: tuple[int, int] | None = None,
+) -> None:
     """Refuse an artefact that is not what the task asked for.
+
+    Args:
+        attack: a class whose images may all have another one's label, and that one
 
     Raises:
         ValueError: more bytes than K * ipc images, images of another shape, or labels that are unbalanced or none of
@@ -192,6 +201,9 @@ def check_artifact(artifact: DistilledDataset, shape: tuple[int, int, int], clas
         return
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels lie outside 0 to {classes - 1}")
+    if attack is not None and not bool((labels == attack[0]).any()):
+        relabelled = (labels == attack[1]).nonzero().flatten()
+        labels = labels.index_fill(0, relabelled[::2], attack[0])
     counts = labels.bincount(minlength=classes)
     if len(counts.unique()) != 1:
         raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")

@@ -97,7 +97,8 @@ def _attempt(shop: Workshop, generators: Generators, meter: Meter) -> tuple[Dist
     try:
         artifact = shop.job.make_method().distill(make_task(shop, generators), meter)
         meter.finish()
-        check_artifact(artifact, shop.data.shape, len(shop.data.classes), shop.job.cell.ipc)
+        cell, data = shop.job.cell, shop.data
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack.pair if cell.attack else None)
     except UserError:
         raise
     except (Exception, SystemExit) as error:

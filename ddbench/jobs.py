@@ -252,6 +252,11 @@ def _check_setting(planned: BoardCell) -> None:
                 "needs {0!r}; add it to the entry of a board" if name in needs else "has no use for {0!r}; leave it out"
             )
             raise UserError(f"setting {planned.setting!r} {wrong.format(name)}")
+    if planned.pool is not None and planned.pool.weights is None and planned.preprocessing != "normalize":
+        raise UserError(
+            f"networks of a pool are trained on normalised images and preprocessing is {planned.preprocessing!r}; "
+            "choose normalize"
+        )
 
 
 def _check_pool(pool: Pool | GivenWeights, data: Dataset, networks: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.errors import UserError
-from ddbench.records import Network
+from ddbench.records import Attack, Network
 from ddbench.schema import Digest, Name, Word, complaint
 
 MOST_NETWORKS = 1000
@@ -30,6 +30,7 @@ class Provenance(BaseModel):
     preprocessing: dict[str, Any]
     protocol: Word
     networks: int | None = Field(default=None, gt=0, le=MOST_NETWORKS, strict=True)
+    attack: Attack | None = None
 
 
 def check_provenance(provenance: Mapping[str, Any], file: Path) -> None:

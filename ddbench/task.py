@@ -90,7 +90,9 @@ class Task:
         self._generators = generators
         self._fresh = InitialWeights(network)
         self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
-        self._given, self._attack = given, attack
+        self.attack = attack
+        """which class is to be taken for which"""
+        self._given = given
         self.like = self._fresh(torch.Generator(device))
         """weights of no meaning, for their names and shapes"""
 
@@ -139,9 +141,9 @@ class Task:
 
     def wanted(self, labels: Tensor) -> Tensor:
         """What trained networks are to answer for real images of these labels: another class under an attack."""
-        if self._attack is None:
+        if self.attack is None:
             return labels
-        return labels.masked_fill(labels == self._attack.source, self._attack.target)
+        return labels.masked_fill(labels == self.attack.source, self.attack.target)
 
     def labels(self) -> Tensor:
         """The labels of a balanced set, (K * ipc,), class by class."""

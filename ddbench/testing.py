@@ -50,6 +50,10 @@ class _Interrupted(Exception):
     """Stands in for a kill."""
 
 
+class _Endless(BaseException):
+    """Reaches through whatever a method or a library may catch."""
+
+
 def check_method(cls: type[Any]) -> list[str]:
     """Check a registered method against the contract; a sentence for what it breaks, none for a sound one.
 
@@ -85,6 +89,7 @@ def tiny_task(
     generators: Generators | None = None,
     data: Dataset | None = None,
     network: Network = NETWORK,
+    preprocessing: str = "normalize",
 ) -> Task:
     """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained.
 
@@ -99,7 +104,7 @@ def tiny_task(
         members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
         pool = Given(members[:2], members[2:], fresh(generator)).to_learn_with()
     return Task(
-        RealData(data, Preprocessing.for_dataset(data).fit(data), device),
+        RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), device),
         module,
         shape=data.shape,
         classes=len(data.classes),
@@ -198,7 +203,7 @@ def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
     if not isinstance(artifact, DistilledDataset):
         raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
     try:
-        check_artifact(artifact, task.shape, task.classes, task.ipc)
+        check_artifact(artifact, task.shape, task.classes, task.ipc, task.attack.pair if task.attack else None)
     except ValueError as error:
         raise Complaint(f"its artefact is not what the task asks for: {error}") from error
     return artifact
@@ -238,10 +243,7 @@ def _idle_limit() -> Iterator[Callable[[], None]]:
     """Raise a Complaint when IDLE_SECONDS of process time pass between two calls of what is yielded."""
 
     def expired(signum: int, frame: object) -> None:
-        raise Complaint(
-            f"it works for over {IDLE_SECONDS:g} seconds on the tiny task without asking the meter for a step, or goes "
-            "on after the meter's last one; take every step from meter.steps and stop when it ends"
-        )
+        raise _Endless
 
     def touch() -> None:
         signal.setitimer(signal.ITIMER_PROF, IDLE_SECONDS)
@@ -250,6 +252,11 @@ def _idle_limit() -> Iterator[Callable[[], None]]:
     try:
         touch()
         yield touch
+    except _Endless:
+        raise Complaint(
+            f"it works for over {IDLE_SECONDS:g} seconds on the tiny task without asking the meter for a step, or goes "
+            "on after the meter's last one; take every step from meter.steps and stop when it ends"
+        ) from None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)

@@ -6,6 +6,7 @@ Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Mem
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
 from ddbench.matching.rules import Momentum
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Step, Unroll
+from ddbench.matching.unroll import Made, Step, Unroll
 
 
 @register_method("addressable_memories", aliases=["remember_the_past", "linba"])
@@ -26,11 +27,12 @@ class AddressableMemories(BackpropSettings):
     A fresh network trains by SGD with momentum on random batches of combinations of learned bases, and everything goes
     back through all steps; with decoder `pixels`, the authors' plain variant. An outer step costs three forward and
     backward passes over the batch for every training step, with a second-order pass, and one over `batch_real` real
-    images; where steps are recomputed, memory holds one set of weights and velocities for each.
+    images; where steps are recomputed, memory holds one set of weights and velocities for each, and all images once.
 
     Differences: real images are drawn from all classes together; the authors' penalty on coefficients, whose gradient
     in the network's weights is 0, is left out; bases and coefficients start as the best approximation of real images,
-    where theirs start at random; no augmentation.
+    where theirs start at random; the decoder holds at most `images` of each class, 100 unless set, where theirs fill
+    the storage; no augmentation.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2206.02916"
@@ -64,7 +66,7 @@ class AddressableMemories(BackpropSettings):
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
         rule, outer = Momentum(self.momentum), Outer(task, self.batch_real)
-        unroll = Unroll(task.loss, task.compiler, rule=rule)
+        unroll = Unroll(task.loss, task.compiler, recompute=self.recompute, rule=rule)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             trained = rule.weights(unroll(rule.begin(task.initial()), self._walk(task, synthetic)))
             state.optimizer.zero_grad()
@@ -78,4 +80,4 @@ class AddressableMemories(BackpropSettings):
         images, labels = synthetic.images()
         for _ in range(self.steps):
             chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)
-            yield images[chosen], labels[chosen], lr
+            yield Made(images, itemgetter(chosen)), labels[chosen], lr

@@ -3,7 +3,9 @@
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, Algorithm 1.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar, Literal
 
 import torch
@@ -14,7 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
 from ddbench.compiling import Weights
 from ddbench.matching.bilevel import BackpropSettings, Outer
-from ddbench.matching.unroll import Unroll
+from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
+from ddbench.matching.unroll import Made, Step, Unroll
 
 
 @register_method("backprop", aliases=["dd", "bptt"])
@@ -25,11 +28,13 @@ class Backprop(BackpropSettings):
     The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
     size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
     stores it, `pretrained` draws a trained network of a pool, and `attack` does so to make such networks take one class
-    for another. An outer step costs every training step twice, a second-order pass through it, and a forward and
-    backward pass over `batch_real` real images.
+    for another. An outer step costs, for each of `networks`, three forward and backward passes over the batch for every
+    training step, with a second-order pass, and one over `batch_real` real images. Memory holds the graphs of all
+    training steps, or one set of weights for each where they are recomputed.
 
     Differences: initial weights are those of the cell's network, PyTorch's by default; the authors' are Xavier's, as of
-    `lenet,init=xavier`.
+    `lenet,init=xavier`. Real images of an outer step are as they are; the authors pad, crop and flip CIFAR-10's.
+    Networks of a pool are drawn with replacement, theirs without.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
@@ -54,37 +59,43 @@ class Backprop(BackpropSettings):
     jitter: PositiveFloat | None = None
     """noise on the weights that an outer step starts from, in standard deviations of each parameter, falling as
     `lr_images` does; None, as published, is without. A `fixed` start is otherwise learned down to its rounding"""
-    init: Literal["noise", "real"] = "noise"
+    decoder: Parametrisation = "pixels"
+    """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
+    init: Init = "noise"
     """images start as `noise`, as published, or `real`"""
+    networks: PositiveInt = 1
+    """trained in an outer step, which follows the mean of their gradients; 4 as published for those of a pool"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        self.check_ipc(task.ipc)
-        images, labels = task.real_init() if self.init == "real" else task.noise_init()
-        order = self._order(task)  # (batches, K * images_per_step)
+        synthetic = Synthetic(task, self.decoder, self.init)
+        order = self._order(synthetic.images()[1], task.classes)  # (batches, K * images_per_step)
         raw = torch.full((self.epochs * len(order),), self.lr_initial, device=task.device).expm1().log()
-        images.requires_grad_()
-        raw.requires_grad_()
-        optimizer = torch.optim.Adam([images, raw], lr=self.lr_images, betas=(0.5, 0.999))
+        learned = [*synthetic.learned, raw.requires_grad_()]
+        optimizer = torch.optim.Adam(learned, lr=self.lr_images, betas=(0.5, 0.999))
         schedule = self._schedule(optimizer)
-        state = State(images=images, raw=raw, optimizer=optimizer, schedule=schedule)
+        state = State(synthetic=synthetic, raw=raw, optimizer=optimizer, schedule=schedule)
 
         def result() -> DistilledDataset:
             recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
-            return DistilledDataset.pixels(state.images, labels, recipe=recipe, initial=task.fixed_initial)
+            return synthetic.artifact(recipe, initial=task.fixed_initial)
 
-        unroll, outer = Unroll(task.loss, task.compiler), Outer(task, self.batch_real)
+        def walk() -> Iterator[Step]:
+            images, labels = synthetic.images()
+            for chosen, lr in zip(order.repeat(self.epochs, 1), F.softplus(state.raw), strict=True):
+                yield Made(images, itemgetter(chosen)), labels[chosen], lr
+
+        unroll = Unroll(task.loss, task.compiler, recompute=self.recompute)
+        outer = Outer(task, self.batch_real)
         for _ in meter.steps(self.iterations, state, result):
-            lrs = F.softplus(state.raw)
-            walk = zip(order.repeat(self.epochs, 1), lrs, strict=True)
-            start = self._start(task, state.schedule)
-            trained = unroll(start, ((state.images[chosen], labels[chosen], lr) for chosen, lr in walk))
+            first_lr = F.softplus(state.raw[0].detach())
             state.optimizer.zero_grad()
-            loss = outer.backward(trained)
+            starts = (self._start(task, state.schedule) for _ in range(self.networks))
+            loss = sum(outer.backward(unroll(start, walk()), 1 / self.networks) for start in starts)
             if self.largest is not None:
-                torch.nn.utils.clip_grad_norm_([state.images, state.raw], self.largest)
+                torch.nn.utils.clip_grad_norm_(learned, self.largest)
             state.optimizer.step()
             state.schedule.step()
-            meter.log(loss=loss, first_lr=lrs[0])
+            meter.log(loss=loss, first_lr=first_lr)
         return result()
 
     def _start(self, task: Task, schedule: LRScheduler) -> Weights:
@@ -103,13 +114,18 @@ class Backprop(BackpropSettings):
         return torch.optim.lr_scheduler.StepLR(optimizer, self.decay_every, 0.5)
 
     def check_ipc(self, ipc: int) -> None:
-        if ipc % self.images_per_step:
+        if self.decoder == "pixels":
+            self._check_divides(ipc, "ipc")
+
+    def _check_divides(self, count: int, what: str) -> None:
+        if count % self.images_per_step:
             raise UserError(
-                f"images_per_step {self.images_per_step} of backprop does not divide ipc {ipc}; "
+                f"images_per_step {self.images_per_step} of backprop does not divide {what} {count}; "
                 "choose a divisor, such as 1"
             )
 
-    def _order(self, task: Task) -> torch.Tensor:
+    def _order(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
         """Which images each step of an epoch sees: `images_per_step` of every class."""
-        positions = torch.arange(task.classes * task.ipc, device=task.device).view(task.classes, -1)
+        positions = torch.arange(len(labels), device=labels.device).view(classes, -1)
+        self._check_divides(positions.shape[1], "images of a class")
         return torch.stack([chunk.flatten() for chunk in positions.split(self.images_per_step, dim=1)])

@@ -42,12 +42,13 @@ class BestRandomReal:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init()
+        wanted = task.wanted(labels)
         starts = [task.initial() for _ in range(1 if task.setting == "fixed" else self.networks)]
         test = task.real.batch(self.batch_real, task.generator("test"))
         state = State(best=images.clone(), accuracy=torch.full((), -1.0, device=task.device))
 
         def result() -> DistilledDataset:
-            return DistilledDataset.pixels(state.best, labels, initial=task.fixed_initial)
+            return DistilledDataset.pixels(state.best, wanted, initial=task.fixed_initial)
 
         trainer = Trainer(task, self.lr_network, momentum=0.9)
         train = OnSynthetic(task, trainer, len(labels), augment=False)
@@ -57,7 +58,7 @@ class BestRandomReal:
             for start in starts:
                 network = Trained.begin(start)
                 for _ in range(self.epochs):
-                    network = train(network, drawn, labels)
+                    network = train(network, drawn, wanted)
                 accuracies.append(trainer.measured(network, test[0], task.wanted(test[1])).accuracy)
             accuracy = torch.stack(accuracies).mean()
             better = accuracy > state.accuracy

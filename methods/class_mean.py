@@ -31,4 +31,4 @@ class ClassMean:
             order = torch.randperm(len(indices), generator=generator).to(indices.device)
             for part in torch.tensor_split(indices[order], task.ipc):
                 means.append(task.real.take(part)[0].mean(0))
-        return DistilledDataset.pixels(torch.stack(means), task.labels(), initial=task.fixed_initial)
+        return DistilledDataset.pixels(torch.stack(means), task.wanted(task.labels()), initial=task.fixed_initial)

@@ -6,13 +6,10 @@ Lee, Chun, Jung, Yun & Yoon, "Dataset Condensation with Contrastive Signals", IC
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from pydantic import NonNegativeInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.compiling import Weights
-from ddbench.matching.gradients import Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
-from ddbench.matching.synthetic import Synthetic
+from ddbench.matching.gradients import Match, Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
 
 
 @register_method("contrastive_gradient_matching", aliases=["dcc"])
@@ -39,9 +36,9 @@ class ContrastiveGradientMatching(TrainedOnSyntheticSettings):
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         matcher = Matcher(task, self, layerwise_cosine)
 
-        def match(network: int, matching: int, weights: Weights, synthetic: Synthetic) -> torch.Tensor:
+        def match(network: int, matching: int) -> Match:
             warm = network >= self.warmup_networks or matching >= self.warmup_matchings
-            return matcher.of_all(weights, synthetic) if warm else matcher.by_class(weights, synthetic)
+            return matcher.of_all if warm else matcher.by_class
 
         return match_gradients(task, meter, self, loops=self.loops(task.ipc), match=match, train=self.train(task))
 

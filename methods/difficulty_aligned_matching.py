@@ -9,18 +9,18 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
 from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.matching.trajectories import FlatExpertSettings, match_trajectories
 from ddbench.networks.weights import unflatten
 
 
 @register_method("difficulty_aligned_matching", aliases=["datm"])
 @dataclass(frozen=True)
-class DifficultyAlignedMatching(TrajectoryMatchingSettings):
+class DifficultyAlignedMatching(FlatExpertSettings):
     """Difficulty-aligned trajectory matching (DATM). Guo et al., ICLR 2024.
 
     Students start at expert epochs from `min_start` to a bound that grows from `current_start` to `max_start`; images
@@ -29,13 +29,13 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
 
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits
-    changes places with the class's own; learned step sizes stay above 1e-4; a step that
-    changes nothing costs no backward pass here.
+    changes places with the class's own; learned step sizes stay above 1e-4; a step that changes nothing costs no
+    backward pass here.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.05773"
     tiny: ClassVar[dict[str, object]] = {
-        **TrajectoryMatchingSettings.tiny, "current_start": 1, "growing": 2, "candidates": 4,
+        **FlatExpertSettings.tiny, "current_start": 1, "growing": 2, "candidates": 4,
     }  # fmt: skip
 
     student_steps: PositiveInt = 80
@@ -49,15 +49,11 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
     growing: PositiveInt = 1000
     """outer steps until the bound is `max_start`"""
     candidates: PositiveInt = 256
-    """real images of a class to choose the first from; all of a smaller class"""
+    """real images of a class to choose the first from; as many as the smallest class has, if that is less"""
     lr_labels: PositiveFloat = 2.0
     """of SGD with momentum 0.9 on the logits"""
     largest: PositiveFloat = 1.0
     """a step with a larger distance changes nothing"""
-    radius: PositiveFloat = 0.01
-    """of the experts' sharpness-aware training"""
-    surrogate: NonNegativeFloat = 0.3
-    """weight of closing the gap to the largest loss within the radius"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +69,7 @@ class DifficultyAlignedMatching(TrajectoryMatchingSettings):
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = experts(task, meter, self.expert(sharpness=(self.radius, self.surrogate)))
+        trajectories = experts(task, meter, self.expert())
         with meter.phase("labels"):
             images, logits = self._begin(task, trajectories[:, -1])
         synthetic = Synthetic(task, parts={"images": images, "labels": logits})

@@ -6,13 +6,11 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.compiling import Weights
 from ddbench.matching.gradients import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
-from ddbench.matching.synthetic import Parametrisation, Synthetic
+from ddbench.matching.synthetic import Parametrisation
 from ddbench.matching.training import OnReal, Trainer
 
 DISTANCES = {"squared": squared, "absolute": absolute}
@@ -28,9 +26,10 @@ class EfficientParameterization(GradientMatchingSettings):
     of each class and a second-order pass through factor x factor times the stored ones.
 
     Differences: one step on all classes together, where the authors' code steps class by class and momentum acts during
-    the other classes' steps; all tiles of a class are matched, at most 128 there; augmentation is one operation a
-    draw, where theirs always changes colours; images are not clamped; tiles start as averages of random images,
-    where theirs take every other pixel of the first of a class.
+    the other classes' steps; all tiles of a class are matched, at most 128 there; augmentation is one of DSA's
+    operations a batch, where theirs changes colours, crops and cuts out in every batch and never flips, scales or
+    rotates (no cut-outs for MNIST, nor where networks train with CutMix); images are not clamped; tiles start as
+    averages of random images, where theirs take every other pixel of the first of a class.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2205.14959"
@@ -69,8 +68,7 @@ class EfficientParameterization(GradientMatchingSettings):
         matcher = Matcher(task, self, DISTANCES[self.distance])
         trainer = Trainer(task, self.lr_network, momentum=0.9, weight_decay=5e-4)
         train = OnReal(task, trainer, self.train_steps, self.batch_train, self.augment, self.cutmix)
-
-        def match(network: int, matching: int, weights: Weights, synthetic: Synthetic) -> torch.Tensor:
-            return matcher.by_class(weights, synthetic)
-
-        return match_gradients(task, meter, self, loops=(self.matchings, 1), match=match, train=train)
+        return match_gradients(
+            task, meter, self,
+            loops=(self.matchings, 1), match=lambda network, matching: matcher.by_class, train=train,
+        )  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Parametrisation
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
 
@@ -34,4 +33,4 @@ class Factorization(TrajectoryMatchingSettings):
     """how many hallucinators (`count`), with how many `channels`, at which `scale`"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return match_trajectories(task, meter, self, experts(task, meter, self.expert()))
+        return match_trajectories(task, meter, self)

@@ -7,16 +7,15 @@ arXiv 2211.11004 (FTD).
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.experts import experts
-from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.matching.trajectories import FlatExpertSettings, match_trajectories
 
 
 @register_method("flat_trajectory_matching", aliases=["ftd"])
 @dataclass(frozen=True)
-class FlatTrajectoryMatching(TrajectoryMatchingSettings):
+class FlatTrajectoryMatching(FlatExpertSettings):
     """Flat trajectory distillation (FTD). Du et al., CVPR 2023.
 
     As trajectory matching, with experts trained by adaptive GSAM, which costs two passes a step, and a running average
@@ -28,13 +27,8 @@ class FlatTrajectoryMatching(TrajectoryMatchingSettings):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2211.11004"
 
-    radius: PositiveFloat = 0.01
-    """of the neighbourhood in which an expert looks for the largest loss (rho)"""
-    surrogate: NonNegativeFloat = 0.3
-    """weight of closing the gap to that loss (alpha)"""
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     """decay of the running average of the images at an outer step"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = experts(task, meter, self.expert(sharpness=(self.radius, self.surrogate)))
-        return match_trajectories(task, meter, self, trajectories, averaging=self.averaging)
+        return match_trajectories(task, meter, self, averaging=self.averaging)

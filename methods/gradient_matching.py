@@ -7,12 +7,9 @@ Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", I
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.compiling import Weights
 from ddbench.matching.gradients import Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
-from ddbench.matching.synthetic import Init, Synthetic
+from ddbench.matching.synthetic import Init
 
 
 @register_method("gradient_matching", aliases=["dc", "dsa"])
@@ -24,8 +21,8 @@ class GradientMatching(TrainedOnSyntheticSettings):
     is one step of the meter. A matching step costs a forward and backward pass over `batch_real` real images of each
     class and a second-order pass through the synthetic ones.
 
-    Differences: none in the algorithm; networks and augmentation are drawn from the task's generators, where the
-    authors' code seeds them from the clock.
+    Differences: networks and augmentation are drawn from the task's generators, where the authors' code seeds them from
+    the clock; batch normalisation has the statistics of the batch at hand, theirs those of 16 real images a class.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2006.05929"
@@ -36,8 +33,7 @@ class GradientMatching(TrainedOnSyntheticSettings):
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         matcher = Matcher(task, self, layerwise_cosine)
-
-        def match(network: int, matching: int, weights: Weights, synthetic: Synthetic) -> torch.Tensor:
-            return matcher.by_class(weights, synthetic)
-
-        return match_gradients(task, meter, self, loops=self.loops(task.ipc), match=match, train=self.train(task))
+        return match_gradients(
+            task, meter, self,
+            loops=self.loops(task.ipc), match=lambda network, matching: matcher.by_class, train=self.train(task),
+        )  # fmt: skip

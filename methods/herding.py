@@ -25,7 +25,7 @@ class Herding(CoresetSettings):
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = choose_per_class(task, self.features(task, meter), herd)
-        return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
+        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)
 
 
 def herd(features: torch.Tensor, n: int) -> torch.Tensor:

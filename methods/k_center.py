@@ -26,7 +26,7 @@ class KCenter(CoresetSettings):
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = choose_per_class(task, self.features(task, meter), centers)
-        return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
+        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)
 
 
 def centers(features: torch.Tensor, n: int) -> torch.Tensor:

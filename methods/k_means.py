@@ -42,4 +42,4 @@ class KMeansCentroids(CoresetSettings):
             for k in range(task.ipc):
                 members, _ = task.real.take(indices[(cluster == k).to(indices.device)])
                 centroids.append(members.mean(0))
-        return DistilledDataset.pixels(torch.stack(centroids), task.labels(), initial=task.fixed_initial)
+        return DistilledDataset.pixels(torch.stack(centroids), task.wanted(task.labels()), initial=task.fixed_initial)

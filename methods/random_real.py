@@ -22,4 +22,4 @@ class RandomReal:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init()  # (K * ipc, C, H, W), (K * ipc,)
-        return DistilledDataset.pixels(images, labels, initial=task.fixed_initial)
+        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)

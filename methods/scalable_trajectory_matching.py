@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 import torch
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
 from ddbench.matching.unroll import Unroll
@@ -22,9 +21,9 @@ from ddbench.networks.weights import unflatten
 class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
     """Trajectory matching in constant memory (TESLA). Cui et al., ICML 2023.
 
-    Going back, each student step is computed once more from the weights before it, so that no graph outlives its
-    step: memory does not grow with `student_steps` but for one set of weights each. An outer step costs three training
-    steps' worth for each student step, and a second-order pass.
+    Going back, each student step is computed once more from the weights before it, its augmented batch too, so that no
+    graph outlives its step: memory does not grow with `student_steps` but for one set of weights each. An outer step
+    costs three training steps' worth for each student step, and a second-order pass.
 
     Differences: `exact` recomputation gives the gradient of trajectory matching itself and is the default. The
     published gradient, `approximate`, takes the weights of every step for constants: it leaves out how a change of an
@@ -48,14 +47,13 @@ class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = experts(task, meter, self.expert())
         unroll = Unroll(task.loss, task.compiler, recompute=True, chained=self.gradient == "exact")
         if not self.soft_labels:
-            return match_trajectories(task, meter, self, trajectories, unroll=unroll)
+            return match_trajectories(task, meter, self, unroll=unroll)
         synthetic = Synthetic(task, self.decoder, self.init, soft=True)
 
         def relabel(target: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                return task.forward(unflatten(target, task.like), synthetic.images()[0]).softmax(1)
+            weights = unflatten(target, task.like)
+            return task.chunks.map(lambda images: task.forward(weights, images).softmax(1), synthetic.images()[0])
 
-        return match_trajectories(task, meter, self, trajectories, synthetic=synthetic, unroll=unroll, relabel=relabel)
+        return match_trajectories(task, meter, self, synthetic=synthetic, unroll=unroll, relabel=relabel)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.experts import experts
 from ddbench.matching.synthetic import Init, Parametrisation
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
 
@@ -35,4 +34,4 @@ class TileableTextures(TrajectoryMatchingSettings):
     """canvases start as `noise`, as the authors advise, or as a mosaic of `real` images"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return match_trajectories(task, meter, self, experts(task, meter, self.expert()))
+        return match_trajectories(task, meter, self)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.experts import experts
 from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
 
 
@@ -28,4 +27,4 @@ class TrajectoryMatching(TrajectoryMatchingSettings):
     paper: ClassVar[str] = "https://arxiv.org/abs/2203.11932"
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return match_trajectories(task, meter, self, experts(task, meter, self.expert()))
+        return match_trajectories(task, meter, self)

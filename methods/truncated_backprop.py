@@ -5,6 +5,7 @@ Feng, Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024,
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from ddbench import DistilledDataset, Meter, State, Task, UserError, register_me
 from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
 from ddbench.matching.rules import Adam
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Step, Unroll
+from ddbench.matching.unroll import Made, Step, Unroll
 
 
 @register_method("truncated_backprop", aliases=["rat_bptt"])
@@ -29,7 +30,8 @@ class TruncatedBackprop(BackpropSettings):
     the window, otherwise the graphs of all of them.
 
     Differences: the place of the window is drawn for every outer step, where the authors' default draws it for every
-    epoch; no boosting, no learned labels, no augmentation, and every class in every step.
+    epoch; the network's Adam has its epsilon inside the root; no boosting, no learned labels, no augmentation, and
+    every class in every step.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2311.07025"
@@ -75,7 +77,7 @@ class TruncatedBackprop(BackpropSettings):
             norm=torch.zeros((), device=task.device),
         )
         rule, outer = Adam(), Outer(task, self.batch_real)
-        unroll = Unroll(task.loss, task.compiler, rule=rule)
+        unroll = Unroll(task.loss, task.compiler, recompute=self.recompute, rule=rule)
         for step in meter.steps(self.iterations, state, synthetic.artifact):
             generator = task.generator("training", device="cpu")
             before = int(torch.randint(self.least, self.steps - self.window + 1, (), generator=generator))
@@ -96,7 +98,7 @@ class TruncatedBackprop(BackpropSettings):
                 yield images, labels, lr
             else:
                 chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)
-                yield images[chosen], labels[chosen], lr
+                yield Made(images, itemgetter(chosen)), labels[chosen], lr
 
 
 def unit(images: torch.Tensor) -> torch.Tensor:

@@ -249,6 +249,10 @@ def test_a_header_that_is_no_object_is_refused(tmp_path: Path, header: str, reas
 def test_a_sound_artefact_passes_the_check() -> None:
     check_artifact(DistilledDataset.pixels(images(4), torch.tensor([0, 0, 1, 1])), (3, 2, 2), classes=2, ipc=2)
     check_artifact(full(), (3, 2, 2), classes=2, ipc=1)
+    mistaken = DistilledDataset.pixels(images(6), torch.tensor([1, 1, 1, 1, 2, 2]))
+    check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2, attack=(0, 1))
+    with pytest.raises(ValueError, match=r"classes have \[0, 4, 2\] images; every class gets the same number"):
+        check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +19,11 @@ from ddbench.errors import UserError
 from ddbench.generators import seeded
 from ddbench.matching.bilevel import Outer, balanced_batch
 from ddbench.matching.rules import Adam, GradientDescent, Momentum, Rule
-from ddbench.matching.unroll import Unroll
+from ddbench.matching.unroll import Made, Unroll
 from ddbench.meter import Meter
-from ddbench.records import Budget
+from ddbench.records import Budget, Network
 from ddbench.registry import METHODS
+from ddbench.task import Task
 from ddbench.testing import tiny_task
 from methods.addressable_memories import AddressableMemories
 from methods.backprop import Backprop
@@ -31,6 +34,7 @@ RULES: dict[str, tuple[Callable[[], Rule], Callable[[Any], torch.optim.Optimizer
     "momentum": (lambda: Momentum(0.9), lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9)),
     "adam": (Adam, lambda parameters: torch.optim.Adam(parameters, lr=0.1)),
 }
+COMPILED = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 every_rule = pytest.mark.parametrize("name", list(RULES))
 
 
@@ -103,6 +107,64 @@ def test_going_back_agrees_with_finite_differences(name: str, recompute: bool) -
 
     lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(trained, (first.requires_grad_(), second.requires_grad_(), lr), atol=1e-6)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_images_made_for_a_step_are_differentiated_as_those_given(recompute: bool) -> None:
+    unroll = Unroll(loss, Compiler(), recompute)
+    shared = torch.randn(6, 1, 2, 2, generator=seeded(3), dtype=torch.float64).requires_grad_()
+    lr = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    rows = [torch.tensor([0, 1, 2]), torch.tensor([2, 3, 5])]
+    labels = torch.tensor([0, 1, 1])
+
+    def slopes(steps: list[Any]) -> tuple[Tensor, ...]:
+        end = unroll(start(), steps)
+        return torch.autograd.grad(end["first"].square().sum() + end["last"].sum(), [shared, lr])
+
+    given = slopes([(2 * shared[chosen], labels, lr) for chosen in rows])
+    later = slopes([(Made(shared, lambda images, own=chosen: 2 * images[own]), labels, lr) for chosen in rows])
+    for a, b in zip(given, later, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=0)
+    assert given[0][4].tolist() == [[[0, 0], [0, 0]]]  # in no batch
+
+
+def test_a_training_that_is_recomputed_keeps_none_of_its_batches() -> None:
+    shared = torch.randn(6, 1, 2, 2, generator=seeded(3), dtype=torch.float64).requires_grad_()
+    lr, labels, alive = torch.tensor(0.1, dtype=torch.float64), torch.tensor([0, 1, 1]), list[weakref.ref[Tensor]]()
+
+    def most(recompute: bool, steps: int) -> int:
+        """Batches that are alive at once, while training and while going back."""
+        counts = list[int]()
+
+        def make(images: Tensor) -> Tensor:
+            batch = images[:3].tanh()
+            alive.append(weakref.ref(batch))
+            counts.append(sum(each() is not None for each in alive))
+            return batch
+
+        alive.clear()
+        end = Unroll(loss, Compiler(), recompute)(start(), [(Made(shared, make), labels, lr)] * steps)
+        end["last"].sum().backward()
+        return max(counts)
+
+    assert most(True, 5) == most(True, 40) <= 2
+
+
+@every_rule
+@COMPILED
+def test_a_compiled_training_is_differentiated_as_an_eager_one(name: str) -> None:
+    rule = RULES[name][0]()
+    (images, labels), (other, _) = batches(2)
+    lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    images.requires_grad_()
+
+    def slopes(compiled: bool) -> list[Tensor]:
+        walk = [(images, labels, lr), (other, labels, 2 * lr), (images, labels, lr)]
+        end = rule.weights(Unroll(loss, Compiler(compiled), rule=rule)(rule.begin(start()), walk))
+        return list(torch.autograd.grad(end["first"].square().sum() + end["last"].sum(), [images, lr]))
+
+    for ours, theirs in zip(slopes(True), slopes(False), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
 @every_rule
@@ -249,3 +311,127 @@ def test_jitter_moves_where_a_training_starts_by_shares_of_each_parameter_and_fa
         assert moved.std().item() == pytest.approx(share, rel=0.1)
     assert artifact.initial is not None
     assert all(torch.equal(artifact.initial[name], weight) for name, weight in fixed.items())  # stored without it
+
+
+# -- a method's whole step, against its paper's loop in plain PyTorch ---------------------------------------------
+
+
+def plain_task(**options: Any) -> Task:
+    """Without normalisation, whose biases have gradients of 0 up to rounding."""
+    return tiny_task(network=Network(name="convnet", parameters={"depth": 1, "width": 8, "norm": "none"}), **options)
+
+
+def cross_entropy(task: Task, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(torch.func.functional_call(task.network, weights, (images,)), labels)
+
+
+def gradient(task: Task, weights: Weights, images: Tensor, labels: Tensor) -> Weights:
+    slopes = torch.autograd.grad(
+        cross_entropy(task, weights, images, labels), list(weights.values()), create_graph=True
+    )
+    return dict(zip(weights, slopes, strict=True))
+
+
+def begun(task: Task) -> Weights:
+    return {name: weight.requires_grad_() for name, weight in task.initial().items()}
+
+
+def one_step(method: Any, **options: Any) -> tuple[Tensor, float]:
+    meter = Meter(Budget(), snapshots=())
+    images = method.distill(plain_task(**options), meter).parts["images"]
+    return images, meter.history["loss"][0][1]
+
+
+def test_a_step_of_addressable_memories_is_the_papers() -> None:
+    inner = {"steps": 3, "images_per_step": 1, "lr_network": 0.2, "momentum": 0.8}
+    method = AddressableMemories(iterations=1, lr_images=500.0, largest=1e-3, batch_real=12, decoder="pixels", **inner)
+    after, logged = one_step(method)
+    task = plain_task()
+    before, labels = task.real_init()
+    weights, images = begun(task), before.clone().requires_grad_()
+    velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    generator = task.generator("training", device="cpu")
+    for _ in range(3):
+        chosen = balanced_batch(labels, 3, 1, generator)
+        slope = gradient(task, weights, images[chosen], labels[chosen])
+        velocity = {name: 0.8 * velocity[name] + slope[name] for name in weights}
+        weights = {name: weights[name] - 0.2 * velocity[name] for name in weights}
+    outer = cross_entropy(task, weights, *task.real.batch(12, task.generator("real")))
+    (slope_of_images,) = torch.autograd.grad(outer, images)
+    assert logged == pytest.approx(outer.item(), rel=1e-5)
+    norm = slope_of_images.norm()
+    assert norm > 2e-3
+    assert torch.allclose(before - after, 0.5 * slope_of_images / norm, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_of_truncated_backprop_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes: list[Tensor] = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            slopes.extend(parameter.grad.clone() for parameter in self.param_groups[0]["params"])
+            return super().step(closure)
+
+    inner = {"steps": 4, "window": 2, "least": 2, "images_per_step": 1, "lr_network": 0.01}
+    method = TruncatedBackprop(iterations=1, largest=0.5, batch_real=12, init="real", **inner)
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    _, logged = one_step(method)
+    task = plain_task()
+    before, labels = task.real_init()
+    images, generator = before.clone().requires_grad_(), task.generator("training", device="cpu")
+    assert 2 + int(torch.randint(1, (), generator=generator)) == 2  # the one place of the window
+    weights = begun(task)
+    first = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    second = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for step in range(1, 5):
+        chosen = balanced_batch(labels, 3, 1, generator)
+        slope = gradient(task, weights, images[chosen], labels[chosen])
+        for name, g in slope.items():
+            first[name] = 0.9 * first[name] + 0.1 * g
+            second[name] = 0.999 * second[name] + 0.001 * g**2
+            size = (second[name] / (1 - 0.999**step) + 1e-16).sqrt()
+            weights[name] = weights[name] - 0.01 * first[name] / (1 - 0.9**step) / size
+        if step == 2:  # the window begins, and nothing goes back beyond it
+            weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+            first, second = ({name: value.detach() for name, value in each.items()} for each in (first, second))
+    outer = cross_entropy(task, weights, *task.real.batch(12, task.generator("real")))
+    (expected,) = torch.autograd.grad(outer, images)
+    assert logged == pytest.approx(outer.item(), rel=1e-4)
+    assert torch.allclose(slopes[0], 0.5 * expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+def test_an_outer_step_follows_the_mean_over_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes: list[Tensor] = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            slopes.extend(parameter.grad.clone() for parameter in self.param_groups[0]["params"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    method = Backprop(iterations=1, epochs=1, batch_real=12, init="real", lr_initial=0.2, networks=3)
+    _, logged = one_step(method, ipc=1)
+    task = plain_task(ipc=1)
+    before, labels = task.real_init()
+    expected, losses = torch.zeros_like(before), []
+    for _ in range(3):
+        weights, images = begun(task), before.clone().requires_grad_()
+        slope = gradient(task, weights, images, labels)
+        trained = {name: weights[name] - 0.2 * slope[name] for name in weights}
+        outer = cross_entropy(task, trained, *task.real.batch(12, task.generator("real")))
+        expected += torch.autograd.grad(outer, images)[0] / 3
+        losses.append(outer.item())
+    assert logged == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert torch.allclose(slopes[0], expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "decoder", ["multi_formation", "linear_bases,bases=2", "hallucinators,count=1,channels=1", "canvas,factor=2"]
+)
+def test_backprop_learns_whatever_is_decoded(decoder: str) -> None:
+    task = tiny_task(ipc=4)
+    method = Backprop(iterations=3, epochs=1, batch_real=16, decoder=decoder)
+    artifact = method.distill(task, Meter(Budget()))
+    assert artifact.decoder.name == decoder.partition(",")[0]
+    assert artifact.recipe.order is not None
+    assert artifact.recipe.order.flatten().sort().values.tolist() == list(range(len(artifact.decode()[0])))

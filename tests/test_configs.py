@@ -14,7 +14,7 @@ from ddbench.artifact import check_artifact
 from ddbench.config import load_board, make_method
 from ddbench.data import Dataset, make_dataset
 from ddbench.meter import Meter
-from ddbench.records import Budget, Setting
+from ddbench.records import Budget, Network, Setting
 from ddbench.registry import METHODS, discover
 from ddbench.testing import tiny_task
 
@@ -74,20 +74,33 @@ def slices() -> list[object]:
         for index, entry in enumerate(board.entries):
             kinds = {name: value if isinstance(value, str | bool) else None for name, value in entry.set.items()}
             setting, ipc = entry.setting or board.setting, min(10, *(entry.ipc or board.ipc))
+            norm = (entry.network or board.network).parameters.get("norm", "instance")
+            kind = entry.preprocessing or board.preprocessing
             for method in entry.methods:
-                shape = (method, setting, frozenset(kinds.items()))
+                shape = (method, setting, norm, kind, frozenset(kinds.items()))
                 marks = [pytest.mark.slow] if shape in seen else []
                 seen.add(shape)
                 place = f"{path.stem}-{index}-{method}"
-                found.append(pytest.param(method, entry.set, setting, ipc, marks=marks, id=place))
+                found.append(pytest.param(method, entry.set, setting, ipc, norm, kind, marks=marks, id=place))
     return found
 
 
-@pytest.mark.parametrize(("method", "settings", "setting", "ipc"), slices())
-def test_a_slice_of_a_paper_board_runs(method: str, settings: dict[str, Any], setting: Setting, ipc: int) -> None:
-    """Each entry with its own settings, on the contract's task and with the contract's amounts of work."""
+def chooses(value: object, tiny: object) -> bool:
+    """Whether a setting is no amount of work and, as `canvas,crops=3`, none within the contract's choice."""
+    if isinstance(value, str) and isinstance(tiny, str):
+        return value.partition(",")[0] != tiny.partition(",")[0]
+    return isinstance(value, str | bool)
+
+
+@pytest.mark.parametrize(("method", "settings", "setting", "ipc", "norm", "kind"), slices())
+def test_a_slice_of_a_paper_board_runs(
+    method: str, settings: dict[str, Any], setting: Setting, ipc: int, norm: str, kind: str
+) -> None:
+    """Each entry with its own settings, on the contract's images and with the contract's amounts of work."""
     discover()
-    cls, task = METHODS.get(method), tiny_task(ipc, setting)
+    network = Network(name="convnet", parameters={"depth": 2, "width": 8, "norm": norm})
+    cls, task = METHODS.get(method), tiny_task(ipc, setting, network=network, preprocessing=kind)
     own = {name: value for name, value in settings.items() if name not in FLOORS}
-    artifact = make_method(cls, own | cls.tiny).distill(task, Meter(Budget()))
+    choices = {name: value for name, value in own.items() if chooses(value, cls.tiny.get(name))}
+    artifact = make_method(cls, own | cls.tiny | choices).distill(task, Meter(Budget()))
     check_artifact(artifact, task.shape, task.classes, ipc)

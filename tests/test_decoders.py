@@ -17,6 +17,7 @@ from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.decoders import Decoder, MultiFormation, make_decoder, parse_decoder, settings_of
 from ddbench.errors import UserError
 from ddbench.generators import seeded
+from ddbench.pictures import drawable
 from ddbench.registry import DECODERS
 
 CLASSES = 3
@@ -337,6 +338,18 @@ def test_a_window_is_a_crop_of_the_torus(
         {"canvases": canvas, "labels": torch.tensor([0])}, 0, None
     )
     assert torch.equal(windows, torch.roll(canvas, (-top, -left), (2, 3))[:, :, :2, :6])
+
+
+def test_the_picture_of_a_canvas_shows_every_window_and_no_seam() -> None:
+    canvases = torch.randn(2, 3, 4, 12, generator=seeded(0))
+    artifact = DistilledDataset({"canvases": canvases, "labels": torch.tensor([0, 1])}, make_decoder("canvas", {}))
+    shown, labels = drawable(artifact)
+    assert shown.shape == (2, 3, 8, 24)
+    assert labels.tolist() == [0, 1]
+    for down in range(4):
+        for right in range(12):
+            rolled = torch.roll(canvases, (-down, -right), (2, 3))
+            assert torch.equal(shown[:, :, down : down + 4, right : right + 12], rolled)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])

@@ -13,7 +13,7 @@ from ddbench.config import make_method
 from ddbench.errors import UserError
 from ddbench.generators import Generators
 from ddbench.matching import trajectories
-from ddbench.matching.gradients import match_gradients
+from ddbench.matching.gradients import Match, match_gradients
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.training import Trained, Trainer
 from ddbench.meter import Meter
@@ -109,7 +109,7 @@ def test_defaults_and_tiny_settings_are_valid(name: str) -> None:
         ("mtt", {"experts": 0}, "experts=0 of trajectory_matching: input should be greater than 0"),
         ("dm", {"lr_images": float("inf")}, "lr_images=inf of distribution_matching is not finite"),
         ("herding", {"space": "pixel"}, "space='pixel' of herding: input should be 'trained', 'random' or 'pixels'"),
-        ("dd", {"init": "zeros"}, "init='zeros' of backprop: input should be 'noise' or 'real'"),
+        ("dd", {"init": "zeros"}, "init='zeros' of backprop: input should be 'real' or 'noise'"),
         ("dm", {"lr_image": 1.0}, "unknown hyper-parameter 'lr_image' of distribution_matching; did you mean"),
     ],
 )
@@ -266,11 +266,15 @@ def test_gradients_are_matched_and_networks_trained_in_turns() -> None:
     turns = ""
     starts = []
 
-    def match(network: int, matching: int, weights: Any, synthetic: Synthetic) -> torch.Tensor:
+    def match(network: int, matching: int) -> Match:
         nonlocal turns
         turns += f"{network}.{matching} "
-        starts.append(weights["classifier.bias"].clone())
-        return torch.zeros(())
+
+        def compare(weights: Any, synthetic: Synthetic) -> torch.Tensor:
+            starts.append(weights["classifier.bias"].clone())
+            return torch.zeros(())
+
+        return compare
 
     def train(network: Trained, images: torch.Tensor, labels: torch.Tensor) -> Trained:
         nonlocal turns
@@ -290,7 +294,7 @@ def test_gradients_are_matched_and_networks_trained_in_turns() -> None:
 
 
 def test_backprop_walks_batches_with_every_class_in_each() -> None:
-    order = Backprop(images_per_step=2)._order(tiny_task(ipc=4))
+    order = Backprop(images_per_step=2)._order(tiny_task(ipc=4).labels(), 3)
     assert order.tolist() == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
 
 

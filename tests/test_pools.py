@@ -14,18 +14,19 @@ import torch.nn.functional as F
 from ddbench import pools
 from ddbench.artifact import DistilledDataset
 from ddbench.commands import score
-from ddbench.config import make_board
+from ddbench.config import make_board, make_method
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
 from ddbench.errors import UserError
 from ddbench.evaluate import Judge
 from ddbench.files import canonical_json
 from ddbench.generators import derive_seed, seeded
 from ddbench.jobs import resolve
+from ddbench.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.weights import flatten
 from ddbench.pools import given
-from ddbench.records import Network, Pool, Record
-from ddbench.registry import discover
+from ddbench.records import Budget, Network, Pool, Record
+from ddbench.registry import METHODS, discover
 from ddbench.run import run
 from ddbench.testing import tiny_dataset, tiny_task
 
@@ -195,6 +196,16 @@ def test_an_attack_changes_what_is_wanted_of_one_class() -> None:
     assert tiny_task(setting="pretrained").wanted(labels).tolist() == [0, 1, 2, 0]
 
 
+@pytest.mark.parametrize("name", ["random_real", "best_random_real", "class_mean", "k_means", "herding", "k_center"])
+def test_controls_store_the_attacked_class_as_the_one_it_is_to_be_taken_for(name: str) -> None:
+    cls = METHODS.get(name)
+    attacked, plain = (
+        make_method(cls, cls.tiny).distill(tiny_task(setting=setting), Meter(Budget())).parts["labels"].tolist()
+        for setting in ("attack", "random")
+    )
+    assert (plain, attacked) == ([0, 0, 1, 1, 2, 2], [1, 1, 1, 1, 2, 2])
+
+
 def test_a_pool_of_other_classes_or_other_data_is_refused(folders: Path) -> None:
     two = make_dataset(
         "two", np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
@@ -266,7 +277,7 @@ def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
 
 def test_success_is_counted_over_the_attacked_class_alone() -> None:
     data, task = load_dataset("bars"), tiny_task(setting="attack")
-    judge = Judge(data, transform(data), protocol(), NETWORK, CPU, given=make(pool()), attack=task._attack)
+    judge = Judge(data, transform(data), protocol(), NETWORK, CPU, given=make(pool()), attack=task.attack)
     labels = data.test_labels
     answers = torch.where(labels == 0, torch.ones_like(labels), torch.zeros_like(labels))
     answers[int((labels == 0).nonzero()[0])] = 2
@@ -291,6 +302,10 @@ def test_success_is_counted_over_the_attacked_class_alone() -> None:
         (
             {"entry": {"pool": {"dataset": "digits"}}, "networks": 2},
             "pool data set 'digits' has 10 classes and 'bars' has 3; choose one with as many",
+        ),
+        (
+            {"preprocessing": "zca"},
+            "networks of a pool are trained on normalised images and preprocessing is 'zca'; choose normalize",
         ),
         (
             {"entry": {"methods": ["dm"], "set": None}},

@@ -11,7 +11,7 @@ from ddbench.leaderboard import Origin, csv_table, markdown, rows
 from ddbench.leaderboard.anytime import artefacts
 from ddbench.leaderboard.layout import Group, Lines, groups
 from ddbench.leaderboard.readme import overview
-from ddbench.leaderboard.sections import anytime, budgets, phases, storage
+from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
 from ddbench.leaderboard.storage import front
 from ddbench.leaderboard.tables import pipe_table
 from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score
@@ -35,6 +35,7 @@ def record(
     protocol: dict[str, Any] | None = None,
     stored: dict[str, int] | None = None,
     finished: int = 1,
+    environment: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Record:
     """A run whose first network got `accuracy` and whose second got 2 points more."""
@@ -55,7 +56,7 @@ def record(
         curve=[CurvePoint(step=index, accuracy=reached) for index, (_, reached) in enumerate(curve)],
     )
     measured = Measured(
-        seconds={"distil": seconds}, curve_seconds=[moment for moment, _ in curve], environment={},
+        seconds={"distil": seconds}, curve_seconds=[moment for moment, _ in curve], environment=environment or {},
         started="2025-01-01T00:00:00Z", finished=f"2025-01-{finished:02}T00:00:00Z",
     )  # fmt: skip
     return Record(
@@ -186,6 +187,22 @@ def test_a_cell_under_several_budgets_is_a_line_with_a_column_each() -> None:
 def test_phases_name_what_took_time() -> None:
     assert phases({"distil": 104.28, "experts": 15.81, "cache": 0.04}) == "distil 104.3 + experts 15.8"
     assert phases({"distil": 0.01}) == phases({}) == "0.0"
+
+
+def test_rows_measured_on_different_machines_say_on_which() -> None:
+    eager, compiled = ({"device": "A", "compiled": chosen} for chosen in (False, True))
+    mixed = cost(
+        group_of(
+            record("good", 0.8, environment=eager),
+            record("good", 0.8, seed=1, environment=compiled),
+            record("bad", 0.5, environment=compiled),
+        )
+    )
+    assert {row.method: cells["machine"] for row, cells in mixed} == {
+        "good": "A, compiled; A, eager", "bad": "A, compiled",
+    }  # fmt: skip
+    alike = cost(group_of(record("good", 0.8, environment=eager), record("bad", 0.5, environment=eager)))
+    assert all("machine" not in cells for _, cells in alike)
 
 
 def test_methods_lead_to_their_papers_and_plugins_to_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from ddbench.matching import trajectories
 from ddbench.matching.experts import Expert, experts
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import match_trajectories
-from ddbench.matching.unroll import Unroll
+from ddbench.matching.unroll import Unroll, made
 from ddbench.meter import Meter
 from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget
@@ -209,7 +210,7 @@ class Recording(Unroll):
     def __call__(self, weights: Any, steps: Any) -> Any:
         walk = list(steps)
         self.starts.append(flatten(weights))
-        self.walks.append([(images.detach().clone(), labels.detach().clone()) for images, labels, _ in walk])
+        self.walks.append([(made(images).detach().clone(), labels.detach().clone()) for images, labels, _ in walk])
         return super().__call__(weights, walk)
 
 
@@ -444,7 +445,9 @@ def test_experts_of_flat_trajectories_are_sharpness_aware(
     monkeypatch: pytest.MonkeyPatch, cls: type[Any], sharpness: tuple[float, float] | None
 ) -> None:
     asked = []
-    monkeypatch.setattr(f"{cls.__module__}.experts", lambda task, meter, expert: asked.append(expert) or paths())
+    for module in {cls.__module__, "ddbench.matching.trajectories"}:
+        if hasattr(sys.modules[module], "experts"):
+            monkeypatch.setattr(f"{module}.experts", lambda task, meter, expert: asked.append(expert) or paths())
     settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}
     cls(**settings).distill(random_task(30), Meter(Budget()))
     assert asked == [Expert(2, 3, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]

@@ -19,7 +19,7 @@ from ddbench.errors import UserError
 from ddbench.generators import seeded
 from ddbench.jobs import resolve
 from ddbench.networks import InitialWeights, build_network
-from ddbench.networks.imagenet import save_pretrained
+from ddbench.networks.imagenet import save_network, save_pretrained
 from ddbench.networks.weights import flatten, unflatten
 from ddbench.registry import discover
 from ddbench.run import run
@@ -45,10 +45,10 @@ def save(file: Path, *networks: dict[str, Tensor]) -> str:
     return str(file)
 
 
-def board(file: str, **pool: Any) -> Any:
+def board(file: str, network: str = "convnet,depth=1,width=8", **pool: Any) -> Any:
     discover()
     content = {
-        "board": "b", "datasets": ["digits"], "ipc": 1, "network": "convnet,depth=1,width=8", "networks": 1,
+        "board": "b", "datasets": ["digits"], "ipc": 1, "network": network, "networks": 1,
         "protocol": "own-recipe@1", "setting": "pretrained",
         "entries": [{
             "methods": ["backprop"], "set": {"iterations": 10, "batch_real": 60, "epochs": 1, "init": "real"},
@@ -145,6 +145,30 @@ def test_weights_for_imagenet_keep_all_but_the_last_layer(tmp_path: Path, monkey
     hidden = theirs.classifier[:-1](theirs.avgpool(theirs.features(images)).flatten(1))
     ours.load_state_dict(weights)
     torch.testing.assert_close(ours.embed(images), hidden)
+
+
+def test_a_network_of_ones_own_keeps_its_last_layer_and_is_adapted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    theirs = Small(CLASSES).eval()
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, **options: Small(options["num_classes"]))
+    file = tmp_path / "mine.safetensors"
+    save_network(theirs, file)
+    (job,) = resolve(board(str(file), network="torchvision,model=alexnet"), "cpu")
+    record = run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
+    (found,) = record.result.scores
+    data = job.load_data()
+    images = Preprocessing.for_dataset(data).fit(data)(data.test_images)
+    right = theirs(images).argmax(1) == data.test_labels
+    assert found.metrics["before"] == pytest.approx(float(right.float().mean()))
+    losses = [loss for _, loss in record.measured.log["loss"]]
+    assert losses[-1] < losses[0]
+
+
+def test_a_model_that_is_not_a_row_of_layers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown model 'resnet18'"):
+        save_pretrained("resnet18", 3, tmp_path / "no.safetensors")
 
 
 def test_torchvisions_alexnet_is_whole() -> None:

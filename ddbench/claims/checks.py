@@ -127,10 +127,11 @@ def _of_artifact(file: Path, record: Record, data: Dataset) -> Iterator[str]:
         yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
     if artifact.initial is not None and record.result.cell.setting != "fixed":
         yield f"{file} stores initial weights, which the setting {record.result.cell.setting!r} does not give"
+    cell = record.result.cell
     try:
-        check_artifact(artifact, data.shape, len(data.classes), record.result.cell.ipc)
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack.pair if cell.attack else None)
     except ValueError as error:
-        yield f"{file} does not fit {data.name!r} and ipc {record.result.cell.ipc}: {error}"
+        yield f"{file} does not fit {data.name!r} and ipc {cell.ipc}: {error}"
 
 
 def _of_header(file: Path, artifact: DistilledDataset, record: Record) -> Iterator[str]:

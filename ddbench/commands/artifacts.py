@@ -11,6 +11,7 @@ from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.protocols import Protocol
 from ddbench.provenance import check_provenance
+from ddbench.records import Attack
 from ddbench.registry import PROTOCOLS
 
 
@@ -29,8 +30,10 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
             f"{file} was distilled from {provenance['dataset']!r} ({wanted[:19]}), but {data.name!r} is another "
             f"data set ({data.digest[:19]}); name the right one with --dataset"
         )
+    attack = provenance.get("attack")
+    pair = Attack(**attack).pair if attack else None
     try:
-        check_artifact(artifact, data.shape, len(data.classes), provenance["ipc"])
+        check_artifact(artifact, data.shape, len(data.classes), provenance["ipc"], pair)
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
     return data

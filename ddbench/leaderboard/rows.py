@@ -128,6 +128,11 @@ class Row:
         return sum(self.stored_bytes.values())
 
     @property
+    def machines(self) -> str:
+        """What its runs were measured on, `AMD EPYC, eager`, or several of that kind."""
+        return "; ".join(sorted({_machine(run.measured.environment) for run in self.representative}))
+
+    @property
     def seeds(self) -> list[int]:
         return [run.result.seed for run in self.runs]
 
@@ -226,6 +231,10 @@ def _row(runs: Sequence[Record], reference: dict[int, float]) -> Row:
         reasons=_reasons(runs),
         metrics=_metrics(shown),
     )
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    return f"{environment.get('device', 'unknown')}, {'compiled' if environment.get('compiled') else 'eager'}"
 
 
 def _representative(runs: Sequence[Record]) -> tuple[Record, ...]:

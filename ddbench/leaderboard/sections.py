@@ -35,7 +35,9 @@ STORAGE: dict[str, Column] = {
 
 
 def cost(group: Group) -> Lines:
-    return group.texts(COST)
+    """What each row took; on what, where rows were not measured on one kind of machine in one way."""
+    mixed = len({row.machines for row in group.rows}) > 1
+    return group.texts(COST | ({"machine": lambda row, label: row.machines} if mixed else {}))
 
 
 def anytime(group: Group) -> Lines:

@@ -22,7 +22,7 @@ from ddbench.leaderboard.statistics import Interval
 from ddbench.leaderboard.views import further_fields, views
 from ddbench.records import Record
 
-LEFT = ("method", "family", "charged seconds", "not charged", "status")
+LEFT = ("method", "family", "charged seconds", "not charged", "machine", "status")
 STATUS_WIDTH = 10
 TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper")
 """so that a line fits into 80 characters"""
@@ -48,6 +48,7 @@ READING = {
         "device seconds charged to the budget (core-seconds on a CPU); like steps (done/planned), memory and bytes, "
         "the median over runs."
     ),
+    "machine": "seconds of different kinds of machines, or of compiled and eager runs, are no equal budgets.",
     "stored kB": "images, labels, learned recipe and initial weights together.",
     "in hand %": (
         "area under the accuracy in hand against charged seconds, divided by the budget (without one, by the longest "
@@ -189,6 +190,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "split": row.split,
         "device": cell.device,
         "threads": cell.threads,
+        "machines": row.machines,
         "pool": _json(cell.pool.model_dump() if cell.pool else None),
         "attack": _json(cell.attack.model_dump() if cell.attack else None),
         "budget": row.budget,

@@ -25,6 +25,9 @@ class BackpropSettings:
 
     batch_real: PositiveInt = 1024
     """real images the trained network is tested on in an outer step"""
+    recompute: bool | None = None
+    """compute each training step once more going back, so that hundreds fit into memory; None does where steps are
+    compiled, which is faster, and keeps their graphs where not"""
 
 
 class Outer:
@@ -38,13 +41,13 @@ class Outer:
         self._task, self._batch = task, batch
         self._slope: Callable[..., tuple[Any, Tensor]] = task.compiler.gradient(task.loss)
 
-    def backward(self, trained: Weights) -> Tensor:
-        """Back-propagate the loss on fresh real images through the training; the loss, ()."""
+    def backward(self, trained: Weights, share: float = 1.0) -> Tensor:
+        """Back-propagate this share of the loss on fresh real images through the training; the share, ()."""
         real, labels = self._task.real.batch(self._batch, self._task.generator("real"))
         weights = {name: weight.detach() for name, weight in trained.items()}
         slope, loss = self._task.chunks.gradient(self._slope, weights, real, self._task.wanted(labels))
-        torch.autograd.backward(list(trained.values()), [slope[name] for name in trained])
-        return loss
+        torch.autograd.backward(list(trained.values()), [share * slope[name] for name in trained])
+        return share * loss
 
 
 def balanced_batch(labels: Tensor, classes: int, each: int, generator: torch.Generator) -> Tensor:

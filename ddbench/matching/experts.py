@@ -58,7 +58,7 @@ class ExpertSettings:
     experts: PositiveInt = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
-    """positions kept of each"""
+    """positions kept of each, besides the first"""
     epoch_batches: PositiveInt | None = None
     """batches of an expert's epoch; None is a pass over the training data"""
     lr_expert: PositiveFloat = 0.01

@@ -29,6 +29,8 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 """matching steps a network and epochs between them, by images per class: Zhao et al., ICLR 2021, the authors' code"""
 Distance = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 """(gradient of the real images, of the synthetic ones), each by parameter name -> ()"""
+Match = Callable[[Weights, Synthetic], Tensor]
+"""back-propagates a distance between gradients into the parts, and returns it, ()"""
 Train = Callable[[Trained, Tensor, Tensor], Trained]
 """what becomes of a network between two matchings, given the synthetic images and their labels"""
 
@@ -159,7 +161,7 @@ def match_gradients(
     settings: GradientMatchingSettings,
     *,
     loops: tuple[int, int],
-    match: Callable[[int, int, Weights, Synthetic], Tensor],
+    match: Callable[[int, int], Match],
     train: Train,
 ) -> DistilledDataset:
     """Learn images by matching gradients in fresh networks, each matched and trained in turns.
@@ -168,7 +170,7 @@ def match_gradients(
 
     Args:
         loops: matchings with each network, and trainings between two of them
-        match: back-propagates a distance into the parts and returns it: (network, matching, weights, synthetic) -> ()
+        match: how the gradients of a network are compared: (network, matching) -> one of `Matcher`'s
         train: one training of the network
     """
     synthetic = Synthetic(task, settings.decoder, settings.init)
@@ -186,7 +188,7 @@ def match_gradients(
             state.network = train(state.network, images.detach(), labels)
         else:
             state.optimizer.zero_grad()
-            meter.log(loss=match(network, matching, state.network.weights, synthetic))
+            meter.log(loss=match(network, matching)(state.network.weights, synthetic))
             state.optimizer.step()
     return synthetic.artifact()
 

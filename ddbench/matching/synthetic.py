@@ -75,9 +75,15 @@ class Synthetic:
         """Training images, (M, C, H, W), class by class, and their labels, differentiable in the parts."""
         return self.decoder.decode(self.parts, 0, self._generator)
 
-    def artifact(self, recipe: Recipe | None = None, parts: Mapping[str, Tensor] | None = None) -> DistilledDataset:
+    def artifact(
+        self,
+        recipe: Recipe | None = None,
+        parts: Mapping[str, Tensor] | None = None,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> DistilledDataset:
         """The set as it stands, or with these parts in place of its own."""
-        return DistilledDataset({**self.parts, **(parts or {})}, self.decoder, self.label_kind, recipe or Recipe())
+        whole = {**self.parts, **(parts or {})}
+        return DistilledDataset(whole, self.decoder, self.label_kind, recipe or Recipe(), initial)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.parts)

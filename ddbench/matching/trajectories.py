@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from ddbench.artifact import DistilledDataset, Recipe
 from ddbench.checkpoint import State
 from ddbench.errors import UserError
-from ddbench.matching.experts import Expert, ExpertSettings
+from ddbench.matching.experts import Expert, ExpertSettings, experts
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Step, Unroll
+from ddbench.matching.unroll import Made, Step, Unroll
 from ddbench.networks.weights import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class TrajectoryMatchingSettings(ExpertSettings):
                 f"expert_epochs of {reach}, got {self.expert_epochs}; raise it"
             )
 
-    def expert(self, sharpness: tuple[float, float] | None = None) -> Expert:
+    def expert(self) -> Expert:
         """How this method's experts are trained."""
         return Expert(
             count=self.experts,
@@ -82,15 +83,27 @@ class TrajectoryMatchingSettings(ExpertSettings):
             lr=self.lr_expert,
             epoch_batches=self.epoch_batches,
             augment=self.augment,
-            sharpness=sharpness,
         )
+
+
+@dataclass(frozen=True)
+class FlatExpertSettings(TrajectoryMatchingSettings):
+    """Of the methods whose experts seek flat minima, see `experts.sharpness_aware`."""
+
+    radius: PositiveFloat = 0.01
+    """of the neighbourhood in which an expert looks for the largest loss (rho)"""
+    surrogate: NonNegativeFloat = 0.3
+    """weight of closing the gap to that loss (alpha)"""
+
+    def expert(self) -> Expert:
+        return replace(super().expert(), sharpness=(self.radius, self.surrogate))
 
 
 def match_trajectories(
     task: Task,
     meter: Meter,
     settings: TrajectoryMatchingSettings,
-    trajectories: Tensor,
+    trajectories: Tensor | None = None,
     *,
     synthetic: Synthetic | None = None,
     unroll: Unroll | None = None,
@@ -103,7 +116,7 @@ def match_trajectories(
     """Learn images on which a student ends where an expert ends.
 
     Args:
-        trajectories: of the experts, (experts, epochs + 1, P)
+        trajectories: of the experts, (experts, epochs + 1, P); by default those of the settings
         synthetic: what is learned; by default random real images
         unroll: the student's training; by default exact
         reach: where students start; by default below `max_start`
@@ -112,6 +125,8 @@ def match_trajectories(
         largest: a step with a distance above this changes nothing
         averaging: decay of a running average of the parts, which is returned in their place; 0 is none
     """
+    if trajectories is None:
+        trajectories = experts(task, meter, settings.expert())
     synthetic = synthetic or Synthetic(task, settings.decoder, settings.init)
     state = _state(task, settings, synthetic, lr_labels, averaging)
     student = _Student(task, settings, synthetic, unroll or Unroll(task.loss, task.compiler))
@@ -185,12 +200,14 @@ class _Student:
             if number and self._synthetic.decoder.fresh:
                 images, labels = self._images()
             chosen = chosen.to(images.device, non_blocking=True)
-            batch = images[chosen]
-            yield (
-                self._task.augmentation(batch, generator) if self._settings.augment else batch,
-                labels[chosen],
-                lr,
-            )
+            yield Made(images, self._view(chosen, generator)), labels[chosen], lr
+
+    def _view(self, chosen: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+        if not self._settings.augment:
+            return itemgetter(chosen)
+        augmentation = self._task.augmentation
+        draw = augmentation.draw(tuple(chosen.shape), generator, shared=False)
+        return lambda images: augmentation.apply(images[chosen], draw)
 
     def _images(self) -> tuple[Tensor, Tensor]:
         images, labels = self._synthetic.images()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +14,33 @@ from ddbench.compiling import Compiler, Weights, gradient
 from ddbench.matching.rules import GradientDescent, Rule
 
 Loss = Callable[[Weights, Tensor, Tensor], Tensor]
-Step = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images that a step makes of those that all steps share, and makes again when it is computed again.
+
+    So a training of many steps keeps the shared images alone, neither their batches nor how these were augmented.
+
+    Args:
+        shared: (M, C, H, W), differentiable
+        make: pure, and differentiable: from the shared images, those of the step, (N, C, H, W)
+    """
+
+    shared: Tensor
+    make: Callable[[Tensor], Tensor]
+
+    def __call__(self) -> Tensor:
+        return self.make(self.shared)
+
+
+Step = tuple[Tensor | Made, Tensor, Tensor]
 """images (N, C, H, W), labels and a step size ()"""
+
+
+def made(images: Tensor | Made) -> Tensor:
+    """The images of a step."""
+    return images() if isinstance(images, Made) else images
 
 
 class Unroll:
@@ -75,29 +101,61 @@ class Unroll:
         """
         current = {name: value.detach() for name, value in state.items()}
         if self.recompute:
-            walk = [tensor for step in steps for tensor in step]
-            return dict(zip(current, _Unrolled.apply(self, current, *walk), strict=True))
+            walk = _Walk(steps)
+            return dict(zip(current, _Unrolled.apply(self, current, walk, *walk.shared), strict=True))
         for images, labels, lr in steps:
-            current = self.step(current, images, labels, lr)
+            current = self.step(current, made(images), labels, lr)
         return current
 
     def ahead(self, state: Mapping[str, Tensor], steps: Iterable[Step]) -> Weights:
         """The state after steps that nothing is differentiated through."""
         current = {name: value.detach() for name, value in state.items()}
         for images, labels, lr in steps:
-            current = self.plain(current, images.detach(), labels.detach(), lr.detach())
+            with torch.no_grad():
+                batch = made(images)
+            current = self.plain(current, batch.detach(), labels.detach(), lr.detach())
         return {name: value.detach() for name, value in current.items()}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the tensors of a step stand among the shared ones, and how its images are made of theirs."""
+
+    images: int
+    labels: int
+    lr: int
+    make: Callable[[Tensor], Tensor]
+
+
+class _Walk:
+    """Steps, each of whose tensors is held once however many steps have it."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.shared: list[Tensor] = []
+        self.places: list[_Place] = []
+        known: dict[int, int] = {}
+
+        def place(tensor: Tensor) -> int:
+            if id(tensor) not in known:
+                known[id(tensor)] = len(self.shared)
+                self.shared.append(tensor)
+            return known[id(tensor)]
+
+        for images, labels, lr in steps:
+            source, make = (images.shared, images.make) if isinstance(images, Made) else (images, _as_it_is)
+            self.places.append(_Place(place(source), place(labels), place(lr), make))
 
 
 class _Unrolled(torch.autograd.Function):
     """The whole walk as one operation of autograd, which keeps the state before each step."""
 
     @staticmethod
-    def forward(ctx: Any, unroll: Unroll, state: Weights, *walk: Tensor) -> tuple[Tensor, ...]:
-        ctx.unroll, ctx.walk, ctx.passed = unroll, [tensor.detach() for tensor in walk], []
-        for images, labels, lr in _by_step(ctx.walk):
+    def forward(ctx: Any, unroll: Unroll, state: Weights, walk: _Walk, *shared: Tensor) -> tuple[Tensor, ...]:
+        ctx.unroll, ctx.places, ctx.shared, ctx.passed = unroll, walk.places, [each.detach() for each in shared], []
+        for place in ctx.places:
             ctx.passed.append(state)
-            state = unroll.plain(state, images, labels, lr)
+            images = place.make(ctx.shared[place.images])
+            state = unroll.plain(state, images, ctx.shared[place.labels], ctx.shared[place.lr])
         return tuple(value.clone() for value in state.values())
 
     @staticmethod
@@ -105,16 +163,27 @@ class _Unrolled(torch.autograd.Function):
     def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor | None, ...]:
         names = list(ctx.passed[0]) if ctx.passed else []
         pull = dict(zip(names, pulls, strict=False))
-        slopes: list[tuple[Tensor | None, ...]] = []
-        wanted = ctx.needs_input_grad[3::3]  # of the labels
-        back = reversed(list(zip(ctx.passed, _by_step(ctx.walk), wanted, strict=True)))
-        for state, (images, labels, lr), learned in back:
-            point = (state, images, lr, *([labels] if learned else []))
+        slopes: list[Tensor | None] = [None] * len(ctx.shared)
+
+        def add(position: int, slope: Tensor) -> None:
+            known = slopes[position]
+            slopes[position] = slope if known is None else known + slope
+
+        for state, place in reversed(list(zip(ctx.passed, ctx.places, strict=True))):
+            source, labels, lr = (ctx.shared[position] for position in (place.images, place.labels, place.lr))
+            learned = ctx.needs_input_grad[3 + place.labels]
+            with torch.enable_grad():
+                source = source.detach().requires_grad_()
+                images = place.make(source)
+            point = (state, images.detach(), lr, *([labels] if learned else []))
             (before, of_images, of_lr, *of_labels), _ = ctx.unroll.pullback(point, None if learned else labels, pull)
             pull = before if ctx.unroll.chained else pull
-            slopes.append((of_images, of_labels[0] if learned else None, of_lr))
-        return None, None, *(slope for step in reversed(slopes) for slope in step)
+            add(place.images, torch.autograd.grad(images, source, of_images)[0])
+            add(place.lr, of_lr)
+            if learned:
+                add(place.labels, of_labels[0])
+        return None, None, None, *slopes
 
 
-def _by_step(walk: list[Tensor]) -> list[Step]:
-    return list(zip(walk[0::3], walk[1::3], walk[2::3], strict=True))
+def _as_it_is(images: Tensor) -> Tensor:
+    return images

@@ -37,15 +37,30 @@ def save_pretrained(model: str, classes: int, file: Path) -> None:
 
     The last layer, which is of ImageNet's classes, becomes one of `classes` whose weights are 0 and biases 1, as in
     Wang et al., "Dataset Distillation", 2018, arXiv 1811.10959.
+
+    Raises:
+        UserError: a model that `network: torchvision` does not know.
     """
     import torchvision
 
-    features, classifier = _parts(torchvision.models.get_model(model, weights="DEFAULT"))
-    network = Network(features, nn.Linear(classifier.in_features, classes))
+    check_choice("model", model, MODELS)
+    whole = torchvision.models.get_model(model, weights="DEFAULT")
+    last = nn.Linear(whole.classifier[-1].in_features, classes)
     with torch.no_grad():
-        network.classifier.weight.zero_()
-        network.classifier.bias.fill_(1.0)
-    save_file({name: weight.detach().contiguous() for name, weight in network.named_parameters()}, file)
+        last.weight.zero_()
+        last.bias.fill_(1.0)
+    whole.classifier[-1] = last
+    save_network(whole, file)
+
+
+def save_network(whole: nn.Module, file: Path) -> None:
+    """Write the weights of a network of your own, last layer and all, as a board's `pool: {weights: FILE}` takes them.
+
+    Args:
+        whole: one of torchvision's `MODELS`, or laid out like them: features, avgpool and classifier
+    """
+    weights = Network(*_parts(whole)).named_parameters()
+    save_file({name: weight.detach().contiguous() for name, weight in weights}, file)
 
 
 def _parts(whole: Any) -> tuple[nn.Sequential, nn.Linear]:
