@@ -146,14 +146,35 @@ class _Walk:
             self.places.append(_Place(place(source), place(labels), place(lr), make))
 
 
+class _States:
+    """The state before each step, in memory that is taken at once: tensors that stay, among larger ones that come and
+    go, would split the heap of a CPU until nothing large fits between them."""
+
+    def __init__(self, like: Weights, steps: int) -> None:
+        self._shapes = {name: value.shape for name, value in like.items()}
+        self._rows = {name: value.new_empty(steps, _aligned(value.numel())) for name, value in like.items()}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._shapes)
+
+    def keep(self, step: int, state: Weights) -> None:
+        for name, value in self.at(step).items():
+            value.copy_(state[name])
+
+    def at(self, step: int) -> Weights:
+        return {name: self._rows[name][step, : shape.numel()].view(shape) for name, shape in self._shapes.items()}
+
+
 class _Unrolled(torch.autograd.Function):
     """The whole walk as one operation of autograd, which keeps the state before each step."""
 
     @staticmethod
     def forward(ctx: Any, unroll: Unroll, state: Weights, walk: _Walk, *shared: Tensor) -> tuple[Tensor, ...]:
-        ctx.unroll, ctx.places, ctx.shared, ctx.passed = unroll, walk.places, [each.detach() for each in shared], []
-        for place in ctx.places:
-            ctx.passed.append(state)
+        ctx.unroll, ctx.places, ctx.shared = unroll, walk.places, [each.detach() for each in shared]
+        ctx.passed = _States(state, len(ctx.places))
+        for step, place in enumerate(ctx.places):
+            ctx.passed.keep(step, state)
             images = place.make(ctx.shared[place.images])
             state = unroll.plain(state, images, ctx.shared[place.labels], ctx.shared[place.lr])
         return tuple(value.clone() for value in state.values())
@@ -161,15 +182,15 @@ class _Unrolled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor | None, ...]:
-        names = list(ctx.passed[0]) if ctx.passed else []
-        pull = dict(zip(names, pulls, strict=False))
+        pull = dict(zip(ctx.passed.names, pulls, strict=True))
         slopes: list[Tensor | None] = [None] * len(ctx.shared)
 
         def add(position: int, slope: Tensor) -> None:
             known = slopes[position]
             slopes[position] = slope if known is None else known + slope
 
-        for state, place in reversed(list(zip(ctx.passed, ctx.places, strict=True))):
+        for step, place in reversed(list(enumerate(ctx.places))):
+            state = ctx.passed.at(step)
             source, labels, lr = (ctx.shared[position] for position in (place.images, place.labels, place.lr))
             learned = ctx.needs_input_grad[3 + place.labels]
             with torch.enable_grad():
@@ -183,6 +204,11 @@ class _Unrolled(torch.autograd.Function):
             if learned:
                 add(place.labels, of_labels[0])
         return None, None, None, *slopes
+
+
+def _aligned(count: int) -> int:
+    """At least so many numbers, so that rows of them begin where compiled code expects tensors to."""
+    return -(-count // 16) * 16
 
 
 def _as_it_is(images: Tensor) -> Tensor:
