@@ -15,8 +15,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
 from ddbench.matching.rules import Momentum
+from ddbench.matching.steps import Made, Step
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Made, Step, Unroll
+from ddbench.matching.unroll import Unroll
 
 
 @register_method("addressable_memories", aliases=["remember_the_past", "linba"])

@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
 from ddbench.compiling import Weights
 from ddbench.matching.bilevel import BackpropSettings, Outer
+from ddbench.matching.steps import Made, Step
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Made, Step, Unroll
+from ddbench.matching.unroll import Unroll
 
 
 @register_method("backprop", aliases=["dd", "bptt"])

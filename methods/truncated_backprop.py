@@ -14,8 +14,9 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
 from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
 from ddbench.matching.rules import Adam
+from ddbench.matching.steps import Made, Step
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Made, Step, Unroll
+from ddbench.matching.unroll import Unroll
 
 
 @register_method("truncated_backprop", aliases=["rat_bptt"])

@@ -19,7 +19,8 @@ from ddbench.errors import UserError
 from ddbench.generators import seeded
 from ddbench.matching.bilevel import Outer, balanced_batch
 from ddbench.matching.rules import Adam, GradientDescent, Momentum, Rule
-from ddbench.matching.unroll import Made, Unroll
+from ddbench.matching.steps import Made
+from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
 from ddbench.records import Budget, Network
 from ddbench.registry import METHODS

@@ -17,9 +17,10 @@ from ddbench.checkpoint import State, capture
 from ddbench.generators import seeded
 from ddbench.matching import trajectories
 from ddbench.matching.experts import Expert, experts
+from ddbench.matching.steps import made
 from ddbench.matching.synthetic import Synthetic
 from ddbench.matching.trajectories import match_trajectories
-from ddbench.matching.unroll import Unroll, made
+from ddbench.matching.unroll import Unroll
 from ddbench.meter import Meter
 from ddbench.networks.weights import flatten, unflatten
 from ddbench.records import Budget

@@ -16,8 +16,9 @@ from ddbench.artifact import DistilledDataset, Recipe
 from ddbench.checkpoint import State
 from ddbench.errors import UserError
 from ddbench.matching.experts import Expert, ExpertSettings, experts
+from ddbench.matching.steps import Made, Step
 from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Made, Step, Unroll
+from ddbench.matching.unroll import Unroll
 from ddbench.networks.weights import flatten, unflatten
 
 if TYPE_CHECKING:
