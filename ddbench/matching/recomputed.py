@@ -16,8 +16,8 @@ from ddbench.matching.steps import Made, Step
 Plain = Callable[[Weights, Tensor, Tensor, Tensor], Weights]
 """(state, images, labels, step size) -> the state after a step that nothing is differentiated through"""
 Pullback = Callable[[tuple[Any, ...], Tensor | None, Weights], tuple[Any, Tensor]]
-"""((state, images, step size and, where they are learned, labels), labels that are not, pull) -> the slopes of the first
-along which the state after the step goes in the direction `pull`, and how far it lies there"""
+"""((state, images, step size and, if learned, labels), other labels, pull) -> the slopes of the first along which the
+state after the step goes in the direction `pull`, and how far it lies there"""
 BEFORE = 5
 """what the operation takes before its tensors"""
 
