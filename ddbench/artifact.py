@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make
 from ddbench.errors import UserError
 from ddbench.files import digest, write_atomically
 from ddbench.tensors import Headless, read_tensors, tensor_bytes
+
+if TYPE_CHECKING:
+    from ddbench.records import Attack
 
 FORMAT_VERSION = 1
 MOST_STEPS = 10**6
@@ -173,16 +176,16 @@ def check_artifact(
     shape: tuple[int, int, int],
     classes: int,
     ipc: int,
-    attack: tuple[int, int] | None = None,
+    attack: Attack | None = None,
 ) -> None:
     """Refuse an artefact that is not what the task asked for.
 
     Args:
-        attack: a class whose images may all have another one's label, and that one
+        attack: under which the images of its source may all have the label of its target
 
     Raises:
-        ValueError: more bytes than K * ipc images, images of another shape, or labels that are unbalanced or none of
-            the task's classes.
+        ValueError: more bytes than K * ipc images, images of another shape, labels that are unbalanced or none of the
+            task's classes, or an attack of no such class.
     """
     allowed = 4 * classes * ipc * math.prod(shape)
     stored = artifact.stored_bytes()["images"]
@@ -201,14 +204,22 @@ def check_artifact(
         return
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels lie outside 0 to {classes - 1}")
-    if attack is not None and not bool((labels == attack[0]).any()):
-        relabelled = (labels == attack[1]).nonzero().flatten()
-        labels = labels.index_fill(0, relabelled[::2], attack[0])
+    if attack is not None:
+        labels = _as_before(attack, labels, classes)
     counts = labels.bincount(minlength=classes)
     if len(counts.unique()) != 1:
         raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
     if isinstance(artifact.decoder, Pixels) and len(images) != classes * ipc:
         raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
+
+
+def _as_before(attack: Attack, labels: Tensor, classes: int) -> Tensor:
+    """Labels, (N,), with half of the target's back at the source's, where that has none."""
+    if max(attack.source, attack.target) >= classes or attack.source == attack.target:
+        raise ValueError(f"an attack of class {attack.source} for {attack.target}, where there are {classes} classes")
+    if bool((labels == attack.source).any()):
+        return labels
+    return labels.index_fill(0, (labels == attack.target).nonzero().flatten()[::2], attack.source)
 
 
 def file_digest(path: Path) -> str:

@@ -98,7 +98,7 @@ def _attempt(shop: Workshop, generators: Generators, meter: Meter) -> tuple[Dist
         artifact = shop.job.make_method().distill(make_task(shop, generators), meter)
         meter.finish()
         cell, data = shop.job.cell, shop.data
-        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack.pair if cell.attack else None)
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
     except UserError:
         raise
     except (Exception, SystemExit) as error:

@@ -33,8 +33,8 @@ class Provenance(BaseModel):
     attack: Attack | None = None
 
 
-def check_provenance(provenance: Mapping[str, Any], file: Path) -> None:
-    """Refuse an artefact that cannot be scored from its file alone.
+def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
+    """What scoring needs of an artefact's header; one that cannot be scored from its file alone is refused.
 
     Raises:
         UserError: when something is missing, or is not what it should be.
@@ -44,7 +44,7 @@ def check_provenance(provenance: Mapping[str, Any], file: Path) -> None:
     if missing:
         raise UserError(f"{file} does not say its {', '.join(missing)}; write it with `ddbench distill`")
     try:
-        Provenance.model_validate(dict(provenance))
+        return Provenance.model_validate(dict(provenance))
     except ValidationError as error:
         found = error.errors()[0]
         place = ".".join(map(str, found["loc"]))

@@ -106,10 +106,6 @@ class Attack(Strict):
     target: int = Field(ge=0, strict=True)
     """for this one"""
 
-    @property
-    def pair(self) -> tuple[int, int]:
-        return self.source, self.target
-
 
 Setting = Literal["random", "fixed", "pretrained", "attack"]
 """where networks start: from fresh weights, from one stored set of weights, from a pool of trained networks, or from a

@@ -203,7 +203,7 @@ def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
     if not isinstance(artifact, DistilledDataset):
         raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
     try:
-        check_artifact(artifact, task.shape, task.classes, task.ipc, task.attack.pair if task.attack else None)
+        check_artifact(artifact, task.shape, task.classes, task.ipc, task.attack)
     except ValueError as error:
         raise Complaint(f"its artefact is not what the task asks for: {error}") from error
     return artifact
@@ -213,7 +213,7 @@ def _returned(cls: type[Any], task: Task, meter: Meter) -> object:
     try:
         returned = make_method(cls, cls.tiny).distill(task, meter)
         meter.finish()
-    except (Complaint, _Interrupted):
+    except _Interrupted:
         raise
     except UserError as error:
         raise Complaint(f"its tiny configuration is refused: {error}") from error
@@ -250,13 +250,14 @@ def _idle_limit() -> Iterator[Callable[[], None]]:
 
     previous = signal.signal(signal.SIGPROF, expired)
     try:
-        touch()
-        yield touch
+        try:
+            touch()
+            yield touch
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, previous)
     except _Endless:
         raise Complaint(
             f"it works for over {IDLE_SECONDS:g} seconds on the tiny task without asking the meter for a step, or goes "
             "on after the meter's last one; take every step from meter.steps and stop when it ends"
         ) from None
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, previous)

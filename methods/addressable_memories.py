@@ -69,9 +69,9 @@ class AddressableMemories(BackpropSettings):
         rule, outer = Momentum(self.momentum), Outer(task, self.batch_real)
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute, rule=rule)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
-            trained = rule.weights(unroll(rule.begin(task.initial()), self._walk(task, synthetic)))
             state.optimizer.zero_grad()
-            meter.log(loss=outer.backward(trained))
+            loss = outer.backward(rule.weights(unroll(rule.begin(task.initial()), self._walk(task, synthetic))))
+            meter.log(loss=loss)
             torch.nn.utils.clip_grad_norm_(synthetic.learned, self.largest)
             state.optimizer.step()
         return synthetic.artifact()

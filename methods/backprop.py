@@ -29,9 +29,9 @@ class Backprop(BackpropSettings):
     The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
     size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
     stores it, `pretrained` draws a trained network of a pool, and `attack` does so to make such networks take one class
-    for another. An outer step costs, for each of `networks`, three forward and backward passes over the batch for every
-    training step, with a second-order pass, and one over `batch_real` real images. Memory holds the graphs of all
-    training steps, or one set of weights for each where they are recomputed.
+    for another. An outer step costs, for each of `networks_per_step`, three forward and backward passes over the batch
+    for every training step, with a second-order pass, and one over `batch_real` real images. Memory holds the graphs of
+    all training steps, or one set of weights for each where they are recomputed.
 
     Differences: initial weights are those of the cell's network, PyTorch's by default; the authors' are Xavier's, as of
     `lenet,init=xavier`. Real images of an outer step are as they are; the authors pad, crop and flip CIFAR-10's.
@@ -64,7 +64,7 @@ class Backprop(BackpropSettings):
     """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "noise"
     """images start as `noise`, as published, or `real`"""
-    networks: PositiveInt = 1
+    networks_per_step: PositiveInt = 1
     """trained in an outer step, which follows the mean of their gradients; 4 as published for those of a pool"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
@@ -81,17 +81,20 @@ class Backprop(BackpropSettings):
             return synthetic.artifact(recipe, initial=task.fixed_initial)
 
         def walk() -> Iterator[Step]:
-            images, labels = synthetic.images()
-            for chosen, lr in zip(order.repeat(self.epochs, 1), F.softplus(state.raw), strict=True):
-                yield Made(images, itemgetter(chosen)), labels[chosen], lr
+            (images, labels), lrs = synthetic.images(), iter(F.softplus(state.raw))
+            for epoch in range(self.epochs):
+                if epoch and synthetic.decoder.fresh:
+                    images, labels = synthetic.images()
+                for chosen in order:
+                    yield Made(images, itemgetter(chosen)), labels[chosen], next(lrs)
 
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute)
         outer = Outer(task, self.batch_real)
         for _ in meter.steps(self.iterations, state, result):
             first_lr = F.softplus(state.raw[0].detach())
             state.optimizer.zero_grad()
-            starts = (self._start(task, state.schedule) for _ in range(self.networks))
-            loss = sum(outer.backward(unroll(start, walk()), 1 / self.networks) for start in starts)
+            starts = (self._start(task, state.schedule) for _ in range(self.networks_per_step))
+            loss = sum(outer.backward(unroll(start, walk()), 1 / self.networks_per_step) for start in starts)
             if self.largest is not None:
                 torch.nn.utils.clip_grad_norm_(learned, self.largest)
             state.optimizer.step()
@@ -116,17 +119,17 @@ class Backprop(BackpropSettings):
 
     def check_ipc(self, ipc: int) -> None:
         if self.decoder == "pixels":
-            self._check_divides(ipc, "ipc")
+            self._check_divides(f"ipc {ipc}", ipc)
 
-    def _check_divides(self, count: int, what: str) -> None:
+    def _check_divides(self, what: str, count: int) -> None:
         if count % self.images_per_step:
             raise UserError(
-                f"images_per_step {self.images_per_step} of backprop does not divide {what} {count}; "
+                f"images_per_step {self.images_per_step} of backprop does not divide {what}; "
                 "choose a divisor, such as 1"
             )
 
     def _order(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
         """Which images each step of an epoch sees: `images_per_step` of every class."""
         positions = torch.arange(len(labels), device=labels.device).view(classes, -1)
-        self._check_divides(positions.shape[1], "images of a class")
+        self._check_divides(f"the {positions.shape[1]} images of a class", positions.shape[1])
         return torch.stack([chunk.flatten() for chunk in positions.split(self.images_per_step, dim=1)])

@@ -16,6 +16,7 @@ import torch
 from ddbench.artifact import DistilledDataset, Recipe, check_artifact, file_digest
 from ddbench.errors import UserError
 from ddbench.files import digest
+from ddbench.records import Attack
 
 
 def images(n: int = 2) -> torch.Tensor:
@@ -250,9 +251,12 @@ def test_a_sound_artefact_passes_the_check() -> None:
     check_artifact(DistilledDataset.pixels(images(4), torch.tensor([0, 0, 1, 1])), (3, 2, 2), classes=2, ipc=2)
     check_artifact(full(), (3, 2, 2), classes=2, ipc=1)
     mistaken = DistilledDataset.pixels(images(6), torch.tensor([1, 1, 1, 1, 2, 2]))
-    check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2, attack=(0, 1))
+    check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2, attack=Attack(source=0, target=1))
     with pytest.raises(ValueError, match=r"classes have \[0, 4, 2\] images; every class gets the same number"):
         check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2)
+    for source, target in ((10**15, 1), (2**64, 1), (0, 3), (1, 1)):
+        with pytest.raises(ValueError, match=f"an attack of class {source} for {target}, where there are 3 classes"):
+            check_artifact(mistaken, (3, 2, 2), 3, 2, Attack(source=source, target=target))
 
 
 @pytest.mark.parametrize(

@@ -103,4 +103,4 @@ def test_a_slice_of_a_paper_board_runs(
     own = {name: value for name, value in settings.items() if name not in FLOORS}
     choices = {name: value for name, value in own.items() if chooses(value, cls.tiny.get(name))}
     artifact = make_method(cls, own | cls.tiny | choices).distill(task, Meter(Budget()))
-    check_artifact(artifact, task.shape, task.classes, ipc)
+    check_artifact(artifact, task.shape, task.classes, ipc, task.attack)

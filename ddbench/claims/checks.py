@@ -125,11 +125,11 @@ def _of_artifact(file: Path, record: Record, data: Dataset) -> Iterator[str]:
     yield from _of_header(file, artifact, record)
     if artifact.stored_bytes() != record.stored_bytes:
         yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
-    if artifact.initial is not None and record.result.cell.setting != "fixed":
-        yield f"{file} stores initial weights, which the setting {record.result.cell.setting!r} does not give"
     cell = record.result.cell
+    if artifact.initial is not None and cell.setting != "fixed":
+        yield f"{file} stores initial weights, which the setting {cell.setting!r} does not give"
     try:
-        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack.pair if cell.attack else None)
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
     except ValueError as error:
         yield f"{file} does not fit {data.name!r} and ipc {cell.ipc}: {error}"
 

@@ -11,7 +11,6 @@ from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.protocols import Protocol
 from ddbench.provenance import check_provenance
-from ddbench.records import Attack
 from ddbench.registry import PROTOCOLS
 
 
@@ -21,19 +20,16 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
     Raises:
         UserError: when it is another one, or the artefact has other classes or images.
     """
-    check_provenance(artifact.provenance, file)
-    provenance = artifact.provenance
-    data = load_dataset(dataset or provenance["dataset"])
-    wanted = provenance["dataset_digest"].partition("+")[0]  # a validation split is a part of the data set
+    provenance = check_provenance(artifact.provenance, file)
+    data = load_dataset(dataset or provenance.dataset)
+    wanted = provenance.dataset_digest.partition("+")[0]  # a validation split is a part of the data set
     if data.digest != wanted:
         raise UserError(
-            f"{file} was distilled from {provenance['dataset']!r} ({wanted[:19]}), but {data.name!r} is another "
+            f"{file} was distilled from {provenance.dataset!r} ({wanted[:19]}), but {data.name!r} is another "
             f"data set ({data.digest[:19]}); name the right one with --dataset"
         )
-    attack = provenance.get("attack")
-    pair = Attack(**attack).pair if attack else None
     try:
-        check_artifact(artifact, data.shape, len(data.classes), provenance["ipc"], pair)
+        check_artifact(artifact, data.shape, len(data.classes), provenance.ipc, provenance.attack)
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
     return data

@@ -11,7 +11,7 @@ from ddbench.files import canonical_json
 from ddbench.record_files import dump_record
 from ddbench.records import Cell, Record
 
-NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks": 1}
+NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks_per_step": 1}
 """hyper-parameters that methods got later, with the values under which they change nothing"""
 
 OWN = {"method", "hyperparameters", "budget", "also"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ddbench.errors import printable
-from ddbench.leaderboard.cells import conditions
+from ddbench.leaderboard.cells import NEUTRAL, conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.leaderboard.statistics import Interval
@@ -112,7 +112,7 @@ class Group:
         namesakes = [peer for peer in self.rows if peer.method == row.method]
         names = sorted({name for peer in namesakes for name in peer.hyperparameters})
         return [
-            f"{name}={row.hyperparameters.get(name)}"
+            f"{name}={row.hyperparameters.get(name, NEUTRAL.get(name))}"
             for name in names
             if len({repr(peer.hyperparameters.get(name)) for peer in namesakes}) > 1
         ]

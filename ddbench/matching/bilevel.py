@@ -42,7 +42,7 @@ class Outer:
         self._slope: Callable[..., tuple[Any, Tensor]] = task.compiler.gradient(task.loss)
 
     def backward(self, trained: Weights, share: float = 1.0) -> Tensor:
-        """Back-propagate this share of the loss on fresh real images through the training; the share, ()."""
+        """Back-propagate this share of the loss on fresh real images through the training; that share of it, ()."""
         real, labels = self._task.real.batch(self._batch, self._task.generator("real"))
         weights = {name: weight.detach() for name, weight in trained.items()}
         slope, loss = self._task.chunks.gradient(self._slope, weights, real, self._task.wanted(labels))

@@ -148,6 +148,7 @@ def match_trajectories(
         meter.log(loss=loss, lr=state.lr)
         state.optimizer.zero_grad()
         loss.backward()
+        del loss  # and what it was computed from, before the next student's is kept
         state.optimizer.step()
         with torch.no_grad():
             state.lr.clamp_(min=SMALLEST_LR)
@@ -201,7 +202,8 @@ class _Student:
             if number and self._synthetic.decoder.fresh:
                 images, labels = self._images()
             chosen = chosen.to(images.device, non_blocking=True)
-            yield Made(images, self._view(chosen, generator)), labels[chosen], lr
+            view = self._view(chosen, generator)
+            yield (view(images) if self._synthetic.decoder.fresh else Made(images, view)), labels[chosen], lr
 
     def _view(self, chosen: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
         if not self._settings.augment:
