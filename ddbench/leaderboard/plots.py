@@ -33,7 +33,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY, BLACK = "#666666", "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 PANEL_WIDTH, PANEL_HEIGHT = 3.0, 2.6
-LEFT, TOP, BOTTOM = 0.55, 0.4, 0.5
+LEFT, TOP, BOTTOM = 0.65, 0.4, 0.5
 """inches around a panel"""
 LEGEND_INCHES, CAPTION_LINE_INCHES, CAPTION_CHARACTERS_PER_INCH = 0.3, 0.13, 17
 CAPTION = (
