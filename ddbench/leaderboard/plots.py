@@ -33,8 +33,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY, BLACK = "#666666", "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 PANEL_WIDTH, PANEL_HEIGHT = 3.0, 2.6
-LEFT, TOP, BOTTOM = 0.65, 0.4, 0.5
-"""inches around a panel"""
+LEFT, TOP, BOTTOM, TITLE_LINE = 0.65, 0.2, 0.5, 0.17
+"""inches around a panel, and of a line of its title"""
+TITLE_CHARACTERS = 60
 LEGEND_INCHES, CAPTION_LINE_INCHES, CAPTION_CHARACTERS_PER_INCH = 0.3, 0.13, 17
 CAPTION = (
     "Colour: family; mark: method. Small marks: median over distillation seeds of snapshots scored with one network "
@@ -107,7 +108,8 @@ def _figure(drawn: Sequence[Panel], hues: Mapping[str, str]) -> Figure:
     labels = [_labels(each, looks) for each in drawn]
     right = width([label.text for each in labels for label in each])
     size = PANEL_WIDTH, max(PANEL_HEIGHT, INCHES * (1 + max(map(len, labels), default=0)))
-    across, down = LEFT + size[0] + right, TOP + size[1] + BOTTOM
+    titles = max((len(_title(each)) for each in drawn), default=1)
+    across, down = LEFT + size[0] + right, TOP + titles * TITLE_LINE + size[1] + BOTTOM
     caption = textwrap.wrap(CAPTION, int(CAPTION_CHARACTERS_PER_INCH * across * columns))
     whole = across * columns, down * lines + LEGEND_INCHES + CAPTION_LINE_INCHES * len(caption) + 0.1
     figure = Figure(figsize=whole)
@@ -158,8 +160,12 @@ def _text(accuracy: float, label: str) -> str:
     return f"{100 * accuracy:.1f}  {label}"
 
 
+def _title(each: Panel) -> list[str]:
+    return textwrap.wrap(each.title, TITLE_CHARACTERS)
+
+
 def _draw(axis: Axes, each: Panel, looks: dict[str, Look], *, logarithmic: bool) -> None:
-    axis.set_title("\n".join(textwrap.wrap(each.title, 60)))
+    axis.set_title("\n".join(_title(each)))
     axis.set_xlabel("charged device seconds")
     axis.set_ylabel("accuracy, %")
     left = _logarithmic(axis, each.curves) if logarithmic else _linear(axis, each.curves)
