@@ -52,7 +52,7 @@ def test_an_edited_digit_is_found_and_its_file_named(folder: Path) -> None:
     edit_a_digit(readme, "| [distribution_matching]")
     (folder / "quickstart.png").unlink()
     shutil.copy(folder / "mnist.png", folder / "cpu.png")
-    for stale in ("old.md", "cifar10.png"):
+    for stale in ("old.md", "cpu-tuning.png"):
         (folder / stale).write_text("of a board that was")
     assert sorted(check_tables(folder, origins())) == sorted(
         [
@@ -61,7 +61,7 @@ def test_an_edited_digit_is_found_and_its_file_named(folder: Path) -> None:
             f"{folder / 'quickstart.png'} is missing; {remedy}",
             f"{folder / 'cpu.png'} is not drawn from what its records give; {remedy}",
             f"{folder / 'old.md'} is of no board with such records; remove it",
-            f"{folder / 'cifar10.png'} is of no board with such records; remove it",
+            f"{folder / 'cpu-tuning.png'} is of no board with such records; remove it",
             f"{readme} does not show what the records give; {remedy}",
         ]
     )
