@@ -1,8 +1,11 @@
-"""A task so small that a test can follow it by hand."""
+"""A task so small that a test can follow it by hand, and what a test that compiles one needs."""
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import pytest
 
 from ddbench.data import make_dataset
 from ddbench.generators import Generators
@@ -10,6 +13,7 @@ from ddbench.records import Network
 from ddbench.task import Task
 from ddbench.testing import tiny_task
 
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 PERCEPTRON = Network(name="mlp", parameters={"depth": 1, "width": 5})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -29,13 +28,13 @@ from ddbench.testing import tiny_task
 from methods.addressable_memories import AddressableMemories
 from methods.backprop import Backprop
 from methods.truncated_backprop import TruncatedBackprop, clip, unit
+from tasks import needs_compiler
 
 RULES: dict[str, tuple[Callable[[], Rule], Callable[[Any], torch.optim.Optimizer]]] = {
     "gradient descent": (GradientDescent, lambda parameters: torch.optim.SGD(parameters, lr=0.1)),
     "momentum": (lambda: Momentum(0.9), lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9)),
     "adam": (Adam, lambda parameters: torch.optim.Adam(parameters, lr=0.1)),
 }
-COMPILED = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 every_rule = pytest.mark.parametrize("name", list(RULES))
 
 
@@ -153,7 +152,7 @@ def test_a_training_that_is_recomputed_keeps_none_of_its_batches() -> None:
 
 
 @every_rule
-@COMPILED
+@needs_compiler
 def test_a_compiled_training_is_differentiated_as_an_eager_one(name: str) -> None:
     rule = RULES[name][0]()
     (images, labels), (other, _) = batches(2)
@@ -344,6 +343,20 @@ def one_step(method: Any, **options: Any) -> tuple[Tensor, float]:
     return images, meter.history["loss"][0][1]
 
 
+@pytest.fixture
+def slopes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The gradients that Adam's steps are given."""
+    found: list[Tensor] = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            found.extend(parameter.grad.clone() for parameter in self.param_groups[0]["params"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    return found
+
+
 def test_a_step_of_addressable_memories_is_the_papers() -> None:
     inner = {"steps": 3, "images_per_step": 1, "lr_network": 0.2, "momentum": 0.8}
     method = AddressableMemories(iterations=1, lr_images=500.0, largest=1e-3, batch_real=12, decoder="pixels", **inner)
@@ -366,17 +379,9 @@ def test_a_step_of_addressable_memories_is_the_papers() -> None:
     assert torch.allclose(before - after, 0.5 * slope_of_images / norm, rtol=1e-3, atol=1e-5)
 
 
-def test_a_step_of_truncated_backprop_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
-    slopes: list[Tensor] = []
-
-    class Watched(torch.optim.Adam):
-        def step(self, closure: Any = None) -> Any:
-            slopes.extend(parameter.grad.clone() for parameter in self.param_groups[0]["params"])
-            return super().step(closure)
-
+def test_a_step_of_truncated_backprop_is_the_papers(slopes: list[Tensor]) -> None:
     inner = {"steps": 4, "window": 2, "least": 2, "images_per_step": 1, "lr_network": 0.01}
     method = TruncatedBackprop(iterations=1, largest=0.5, batch_real=12, init="real", **inner)
-    monkeypatch.setattr(torch.optim, "Adam", Watched)
     _, logged = one_step(method)
     task = plain_task()
     before, labels = task.real_init()
@@ -402,15 +407,7 @@ def test_a_step_of_truncated_backprop_is_the_papers(monkeypatch: pytest.MonkeyPa
     assert torch.allclose(slopes[0], 0.5 * expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
-def test_an_outer_step_follows_the_mean_over_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    slopes: list[Tensor] = []
-
-    class Watched(torch.optim.Adam):
-        def step(self, closure: Any = None) -> Any:
-            slopes.extend(parameter.grad.clone() for parameter in self.param_groups[0]["params"])
-            return super().step(closure)
-
-    monkeypatch.setattr(torch.optim, "Adam", Watched)
+def test_an_outer_step_follows_the_mean_over_its_networks(slopes: list[Tensor]) -> None:
     method = Backprop(iterations=1, epochs=1, batch_real=12, init="real", lr_initial=0.2, networks_per_step=3)
     _, logged = one_step(method, ipc=1)
     task = plain_task(ipc=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from ddbench.compiling import Compiler, gradient, worth_compiling
 from ddbench.flops import FlopCounter
+from tasks import needs_compiler
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 COMPILED = pytest.param(True, marks=needs_compiler)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,9 @@ from ddbench.meter import Meter
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task import Task
+from tasks import needs_compiler
 
-COMPILED = pytest.param(
-    True, marks=[pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")]
-)
+COMPILED = pytest.param(True, marks=[pytest.mark.slow, needs_compiler])
 both = pytest.mark.parametrize("compiled", [False, COMPILED])
 ipcs = pytest.mark.parametrize("ipc", [1, 3])
 
