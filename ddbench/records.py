@@ -63,8 +63,8 @@ class Pool(Strict):
     batch: int = Field(default=128, gt=0, le=MOST_STEPS)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     margin: int = Field(default=0, ge=0, le=MOST_MARGIN)
-    """black pixels put on each side of their images before these were resized: 2 make 20x20 of USPS, as MNIST's digits
-    lie in 28x28"""
+    """black pixels put on each side of their images before these were resized: USPS's digits fill theirs, MNIST's take
+    20 pixels of 28"""
 
     @model_serializer(mode="wrap")
     def _with_a_margin_if_any(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

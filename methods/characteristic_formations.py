@@ -1,6 +1,7 @@
 """Characteristic functions of several small images in the storage of one, in fresh networks: not published before.
 
-What NCFM (arXiv 2502.20653) compares by and what IDC (arXiv 2205.14959) stores, without any trained network.
+What Wang et al., CVPR 2025, arXiv 2502.20653 (NCFM) compare by and what Kim et al., ICML 2022, arXiv 2205.14959 (IDC)
+store, without any trained network. A step costs what one of distribution matching on all the small images costs.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,8 @@ class DifficultyAlignedMatching(FlatExpertSettings):
 
     Students start at expert epochs from `min_start` to a bound that grows from `current_start` to `max_start`; images
     begin as real ones that an expert classifies rightly, and labels as the mean logits of the experts that do, which
-    are learned. Choosing them costs a forward pass of `candidates` real images a class through every expert.
+    are learned. Choosing them costs a forward pass of `candidates` real images a class through every expert. An outer
+    step costs what one of trajectory matching costs; experts cost two passes a step.
 
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits

@@ -23,7 +23,8 @@ class EfficientParameterization(GradientMatchingSettings):
 
     Gradients of convolutions alone are matched, in networks that train on real images between matchings, and each
     stored image is enlarged into several. A matching costs a forward and backward pass over `batch_real` real images
-    of each class and a second-order pass through factor x factor times the stored ones.
+    of each class, a second-order pass through factor x factor times the stored ones, and `train_steps` training steps
+    on `batch_train` real images.
 
     Differences: one step on all classes together, where the authors' code steps class by class and momentum acts during
     the other classes' steps; all tiles of a class are matched, at most 128 there; augmentation is one of DSA's

@@ -16,7 +16,7 @@ from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_traj
 class Factorization(TrajectoryMatchingSettings):
     """Hallucinators and bases (HaBa), learned by trajectory matching. Liu et al., NeurIPS 2022.
 
-    A student step costs what one of trajectory matching on `batch_synthetic` decoded images costs.
+    An outer step costs what one of trajectory matching on `batch_synthetic` decoded images costs, and the decoding.
 
     Differences: without the adversarial term that makes the hallucinators disagree; every basis goes through every
     hallucinator, where the authors draw one for each batch; hallucinators count as storage, so that fewer bases fit

@@ -19,7 +19,7 @@ class FlatTrajectoryMatching(FlatExpertSettings):
     """Flat trajectory distillation (FTD). Du et al., CVPR 2023.
 
     As trajectory matching, with experts trained by adaptive GSAM, which costs two passes a step, and a running average
-    of the images, which is what comes out.
+    of the images, which is what comes out. An outer step costs what one of trajectory matching costs.
 
     Differences: the average is scored on networks of its own, where the authors' code goes on training those of the
     images; those of trajectory matching.

@@ -18,6 +18,9 @@ from ddbench.matching.features import CoresetSettings, choose_per_class
 class Herding(CoresetSettings):
     """Herding in feature space. Chen et al., UAI 2010.
 
+    It costs the training of the feature network, a forward pass over the training data, and a distance from every image
+    of a class for each one chosen.
+
     Differences: the feature network is trained inside the budget, for a stated number of steps.
     """
 

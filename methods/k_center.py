@@ -18,6 +18,9 @@ from ddbench.matching.features import CoresetSettings, choose_per_class
 class KCenter(CoresetSettings):
     """Greedy k-center in feature space, class by class. Sener & Savarese, ICLR 2018, Algorithm 1.
 
+    It costs the training of the feature network, a forward pass over the training data, and a distance from every image
+    of a class for each one chosen.
+
     Differences: the first center of a class is the image nearest to its mean, where the paper starts from a given
     labelled pool; the feature network is trained inside the budget.
     """

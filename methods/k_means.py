@@ -20,7 +20,10 @@ class KMeansCentroids(CoresetSettings):
     """Centroids of k-means, class by class. Wang et al. 2018, section 4 ('k-means').
 
     Clusters are found in feature space; an artefact holds images, so that a cluster is stored as the mean of its
-    images. In `pixels` that is the centroid itself, as in the paper.
+    images. In `pixels` that is the centroid itself, as in the paper. It costs the training of the feature network, a
+    forward pass over the training data, and the clustering.
+
+    Differences: features of a trained network by default, where the paper has pixels.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"

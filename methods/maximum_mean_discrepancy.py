@@ -22,7 +22,8 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
     """Maximum mean discrepancy (M3D). Zhang et al., AAAI 2024.
 
     As distribution matching, with the kernel's distance of whole distributions in place of that of means, several
-    steps with each network, and several small images in the storage of one. The kernel adds the distances of all
+    steps with each network, and several small images in the storage of one. An outer
+    step costs what one of distribution matching on all the small images costs; the kernel adds the distances of all
     pairs of features, small beside the forward pass.
 
     Differences: one step on all classes together, where the authors' code steps class by class and momentum acts

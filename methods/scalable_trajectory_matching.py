@@ -23,7 +23,7 @@ class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
 
     Going back, each student step is computed once more from the weights before it, its augmented batch too, so that no
     graph outlives its step: memory does not grow with `student_steps` but for one set of weights each. An outer step
-    costs three training steps' worth for each student step, and a second-order pass.
+    costs what a recomputed one of trajectory matching costs.
 
     Differences: `exact` recomputation gives the gradient of trajectory matching itself and is the default. The
     published gradient, `approximate`, takes the weights of every step for constants: it leaves out how a change of an

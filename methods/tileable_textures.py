@@ -18,8 +18,8 @@ class TileableTextures(TrajectoryMatchingSettings):
     """Trajectory matching of textures. Cazenavette et al., CVPR workshops 2022.
 
     Every use of a canvas, by a student and by evaluation alike, cuts windows at new random places around its torus, so
-    that no place is a border and the canvas tiles without a seam. A student step costs what one of trajectory
-    matching on factor x factor windows of each canvas costs.
+    that no place is a border and the canvas tiles without a seam. An outer step costs what one of trajectory matching
+    on factor x factor windows of each canvas costs.
 
     Differences: a canvas takes the storage of the images it replaces, `ipc` in all, where the authors give each class
     a canvas of four images at ipc 1; each gives as many windows as it has images' room, where they take one; learned

@@ -17,7 +17,8 @@ class TrajectoryMatching(TrajectoryMatchingSettings):
     """Trajectory matching (MTT). Cazenavette et al., CVPR 2022, Algorithm 1.
 
     Experts are trained inside the budget and shared through the cache, charged in full to every run. An outer step
-    costs `student_steps` training steps on `batch_synthetic` images twice, and a second-order pass through each.
+    costs a forward, a backward and a second-order pass over `batch_synthetic` images for every student step, and, where
+    steps are recomputed, as compiled ones are, that forward and backward pass once more.
 
     Differences: the learned step size is kept at 1e-4 or above (in the authors' code it can turn negative); experts
     are drawn with replacement for each step, where the authors walk through a shuffled file; `epoch_batches` can make

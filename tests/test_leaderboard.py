@@ -377,7 +377,7 @@ def test_an_edited_record_is_found(committed: Path) -> None:
 
 def test_readme_shows_the_board_that_it_names(committed: Path) -> None:
     text = (committed.parent / "README.md").read_text()
-    begin = "before\n<!-- leaderboard: tiny -->\n**The newest leaderboard, [tiny](tables/tiny.md).** Accuracy under"
+    begin = "before\n<!-- leaderboard: tiny -->\n**Leaderboard [tiny](tables/tiny.md).** Accuracy under"
     assert text.startswith(begin)
     assert "[every record](tables/records/tiny) lies beside it.\n\n| method      |   digits, ipc 1 |\n" in text
     assert "| good        |  **74.0 ± 4.5** |\n" in text

@@ -302,6 +302,17 @@ def test_a_command_says_whether_to_compile_where_its_steps_would_decide_otherwis
     assert said == {(True, 10): {"--compile"}, (False, 5000): {"--no-compile"}}.get((compiled, steps), set())
 
 
+def test_a_setting_that_the_method_lost_and_that_was_off_is_not_in_its_command(some_records: Path) -> None:
+    record = read_records(some_records / "records" / "cpu" / "herding")[0]
+    cell = record.result.cell
+    lost = cell.model_copy(update={"hyperparameters": {**cell.hyperparameters, "lost": None, "gone": 3}})
+    result = record.result.model_copy(update={"cell": lost})
+    written = reproduce.of_run(record.model_copy(update={"result": result}))
+    assert written is not None
+    assert "gone=3" in written[0]
+    assert "lost" not in written[0]
+
+
 def test_what_options_cannot_say_has_the_command_of_its_board_alone(some_records: Path) -> None:
     record = read_records(some_records / "records" / "cpu" / "herding")[0]
     cell = record.result.cell

@@ -67,7 +67,7 @@ def _block(board: str, records: Sequence[Record], folder: str, origins: Origins 
     made = rows(records, origins=origins)
     lines = overview(groups(made))
     parts = [
-        f"**The newest leaderboard, [{board}]({folder}/{board}.md).** {summary(made)} ± is the 95 % interval over "
+        f"**Leaderboard [{board}]({folder}/{board}.md).** {summary(made)} ± is the 95 % interval over "
         "distillation seeds; bold: rank 1, nothing in the column is significantly better. Sorted by mean rank, "
         f"controls last. [The board's page]({folder}/{board}.md) has ranks and their test, costs and storage; "
         f"[every record]({folder}/records/{board}) lies beside it.",

@@ -71,13 +71,13 @@ def _budget(budget: Budget) -> list[object]:
 
 
 def _settings(cell: Cell) -> list[object]:
-    """`--set` for each hyper-parameter that is not the default of this ddbench."""
+    """`--set` for each hyper-parameter that is not the default of this ddbench, or is no longer one and was not off."""
     cls = shipped(cell.method)
     defaults = {field.name: field.default for field in dataclasses.fields(cls)} if cls else {}
     return [
         part
         for name, value in sorted(cell.hyperparameters.items())
-        if name not in defaults or defaults[name] != value
+        if not cls or defaults.get(name) != value
         for part in ("--set", f"{name}={_yaml(value)}")
     ]
 
