@@ -72,9 +72,16 @@ def test_who_cannot_be_told_apart_shares_a_rank() -> None:
 
 
 def test_a_wide_sample_shares_ranks_with_more() -> None:
-    # BEST against WIDE: t = 0.11 / 0.14, no difference; against NEAR, which lies below WIDE: t = 0.11 / 0.0082
-    wide, near = [0.55, 0.85, 1.0], [0.79, 0.80, 0.81]
+    # BEST against WIDE: t = 0.11 / 0.14, no difference; against NEAR, which lies below WIDE: t = 0.12 / 0.0082
+    wide, near = [0.55, 0.85, 1.0], [0.78, 0.79, 0.80]
     assert ranks([BEST, wide, near]) == [1, 1, 2]
+
+
+def test_a_wide_sample_ranks_before_none_that_is_better() -> None:
+    # as different from BEST as no test can tell, t = 0.18 / 0.18, but below NEAR, which is
+    lower, near = [0.40, 0.80, 1.0], [0.79, 0.80, 0.81]
+    assert ranks([BEST, near, lower]) == [1, 2, 2]
+    assert ranks([lower, near, BEST]) == [2, 2, 1]
 
 
 def test_a_sample_of_one_has_no_rank_and_a_lone_sample_none_either() -> None:

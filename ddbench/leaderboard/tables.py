@@ -31,8 +31,8 @@ READING = {
     "rank": (
         "1 + how many rows of the table are significantly better, so rows that cannot be told apart share one: Welch's "
         "t-test of every two rows, two-sided, at a false discovery rate of 5 % within the table (Benjamini and "
-        "Hochberg). Where seeds spread widely little can be told, so ranks need not follow the means. A dash where one "
-        "seed, or no other row, leaves nothing to test."
+        "Hochberg). No row ranks before one with a higher mean, so a wide spread gains nothing. A dash where one seed, "
+        "or no other row, leaves nothing to test."
     ),
     "accuracy %": (
         "mean over n distillation seeds with scores, each the mean over its evaluation networks at the last step; ± "
