@@ -14,8 +14,9 @@ from ddbench import DistilledDataset, Meter, Task, register_method
 @register_method("class_mean")
 @dataclass(frozen=True)
 class ClassMean:
-    """Mean image of each class; with several images a class, means of as many random parts of it. It costs a look
-    at every training image.
+    """Mean image of each class; with several images a class, means of as many random parts of it.
+
+    It costs a look at every training image.
 
     Differences: the paper has the mean of the whole class alone.
     """
