@@ -21,8 +21,8 @@ class ImprovedDistributionMatching(DistributionMatchingSettings):
     """Improved distribution matching (IDM). Zhao et al., CVPR 2023.
 
     Networks come from a queue whose members train on the real data, and the better the chosen one is, the more its own
-    loss on the synthetic images counts. An outer step costs what one of distribution matching costs, a
-    forward and backward pass of the synthetic images for that loss, and `train` * `train_steps` training steps.
+    loss on the synthetic images counts. An outer step costs what one of distribution matching costs, a forward
+    and backward pass of the synthetic images for that loss, and `train` * `train_steps` training steps.
 
     Differences: one step on all classes together, where the authors' code steps class by class, so that momentum acts
     at once, during the other classes' steps, and here over later ones; a network's accuracy is that on its last

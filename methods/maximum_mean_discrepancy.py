@@ -22,9 +22,9 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
     """Maximum mean discrepancy (M3D). Zhang et al., AAAI 2024.
 
     As distribution matching, with the kernel's distance of whole distributions in place of that of means, several
-    steps with each network, and several small images in the storage of one. An outer
-    step costs what one of distribution matching on all the small images costs; the kernel adds the distances of all
-    pairs of features, small beside the forward pass.
+    steps with each network, and several small images in the storage of one. An outer step
+    costs what one of distribution matching on all the small images costs; the kernel adds the distances of all pairs
+    of features, small beside the forward pass.
 
     Differences: one step on all classes together, where the authors' code steps class by class and momentum acts
     during the other classes' steps; augmentation is one operation a draw, where theirs always changes colours; images

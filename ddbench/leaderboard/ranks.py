@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from ddbench.leaderboard.statistics import discoveries, welch
@@ -27,20 +28,13 @@ def ranks(samples: Sequence[Sequence[float]]) -> list[int | None]:
     tested = [index for index, sample in enumerate(samples) if len(sample) > 1]
     if len(tested) < 2:
         return [None] * len(samples)
+    means = {index: statistics.fmean(samples[index]) for index in tested}
     pairs = list(itertools.combinations(tested, 2))
     differ = discoveries([welch(samples[first], samples[second]) for first, second in pairs])
-    found: list[int | None] = [1 if index in tested else None for index in range(len(samples))]
-    for pair, different in zip(pairs, differ, strict=True):
-        if different:
-            worse = min(pair, key=lambda index: statistics.fmean(samples[index]))
-            found[worse] = (found[worse] or 0) + 1
-    return _following_means(found, samples)
-
-
-def _following_means(found: Sequence[int | None], samples: Sequence[Sequence[float]]) -> list[int | None]:
-    """With the worst rank of all samples whose means are as large or larger."""
-    means = {index: statistics.fmean(samples[index]) for index, rank in enumerate(found) if rank is not None}
+    beaten = Counter(
+        min(pair, key=means.__getitem__) for pair, different in zip(pairs, differ, strict=True) if different
+    )
     return [
-        None if index not in means else max(found[other] or 0 for other in means if means[other] >= means[index])
+        1 + max(beaten[other] for other in tested if means[other] >= means[index]) if index in means else None
         for index in range(len(samples))
     ]
