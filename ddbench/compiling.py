@@ -114,7 +114,8 @@ class _Compiled:
         """Whether it could be compiled for these arguments."""
         try:
             _allow_variants()
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # torch 2.6, of its settings
                 self._compiled(*arguments, **keywords)
         except Exception as error:
             self._eager(*arguments, **keywords)  # an error of the function's own is raised here
