@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import default_restore_location
+from torch.utils import _pytree as pytree
 
-from ddbench.files import read_sealed, warn_of_damage, write_sealed
+from ddbench.files import read_sealed, sealed, warn_of_damage
 
-VERSION = 2
+VERSION = 3
 PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -24,35 +26,49 @@ class State(SimpleNamespace):
     """
 
 
-def capture(state: State) -> dict[str, Any]:
-    """A copy of the state in tensors, containers and plain values.
+def contents(state: State) -> dict[str, Any]:
+    """The state in tensors, its own, containers and plain values: to be written before the next step.
 
     Raises:
         TypeError: for a value that no checkpoint could hold.
     """
-    return {name: _capture(value) for name, value in vars(state).items()}
+    return {name: _plain(value) for name, value in vars(state).items()}
+
+
+def capture(state: State) -> dict[str, Any]:
+    """A copy of the contents, which does not change with the state."""
+    return _copied(contents(state))
 
 
 def restore(state: State, saved: dict[str, Any]) -> None:
-    """Put a captured state back into the namespace."""
-    for name, value in saved.items():
-        setattr(state, name, _restore(getattr(state, name, None), _capture(value)))
+    """Put captured contents back into the namespace."""
+    for name, value in _copied(saved).items():
+        setattr(state, name, _restore(getattr(state, name, None), value))
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint atomically, with a checksum."""
-    buffer = io.BytesIO()
-    torch.save({"version": VERSION, **content}, buffer)
-    write_sealed(path, buffer.getbuffer())
+    with sealed(path) as file:
+        torch.save({"version": VERSION, **pytree.tree_map_only(Tensor, _alone, content)}, file)
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """The content of a checkpoint; None where there is none, or where it cannot be used, which is said."""
+def load(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """The content of a checkpoint; None where there is none, or where it cannot be used, which is said.
+
+    Args:
+        device: for what was on a GPU, of whatever number; what was on the CPU stays there
+    """
     payload = read_sealed(path)
     if payload is None:
         return None
     try:
-        content: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(payload),
+            weights_only=True,
+            map_location=lambda storage, place: default_restore_location(
+                storage, place if place == "cpu" else str(device)
+            ),
+        )
         version = content.pop("version")
     except Exception as error:  # torch raises many kinds for what another release wrote
         warn_of_damage(path, str(error).partition("\n")[0])
@@ -63,23 +79,33 @@ def load(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _capture(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach()
     if isinstance(value, torch.Generator):
         return value.get_state()
     if hasattr(value, "state_dict"):
-        return _capture(value.state_dict())
+        return _plain(value.state_dict())
     if isinstance(value, dict):
-        return {key: _capture(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_capture(item) for item in value)
+        return type(value)(_plain(item) for item in value)
     if not isinstance(value, PLAIN):
         raise TypeError(
             f"a loop's state holds a {type(value).__name__}, which cannot be resumed; keep tensors, lists, dicts, "
             "plain values, generators or what has a state_dict in it"
         )
     return value
+
+
+def _copied(contents: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = pytree.tree_map_only(Tensor, torch.clone, contents)
+    return copied
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Itself, or a copy of a part of a larger one, which would be written whole."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _restore(current: Any, saved: Any) -> Any:

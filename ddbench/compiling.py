@@ -115,7 +115,7 @@ class _Compiled:
         try:
             _allow_variants()
             with torch.no_grad(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # torch 2.6, of its settings
+                warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
                 self._compiled(*arguments, **keywords)
         except Exception as error:
             self._eager(*arguments, **keywords)  # an error of the function's own is raised here

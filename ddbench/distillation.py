@@ -8,15 +8,14 @@ from typing import Any
 
 from ddbench.artifact import DistilledDataset, check_artifact, file_digest
 from ddbench.endings import Ending, of_error
-from ddbench.environment import git_revision, now, versions
-from ddbench.errors import UserError
+from ddbench.environment import git_revision, versions
+from ddbench.errors import CannotWrite, UserError
 from ddbench.files import read_sealed, warn_of_damage, write_atomically, write_sealed
 from ddbench.generators import Generators
-from ddbench.memory import peak_bytes
 from ddbench.meter import Meter
 from ddbench.records import Status, Strict
 from ddbench.snapshots import Snapshot
-from ddbench.workshop import Workshop, make_meter, make_task
+from ddbench.workshop import TRACE, Workshop, make_meter, make_task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
 
@@ -45,10 +44,9 @@ def distil(shop: Workshop) -> Distilled:
     """Run the method under its budget; whatever goes wrong becomes a status.
 
     Raises:
-        UserError: what a user did wrong, or a file that cannot be written.
+        CannotWrite: when a file cannot be written.
         Stopped: when the run is to stop; it is checkpointed.
     """
-    started = now()
     cell = shop.job.cell
     generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, shop.job.seed)
     meter = _resumed_meter(shop, generators)
@@ -65,11 +63,11 @@ def distil(shop: Workshop) -> Distilled:
         snapshots=meter.taken,
         seconds=meter.seconds,
         uncharged=meter.uncharged,
-        peak_bytes=peak_bytes(shop.device),
+        peak_bytes=meter.peak_bytes,
         flops_per_step=meter.flops_per_step,
         log=meter.history,
         attempts=meter.attempts,
-        started=started,
+        started=meter.started,
     )
     _note(shop, distilled)
     return distilled
@@ -99,12 +97,12 @@ def _attempt(shop: Workshop, generators: Generators, meter: Meter) -> tuple[Dist
         meter.finish()
         cell, data = shop.job.cell, shop.data
         check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
-    except UserError:
+    except CannotWrite:
         raise
     except (Exception, SystemExit) as error:
         ending = of_error(error)
-        if ending.status == "failed":
-            write_atomically(shop.folder / "error.txt", traceback.format_exc().encode())
+        if ending.status == "failed" and not isinstance(error, UserError):
+            write_atomically(shop.folder / TRACE, traceback.format_exc().encode())
         if ending.status == "diverged":
             ending = Ending("diverged", f"{ending.reason}; {_last_good(meter)}")
         return None, ending

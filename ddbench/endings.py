@@ -31,7 +31,7 @@ def of_error(error: BaseException) -> Ending:
     line = next(iter(str(error).splitlines()), type(error).__name__)
     if isinstance(error, Diverged | FloatingPointError):
         return Ending("diverged", line)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or ALLOCATOR in line:
+    if out_of_memory(error):
         return Ending("out_of_memory", line)
     if isinstance(error, CannotWrite) or (isinstance(error, OSError) and error.errno in FULL):
         return Ending("crashed", line)
@@ -40,6 +40,11 @@ def of_error(error: BaseException) -> Ending:
     if isinstance(error, SystemExit):
         return Ending("failed", f"it exited by sys.exit({error.code!r})")
     return Ending("failed", f"{type(error).__name__}: {line}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator refused, or a budget of memory was overdrawn."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or ALLOCATOR in str(error).partition("\n")[0]
 
 
 def of_exit(code: int | None) -> Ending:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from ddbench.errors import CannotWrite
 
@@ -39,14 +41,21 @@ def write_atomically(path: Path, *pieces: Data) -> None:
     Raises:
         CannotWrite: when the folder cannot be written or the disk is full; what was there before stays.
     """
+    with _replaced(path) as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the path's place once it is whole."""
     if not path.name:
         raise CannotWrite(f"cannot write {path}: it is a folder; choose another place with --out")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:  # what lies there might be a link to somewhere else
-            for piece in pieces:
-                file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -67,6 +76,29 @@ def remove_parts(folder: Path) -> None:
 def write_sealed(path: Path, payload: Data) -> None:
     """Write atomically, below a line that holds the payload's digest."""
     write_atomically(path, f"{digest(payload)}\n".encode(), payload)
+
+
+@contextmanager
+def sealed(path: Path) -> Iterator[IO[bytes]]:
+    """A file for a payload that need not fit into memory twice; `read_sealed` reads it."""
+    with _replaced(path) as file:
+        file.write(b" " * SEAL_LENGTH)
+        payload = _Hashed(file)
+        yield cast("IO[bytes]", payload)
+        file.seek(0)
+        file.write(f"sha256:{payload.hash.hexdigest()}\n".encode())
+
+
+class _Hashed(io.BufferedIOBase):
+    """Writes on, and hashes what passes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.hash = hashlib.sha256()
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return self._file.write(data)
 
 
 def read_sealed(path: Path) -> memoryview | None:

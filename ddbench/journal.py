@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ddbench import checkpoint
 from ddbench.checkpoint import State
 from ddbench.generators import Generators
@@ -22,6 +24,7 @@ class Journal:
         generators: saved with every loop and put back with it
         ledger: its seconds likewise; writing is not charged
         beside: what else an interrupted run needs, asked for at every write
+        device: of the run
     """
 
     def __init__(
@@ -31,15 +34,17 @@ class Journal:
         generators: Generators,
         ledger: Ledger,
         beside: Callable[[], dict[str, Any]],
+        device: torch.device,
     ) -> None:
         self.done: dict[str, int] = {}
         """steps by loop"""
         self.planned: dict[str, int] = {}
         self.cut: set[str] = set()
         """loops that the budget ended"""
-        self._path, self._every, self._beside = path, every, beside
+        self._path, self._every, self._beside, self._device = path, every, beside, device
         self._generators, self._ledger = generators, ledger
         self._loops: dict[str, dict[str, Any]] = {}
+        """that have finished, and until it goes on the one that had not"""
         self._left: tuple[str, dict[str, Any]] | None = None
         self._written, self._wait = time.monotonic(), every
 
@@ -59,7 +64,7 @@ class Journal:
 
     def read(self) -> dict[str, Any] | None:
         """Take up what an earlier attempt left, and give what was kept beside the loops; None where nothing was."""
-        saved = checkpoint.load(self._path) if self._path else None
+        saved = checkpoint.load(self._path, self._device) if self._path else None
         if saved is not None:
             self._loops = saved.pop("loops")
         return saved
@@ -83,6 +88,8 @@ class Journal:
         checkpoint.restore(state, loop["state"])
         self._generators.set_state(loop["generators"])
         self._ledger.restore(loop["seconds"])
+        if not loop["finished"]:
+            del self._loops[name]
         if loop["cut"]:
             self.cut.add(name)
         return loop["step"], loop["finished"]
@@ -91,40 +98,44 @@ class Journal:
         """Write a checkpoint with this loop as it stands."""
         if self._path is not None:
             with self._ledger.paused("checkpoints"):
-                self._write(name, self._entry(name, state, finished))
+                if finished:
+                    self._loops[name] = self._entry(name, checkpoint.capture(state), finished)
+                    self._write(self._loops)
+                else:
+                    self._write({**self._loops, name: self._entry(name, checkpoint.contents(state), finished)})
 
     def leave(self, name: str, state: State) -> None:
         """Remember a loop that was broken off; whether by the method or by an error, only what follows tells."""
         if self._path is not None:
             with self._ledger.paused("checkpoints"):
-                self._left = name, self._entry(name, state, finished=True)
+                self._left = name, self._entry(name, checkpoint.capture(state), finished=True)
 
     def keep_left(self) -> None:
         """The method went on after the loop that it had broken off: that loop is finished."""
         if self._left is not None:
             (name, entry), self._left = self._left, None
             with self._ledger.paused("checkpoints"):
-                self._write(name, entry)
+                self._loops[name] = entry
+                self._write(self._loops)
 
     def forget(self, loops: Iterable[str]) -> None:
         """Drop the states of loops whose outcome the cache keeps."""
         for name in loops:
             self._loops.pop(name, None)
 
-    def _entry(self, name: str, state: State, finished: bool) -> dict[str, Any]:
+    def _entry(self, name: str, state: dict[str, Any], finished: bool) -> dict[str, Any]:
         return {
             "step": self.done[name],
             "finished": finished,
             "cut": name in self.cut,
-            "state": checkpoint.capture(state),
+            "state": state,
             "generators": self._generators.get_state(),
             "seconds": dict(self._ledger.seconds),
         }
 
-    def _write(self, name: str, entry: dict[str, Any]) -> None:
+    def _write(self, loops: dict[str, dict[str, Any]]) -> None:
         assert self._path is not None
         began = time.monotonic()
-        self._loops[name] = entry
-        checkpoint.save(self._path, {"loops": self._loops, **self._beside()})
+        checkpoint.save(self._path, {"loops": loops, **self._beside()})
         self._written = time.monotonic()
         self._wait = self._every * max(1.0, self._written - began)

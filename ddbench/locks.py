@@ -19,12 +19,12 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Raises:
         UserError: when another one is at work there.
-        CannotWrite: when the folder cannot be made.
+        CannotWrite: when the folder cannot be made, or not be locked.
     """
     with _open(folder) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            _lock(file, folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             raise UserError(f"{folder} is in use by another ddbench; wait for it, or choose another --out") from error
         yield
 
@@ -33,8 +33,19 @@ def claimed(folder: Path) -> Iterator[None]:
 def awaited(folder: Path) -> Iterator[None]:
     """Wait until nobody else works on a run's folder: a process that was given up for lost may take a moment to end."""
     with _open(folder) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, folder, fcntl.LOCK_EX)
         yield
+
+
+def _lock(file: IO[str], folder: Path, how: int) -> None:
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise CannotWrite(
+            f"{folder} cannot be locked ({error.strerror}); choose an --out on a file system that has locks"
+        ) from error
 
 
 def _open(folder: Path) -> IO[str]:

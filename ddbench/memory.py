@@ -42,11 +42,11 @@ def overrun(held: int, allowed: int) -> str:
 
 
 def limit_device_memory(allowed: int | None, device: torch.device) -> None:
-    """Let CUDA's allocator refuse what is beyond the allowed bytes, also within a step."""
-    if allowed is not None and device.type == "cuda":
+    """Let CUDA's allocator refuse what is beyond the allowed bytes, also within a step; None lifts an earlier limit."""
+    if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         total = torch.cuda.get_device_properties(index).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), index)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (allowed or total) / total), index)
 
 
 def be_the_first_to_go() -> None:

@@ -17,6 +17,7 @@ from ddbench.artifact import DistilledDataset
 from ddbench.cache import Cache, Entry
 from ddbench.checkpoint import State
 from ddbench.clock import AHEAD, Clock, ProcessClock
+from ddbench.environment import now
 from ddbench.errors import Stopped
 from ddbench.files import canonical_json
 from ddbench.flops import FlopCounter
@@ -24,6 +25,7 @@ from ddbench.generators import Generators, derive_seed, seeded
 from ddbench.journal import Journal
 from ddbench.ledger import Ledger
 from ddbench.logbook import Logbook
+from ddbench.memory import peak_bytes
 from ddbench.records import Budget
 from ddbench.snapshots import SNAPSHOTS, Album, Snapshot
 from ddbench.source_code import source_digest
@@ -79,6 +81,8 @@ class Meter:
     ) -> None:
         self.budget = budget
         self.attempts = 1
+        self.started = now()
+        """the first of the attempts"""
         self.flops_per_step: int | None = None
         """operations of the first step of the main loop, the one that has snapshots"""
         self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
@@ -87,9 +91,10 @@ class Meter:
         self._ledger = Ledger(clock or ProcessClock())
         self._log = Logbook()
         self._album = Album(snapshots, self._hooks.snapshot, self._generators)
-        self._journal = Journal(path, every, self._generators, self._ledger, self._beside)
+        self._journal = Journal(path, every, self._generators, self._ledger, self._beside, self._device)
         self._open: str | None = None
         self._ticks = 0
+        self._peak_before = 0
         self._shown = time.monotonic()
         self._resume()
 
@@ -203,6 +208,11 @@ class Meter:
         return self._album.taken
 
     @property
+    def peak_bytes(self) -> int:
+        """The most memory that any attempt held."""
+        return max(self._peak_before, peak_bytes(self._device))
+
+    @property
     def truncated(self) -> bool:
         """Whether the budget ended a loop before its planned steps."""
         return bool(self._journal.cut)
@@ -240,9 +250,9 @@ class Meter:
         self._ledger.tick()
         self._ticks += 1
         self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
-        now = time.monotonic()
-        if now - self._shown >= PROGRESS_SECONDS:
-            self._shown = now
+        moment = time.monotonic()
+        if moment - self._shown >= PROGRESS_SECONDS:
+            self._shown = moment
             done = self.done[name]
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
         stopping = self._hooks.stopping()
@@ -265,6 +275,7 @@ class Meter:
             self._ledger.uncharged = saved["uncharged"]
             self._album.restore(saved["album"])
             self.attempts = saved["attempts"] + 1
+            self.started, self._peak_before = saved["started"], saved["peak_bytes"]
             self.flops_per_step = saved["flops_per_step"]
 
     def _beside(self) -> dict[str, Any]:
@@ -274,6 +285,8 @@ class Meter:
             "uncharged": self.uncharged,
             "album": self._album.describe(),
             "attempts": self.attempts,
+            "started": self.started,
+            "peak_bytes": self.peak_bytes,
             "flops_per_step": self.flops_per_step,
         }
 

@@ -6,10 +6,12 @@ networks to another data set, and attacking trained ones. What defines the task 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +107,12 @@ def _trained(
     return torch.stack([vector(number) for number in range(total)])
 
 
+def _code(module: torch.nn.Module) -> str:
+    """Digest of the files that decide what a pool's networks learn."""
+    sources = (_Trainer, type(module), InitialWeights, resized, RealData, Preprocessing)
+    return digest(b"".join(Path(inspect.getfile(source)).read_bytes() for source in sources))
+
+
 class _Trainer:
     """Makes a pool's networks one by one, or finds them in the cache."""
 
@@ -118,7 +126,8 @@ class _Trainer:
         device: torch.device,
     ) -> None:
         self._pool, self._source, self._shape, self._module, self._device = pool, source, shape, module, device
-        self._cache = Cache(cache_folder() / "pools", {"device": device.type, "versions": versions()})
+        context = {"device": device.type, "versions": versions(), "code": _code(module)}
+        self._cache = Cache(cache_folder() / "pools", context)
         settings = pool.model_dump(include={"margin", "steps", "batch", "lr"})
         self._key = {**settings, "network": str(network), "data": source.digest, "shape": list(shape)}
         self._fresh = InitialWeights(module)

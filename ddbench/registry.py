@@ -86,6 +86,12 @@ DECODERS: Registry[Any] = Registry("decoder")
 PROTOCOLS: Registry[Any] = Registry("protocol")
 
 
+def registers(module: str) -> bool:
+    """Whether something that is registered was defined in this module."""
+    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS)
+    return any(getattr(registry.get(name), "__module__", "") == module for registry in registries for name in registry)
+
+
 @dataclass(frozen=True)
 class BrokenPlugin:
     """A plugin that raised while being imported; `reason` is the exception's last line."""

@@ -24,6 +24,10 @@ from ddbench.pools import Given, given
 from ddbench.task import Task
 
 ARTIFACT = "artifact.safetensors"
+TRACE = "error.txt"
+"""of a method that raised"""
+OUTCOME = "distilled.partial"
+"""how a distillation ended, until the record is written"""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ class Workshop:
 
     @property
     def outcome_path(self) -> Path:
-        """How the distillation ended, until the record is written."""
-        return self.folder / "distilled.partial"
+        return self.folder / OUTCOME
 
     @property
     def scores_path(self) -> Path:

@@ -31,9 +31,10 @@ class AddressableMemories(BackpropSettings):
     images; where steps are recomputed, memory holds one set of weights and velocities for each, and all images once.
 
     Differences: real images are drawn from all classes together; the authors' penalty on coefficients, whose gradient
-    in the network's weights is 0, is left out; bases and coefficients start as the best approximation of real images,
-    where theirs start at random; the decoder holds at most `images` of each class, 100 unless set, where theirs fill
-    the storage; no augmentation.
+    in the network's weights is 0, is left out; unless `init` is `noise`, what is learned starts as real images or the
+    best approximation of them, some forty times the scale of theirs, at which the same step size and clipping move it
+    less; the decoder holds at most `images` of each class, 100 unless set, where theirs fill the storage; no
+    augmentation.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2206.02916"
@@ -60,10 +61,13 @@ class AddressableMemories(BackpropSettings):
     decoder: Parametrisation = "linear_bases"
     """what is learned: `linear_bases` with so many `bases` at this `scale`, or `pixels`"""
     init: Init = "real"
-    """images start as `real` or `noise`"""
+    """images start as `real`, or all that is learned as `noise`, Xavier's uniform one as published"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         synthetic = Synthetic(task, self.decoder, self.init)
+        if self.init == "noise":
+            for part in synthetic.learned:
+                torch.nn.init.xavier_uniform_(part.detach().flatten(1), generator=task.generator("noise"))
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
         rule, outer = Momentum(self.momentum), Outer(task, self.batch_real)

@@ -31,15 +31,16 @@ class AttentionMatching(DistributionMatchingSettings):
     The exponent is 4 in the paper and in the authors' table of hyper-parameters, and 1 in the code that they run; here
     it is the paper's.
 
-    Differences: their network normalises batches, with the statistics of all classes of a step together; choose
-    `network: {name: convnet, norm: batch}` for that.
+    Differences: the network of the code that they run normalises batches, with the statistics of all classes of a step
+    together, and it takes 20,000 steps; in their table it normalises instances, as here unless `network: {name:
+    convnet, norm: batch}` is chosen, and takes 8,000.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.00093"
     tiny: ClassVar[dict[str, object]] = {"iterations": 6, "batch_real": 8}
 
     batch_real: PositiveInt = 64
-    """real images of each class a step"""
+    """real images of each class a step; as many as the smallest class has, if that is less"""
     exponent: PositiveFloat = 4.0
     """of absolute values before channels are added"""
     balance: NonNegativeFloat = 0.01

@@ -35,7 +35,8 @@ class Backprop(BackpropSettings):
 
     Differences: initial weights are those of the cell's network, PyTorch's by default; the authors' are Xavier's, as of
     `lenet,init=xavier`. Real images of an outer step are as they are; the authors pad, crop and flip CIFAR-10's.
-    Networks of a pool are drawn with replacement, theirs without.
+    Networks of a pool are drawn with replacement, theirs without. Each of `networks_per_step` is tested on real images
+    of its own, theirs on the same.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"

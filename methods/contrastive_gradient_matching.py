@@ -20,7 +20,8 @@ class ContrastiveGradientMatching(TrainedOnSyntheticSettings):
     As gradient matching, and after a warm-up one distance between the gradients that all real and all synthetic
     images give, in place of the sum over classes: the same real passes and a single second-order one.
 
-    Differences: the loops and the warm-up are those of the authors' code, where either of its two conditions ends it.
+    Differences: those of gradient matching; the loops and the warm-up are those of the authors' code, where either of
+    its two conditions ends it.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2202.02916"

@@ -31,7 +31,8 @@ class DifficultyAlignedMatching(FlatExpertSettings):
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits
     changes places with the class's own; learned step sizes stay above 1e-4; a step that changes nothing costs no
-    backward pass here.
+    backward pass here. Settings that all trajectory methods have keep the defaults of trajectory matching at ipc 1;
+    the authors' for CIFAR-10 at ipc 10 are 10,000 iterations, `lr_lr` 1e-5 and 100 expert epochs.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.05773"

@@ -29,8 +29,8 @@ class EfficientParameterization(GradientMatchingSettings):
     Differences: one step on all classes together, where the authors' code steps class by class and momentum acts during
     the other classes' steps; all tiles of a class are matched, at most 128 there; augmentation is one of DSA's
     operations a batch, where theirs changes colours, crops and cuts out in every batch and never flips, scales or
-    rotates (no cut-outs for MNIST, nor where networks train with CutMix); images are not clamped; tiles start as
-    averages of random images, where theirs take every other pixel of the first of a class.
+    rotates (no cut-outs for MNIST in several tiles, nor where networks train with CutMix); images are not clamped;
+    tiles start as averages of random images, where theirs take every other pixel of the first of a class.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2205.14959"
@@ -44,7 +44,7 @@ class EfficientParameterization(GradientMatchingSettings):
     """of SGD with momentum 0.5 on normalised images: the authors' 5e-3 for CIFAR-10 at ipc 10 in [0, 1], over the
     variance of a pixel; they scale it with ipc / 10"""
     batch_real: PositiveInt = 64
-    """real images of each class in a matching"""
+    """real images of each class in a matching; as many as the smallest class has, if that is less"""
     augment: bool = True
     """differentiable siamese augmentation, and augmented training"""
     decoder: Parametrisation = "multi_formation"
@@ -56,7 +56,7 @@ class EfficientParameterization(GradientMatchingSettings):
     batch_train: PositiveInt = 64
     """real images in each"""
     cutmix: bool = True
-    """half of these batches cut into each other; the authors do not for MNIST"""
+    """half of these batches cut into each other; the authors do not for MNIST in several tiles"""
     lr_network: PositiveFloat = 0.01
     """of SGD with momentum 0.9 and weight decay 5e-4 on the network"""
 

@@ -21,7 +21,8 @@ class Factorization(TrajectoryMatchingSettings):
     Differences: without the adversarial term that makes the hallucinators disagree; every basis goes through every
     hallucinator, where the authors draw one for each batch; hallucinators count as storage, so that fewer bases fit
     (the published figures store them on top: 0.9 images a class on CIFAR-10); batches are not standardised; momentum
-    0.5, where they take 0.95 on images and 0.9 on the step size, which stays above 1e-4 here and 1e-3 there.
+    0.5, where they take 0.95 on images and 0.9 on the step size, which stays above 1e-4 here and 1e-3 there; 5,000
+    iterations unless set, a third of theirs.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2210.16774"

@@ -43,6 +43,8 @@ class KMeansCentroids(CoresetSettings):
             model = KMeans(task.ipc, n_init=self.restarts, random_state=seed)
             cluster = torch.from_numpy(model.fit_predict(features[indices].cpu().numpy()))
             for k in range(task.ipc):
-                members, _ = task.real.take(indices[(cluster == k).to(indices.device)])
-                centroids.append(members.mean(0))
+                members = indices[(cluster == k).to(indices.device)]
+                if not len(members):  # fewer different images than clusters
+                    members = indices[k : k + 1]
+                centroids.append(task.real.take(members)[0].mean(0))
         return DistilledDataset.pixels(torch.stack(centroids), task.wanted(task.labels()), initial=task.fixed_initial)

@@ -40,7 +40,7 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
     lr_images: PositiveFloat = 24.8
     """of SGD with momentum 0.5 on normalised images: 1 at ipc 1 in [0, 1], over the variance of CIFAR-10's pixels"""
     batch_real: PositiveInt = 128
-    """real images of each class a step"""
+    """real images of each class a step; as many as the smallest class has, if that is less"""
     decoder: Parametrisation = "multi_formation"
     """how images are stored"""
     uses: PositiveInt = 5

@@ -32,7 +32,7 @@ class TruncatedBackprop(BackpropSettings):
 
     Differences: the place of the window is drawn for every outer step, where the authors' default draws it for every
     epoch; the network's Adam has its epsilon inside the root; no boosting, no learned labels, no augmentation, and
-    every class in every step.
+    every class in every step; a sixth of their outer steps unless set.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2311.07025"

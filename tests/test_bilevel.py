@@ -237,6 +237,18 @@ def test_noise_starts_at_length_one() -> None:
     assert torch.allclose(images.flatten(1).norm(dim=1), torch.ones(6), atol=1e-6)
 
 
+def test_noise_of_memories_is_xaviers() -> None:
+    still: dict[str, Any] = {"iterations": 1, "steps": 1, "images_per_step": 1, "batch_real": 4, "lr_images": 1e-9}
+    made = {
+        decoder: AddressableMemories(**still, decoder=decoder, init="noise").distill(tiny_task(), Meter(Budget())).parts
+        for decoder in ("pixels", "linear_bases,bases=4")
+    }
+    images, bases = made["pixels"]["images"], made["linear_bases,bases=4"]["bases"]
+    for part, bound in ((images, (6 / (6 + 64)) ** 0.5), (bases, (6 / (4 + 16)) ** 0.5)):  # items, numbers of one
+        assert 0.9 * bound < part.abs().max() <= bound
+        assert part.std().item() == pytest.approx(bound / 3**0.5, rel=0.2)
+
+
 def test_windows_begin_anywhere_that_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
     walks: list[int] = []
     walk = TruncatedBackprop._walk

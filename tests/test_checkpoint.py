@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from ddbench import checkpoint
-from ddbench.checkpoint import State, capture, restore
+from ddbench.checkpoint import State, capture, contents, restore
 from ddbench.files import write_sealed
 from ddbench.generators import Generators, derive_seed, seeded
+
+CPU = torch.device("cpu")
 
 
 def through_a_file(state: State, folder: Path) -> dict[str, Any]:
     checkpoint.save(folder / "c.pt", {"state": capture(state)})
-    content = checkpoint.load(folder / "c.pt")
+    content = checkpoint.load(folder / "c.pt", CPU)
     assert content is not None
     return content["state"]
 
@@ -184,8 +186,30 @@ def test_a_value_that_cannot_be_resumed_is_refused_at_once() -> None:
         capture(State(inner=[Mine()]))
 
 
+def test_what_was_on_another_gpu_comes_to_the_device_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:7")
+        checkpoint.save(tmp_path / "c.pt", {"state": contents(State(w=torch.ones(3)))})
+    content = checkpoint.load(tmp_path / "c.pt", CPU)
+    assert content is not None
+    assert content["state"]["w"].tolist() == [1, 1, 1]
+
+
+def test_a_part_of_a_larger_tensor_is_written_alone(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", {"state": contents(State(first=torch.zeros(100_000)[:2]))})
+    assert (tmp_path / "c.pt").stat().st_size < 10_000
+
+
+def test_contents_are_no_copy() -> None:
+    state = State(images=torch.zeros(2, requires_grad=True))
+    assert contents(state)["images"].data_ptr() == state.images.data_ptr()
+    assert not contents(state)["images"].requires_grad
+
+
 def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path / "none.pt") is None
+    assert checkpoint.load(tmp_path / "none.pt", CPU) is None
 
 
 @pytest.mark.parametrize("keep", [0, 10, 72, -20])
@@ -196,7 +220,7 @@ def test_a_torn_file_is_set_aside(tmp_path: Path, keep: int) -> None:
     with pytest.warns(
         RuntimeWarning, match=r"c.pt is damaged \(its checksum does not match\); it is kept as c.pt.damaged"
     ):
-        assert checkpoint.load(path) is None
+        assert checkpoint.load(path, CPU) is None
     assert [kept.name for kept in tmp_path.iterdir()] == ["c.pt.damaged"]
 
 
@@ -207,13 +231,13 @@ def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
     content[content.index(torch.full((100,), 2.0).numpy().tobytes())] ^= 1  # torch reads it without complaint
     path.write_bytes(content)
     with pytest.warns(RuntimeWarning, match="c.pt is damaged"):
-        assert checkpoint.load(path) is None
+        assert checkpoint.load(path, CPU) is None
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"version": 0}, "it has version 0 and this ddbench reads 2"),
+        ({"version": 0}, "it has version 0 and this ddbench reads 3"),
         ({}, "'version'"),
         (Path("."), "Weights only load failed"),
     ],
@@ -223,7 +247,7 @@ def test_a_checkpoint_of_another_release_is_set_aside(tmp_path: Path, content: o
     torch.save(content, buffer)
     write_sealed(tmp_path / "c.pt", buffer.getvalue())
     with pytest.warns(RuntimeWarning, match=rf"c.pt is damaged \(.*{reason}.*\); it is kept as c.pt.damaged and made"):
-        assert checkpoint.load(tmp_path / "c.pt") is None
+        assert checkpoint.load(tmp_path / "c.pt", CPU) is None
 
 
 def test_a_seed_depends_on_every_part_of_the_key() -> None:

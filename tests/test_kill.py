@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from boards import write_method
 from ddbench import checkpoint
@@ -56,6 +57,8 @@ ORPHAN_SECONDS = 60.0
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 
+CPU = torch.device("cpu")
+
 
 def finish(process: subprocess.Popen[bytes], log: Path) -> None:
     assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
@@ -86,7 +89,7 @@ def run_folder(out: Path, method: str) -> Path:
 
 
 def mid_loop(out: Path, name: str) -> bool:
-    saved = checkpoint.load(run_folder(out, "trajectory_matching") / "checkpoint.pt")
+    saved = checkpoint.load(run_folder(out, "trajectory_matching") / "checkpoint.pt", CPU)
     loop = saved["loops"].get(name) if saved else None
     return loop is not None and loop["step"] >= 10 and not loop["finished"]
 
@@ -151,7 +154,7 @@ def test_wherever_networks_start_a_killed_distillation_ends_as_an_unbroken_one(t
     whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "broken.log"
 
     def mid_distillation_after(finished: int) -> bool:
-        loops = [saved["loops"] for path in broken.glob("*/*/checkpoint.pt") if (saved := checkpoint.load(path))]
+        loops = [saved["loops"] for path in broken.glob("*/*/checkpoint.pt") if (saved := checkpoint.load(path, CPU))]
         steps = [loop["distil"]["step"] for loop in loops if "distil" in loop and not loop["distil"]["finished"]]
         return len(list(broken.glob("*/*/record.json"))) == finished and any(step >= 10 for step in steps)
 

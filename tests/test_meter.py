@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections.abc import Callable
@@ -51,6 +52,29 @@ def test_a_step_begins_while_seconds_are_left(clock: Any, seconds: float, steps:
     assert len(walk(meter, clock, 100)) == steps
     assert meter.charged == steps
     assert meter.truncated
+
+
+def test_a_checkpoint_of_a_running_loop_leaves_no_copy_behind(tmp_path: Path) -> None:
+    odd = (3, 1, 7919)
+    meter = Meter(FREE, path=tmp_path / "c.pt", every=0)
+    held = []
+    for _ in meter.steps(3, State(images=torch.zeros(odd))):
+        held.append(sum(issubclass(type(thing), torch.Tensor) and thing.shape == odd for thing in gc.get_objects()))
+    assert (tmp_path / "c.pt").exists()
+    assert held == [1, 1, 1]
+
+
+def test_the_peak_and_the_start_are_those_of_all_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = iter([500, 700, 300, 100])
+    monkeypatch.setattr("ddbench.meter.peak_bytes", lambda device: next(held))
+    monkeypatch.setattr("ddbench.meter.now", iter(["first", "second"]).__next__)
+    broken = Meter(FREE, path=tmp_path / "c.pt", every=0)
+    for step in broken.steps(9, State()):
+        if step == 2:
+            break  # two checkpoints are written
+    again = Meter(FREE, path=tmp_path / "c.pt", every=0)
+    assert (again.attempts, again.started) == (2, "first")
+    assert again.peak_bytes == 700
 
 
 def test_a_loop_that_ends_with_its_budget_is_not_truncated(clock: Any) -> None:

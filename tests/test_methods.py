@@ -19,7 +19,7 @@ from ddbench.matching.training import Trained, Trainer
 from ddbench.meter import Meter
 from ddbench.records import Budget
 from ddbench.registry import METHODS, discover
-from ddbench.testing import check_method, tiny_task
+from ddbench.testing import check_method, tiny_dataset, tiny_task
 from methods.backprop import Backprop
 from methods.best_random_real import BestRandomReal
 from methods.class_mean import ClassMean
@@ -162,6 +162,17 @@ def test_one_cluster_in_pixels_is_the_class_mean() -> None:
     means = torch.stack([task.real.take(task.real.class_indices(c))[0].mean(0) for c in range(3)])
     assert torch.allclose(artifact.parts["images"], means, atol=1e-6)
     assert artifact.parts["labels"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters:sklearn.exceptions.ConvergenceWarning")
+def test_more_clusters_than_different_images_are_filled_with_images() -> None:
+    data = tiny_dataset()
+    first = torch.cat([torch.nonzero(data.train_labels == c)[0] for c in range(3)])
+    same = dataclasses.replace(data, train_images=data.train_images[first][data.train_labels], given_digest=None)
+    images = KMeansCentroids(space="pixels").distill(tiny_task(ipc=3, data=same), free_meter()).parts["images"]
+    assert torch.allclose(images[0::3], images[1::3])
+    assert torch.allclose(images[0::3], images[2::3])
+    assert len({image.numpy().tobytes() for image in images[0::3]}) == 3
 
 
 def test_class_means_are_of_disjoint_parts_that_make_up_the_class() -> None:

@@ -110,6 +110,14 @@ def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPat
         assert judge.score(anything(), seed=seed).metrics["before"] > 0.8
     members = [tuple(member.tolist()) for member in (*first.training, *first.held_out)]
     assert len(set(members)) == 4
+
+
+def test_a_pool_of_other_code_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    make(pool())
+    kept = set((cache_folder() / "pools").iterdir())
+    monkeypatch.setattr(pools, "_code", lambda module: "another")
+    make(pool())
+    assert len(set((cache_folder() / "pools").iterdir()) - kept) == 4
     assert len(tiny_task(setting="pretrained")._given.held_out) == 0  # type: ignore[union-attr]
 
 

@@ -16,8 +16,9 @@ import torch
 from boards import jobs_of
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.data import Preprocessing, RealData
+from ddbench.environment import device_name
 from ddbench.errors import CannotWrite, Stopped, UserError
-from ddbench.files import read_sealed
+from ddbench.files import digest, read_sealed
 from ddbench.generators import derive_seed, seeded
 from ddbench.jobs import Job
 from ddbench.record_files import problems, read_record
@@ -163,11 +164,38 @@ def test_a_memory_budget_ends_a_run(tmp_path: Path, write: Callable[..., str]) -
 
 
 @pytest.mark.usefixtures("short")
-def test_a_users_mistake_leaves_no_record(tmp_path: Path, write: Callable[..., str]) -> None:
+def test_a_setting_that_the_method_refuses_is_its_failure(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = jobs_of(write("mine", "raise UserError('set it to 3')"))
-    with pytest.raises(UserError, match="set it to 3"):
-        run(job, tmp_path / "run", tmp_path / "cache", CPU, silent)
+    record = run_here(job, tmp_path / "run")
+    assert (record.result.status, record.result.reason) == ("failed", "set it to 3")
+    assert not (tmp_path / "run" / "error.txt").exists()
+
+
+@pytest.mark.usefixtures("short")
+def test_what_is_wrong_around_the_method_leaves_no_record(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = jobs_of(write("mine"))
+    other = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset_digest": digest(b"other")}))
+    with pytest.raises(UserError, match="data set 'digits' has changed since the command began"):
+        run(other, tmp_path / "run", tmp_path / "cache", CPU, silent)
     assert not (tmp_path / "run" / "record.json").exists()
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("error", [MemoryError("full"), torch.OutOfMemoryError("full")])
+def test_memory_that_scoring_lacks_is_not_the_methods(
+    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from ddbench.evaluate import Judge
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise error
+
+    (job,) = jobs_of(write("mine"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Judge, "score", refuse)
+        with pytest.raises(UserError, match=r"no memory was left to score with \(full\); free some, and the same comm"):
+            run(job, tmp_path / "run", tmp_path / "cache", CPU, silent)
+    assert run_here(job, tmp_path / "run").result.status == "ok"
 
 
 @pytest.mark.usefixtures("short")
@@ -207,6 +235,9 @@ def test_the_record_of_a_run_that_left_none(write: Callable[..., str]) -> None:
     record = failed_record(job, "timeout", "too slow", "2024-01-01T00:00:00+00:00")
     assert (record.result.status, record.result.reason, record.key) == ("timeout", "too slow", job.key)
     assert record.result.cell == job.cell
+    assert record.measured.environment["device"] == "unknown"
+    here = failed_record(job, "timeout", "too slow", "2024-01-01T00:00:00+00:00", CPU)
+    assert here.measured.environment["device"] == device_name(CPU)
 
 
 # -- stopped, killed, damaged ---------------------------------------------------------------------------------------

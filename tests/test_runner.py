@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -16,16 +18,18 @@ import torch
 from rich.console import Console
 
 from boards import jobs_of, outer
-from ddbench.errors import UserError
+from ddbench.errors import CannotWrite, UserError
 from ddbench.executors import worker
+from ddbench.executors.process import RunProcess
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import Job
-from ddbench.locks import claimed
+from ddbench.locks import awaited, claimed
 from ddbench.progress import Display
 from ddbench.record_files import problems, read_record
 from ddbench.records import Record
 from ddbench.run import run
 from ddbench.runner import Event, Todo, run_jobs, survey
+from ddbench.workshop import OUTCOME
 
 
 def run_here(job: Job, folder: Path) -> Record:
@@ -96,6 +100,49 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, write: Callable[..., str]) -
     assert not list(out.glob("*/*"))
     with claimed(out):  # it was given back
         pass
+
+
+@pytest.mark.parametrize("lock", [claimed, awaited])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(CannotWrite, match=r"cannot be locked \(No locks available\); choose an --out on"),
+        lock(tmp_path),
+    ):
+        pass
+
+
+def test_a_run_whose_surroundings_were_not_right_is_made_again(tmp_path: Path, write: Callable[..., str]) -> None:
+    path, out = write("mine"), tmp_path / "out"
+    text = Path(path).read_text()
+    todo = survey(outer(path), out)
+    Path(path).write_text(text + "# edited")
+    (record,) = run_jobs(todo, out, workers=1, device="cpu")
+    assert record.result.status == "crashed"
+    assert (record.result.reason or "").endswith("has changed since the command began; run the command again")
+    Path(path).write_text(text)
+    (record,) = run_jobs(survey(outer(path), out), out, workers=1, device="cpu")
+    assert record.result.status == "ok"
+
+
+def test_the_memory_of_scoring_is_not_limited(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = outer(write("mine", "time.sleep(60)"), peak_bytes=1)
+    process = RunProcess(job, tmp_path / "run", tmp_path / "cache", torch.device("cpu"))
+    try:
+        distilling = process.overstepped()
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / OUTCOME).touch()
+        scoring = process.overstepped()
+    finally:
+        process.end()
+    assert distilling is not None
+    assert distilling.status == "out_of_memory"
+    assert scoring is None
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:

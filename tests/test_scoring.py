@@ -11,6 +11,7 @@ import torch
 
 from ddbench import pools
 from ddbench.artifact import DistilledDataset
+from ddbench.commands.artifacts import data_of, transform_of
 from ddbench.config import make_board
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
@@ -271,6 +272,16 @@ def test_a_method_never_sees_the_held_out_images(walk: str, tmp_path: Path) -> N
     secret = {image.numpy().tobytes() for image in transform(held_out.test_images)}
     assert len(secret) == len(held_out.test_labels)
     assert not secret & {image.numpy().tobytes() for image in images}
+
+
+@pytest.mark.parametrize("held_back", [{"peek": SECRET}, {"validation": SECRET}, {}])
+def test_an_artefact_is_read_as_its_run_read_it(walk: str, tmp_path: Path, held_back: dict[str, float]) -> None:
+    run_here(job_of(walk, **held_back, entry={"preprocessing": "zca"}), tmp_path / "run")
+    file = tmp_path / "run" / "artifact.safetensors"
+    artifact = DistilledDataset.load(file)
+    transform = transform_of(artifact, data_of(artifact, file))
+    assert transform.checksum == artifact.provenance["preprocessing"]["checksum"]
+    assert transform.checksum.startswith("sha256:")
 
 
 def test_given_networks_were_not_trained_on_the_held_out_images(

@@ -115,6 +115,7 @@ def distill(
     ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
     """
     from ddbench import commands
+    from ddbench.commands.boards import trace_of
     from ddbench.options import settings_from
     from ddbench.progress import Display
 
@@ -136,7 +137,8 @@ def distill(
             on_event=display.event,
         )
     if record.result.artifact is None:
-        say(f"{record.result.status}: {record.result.reason}")
+        trace = trace_of(out)
+        say(f"{record.result.status}: {record.result.reason}" + (f"; traceback in {trace}" if trace.exists() else ""))
         raise typer.Exit(SOME_FAILED)
     steps_done = ", ".join(
         f"{done} of {record.result.steps_planned[loop]} {loop}" for loop, done in record.result.steps_done.items()

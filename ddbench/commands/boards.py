@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ddbench.artifact import file_digest
 from ddbench.commands.artifacts import show
 from ddbench.config import Board, make_board
 from ddbench.errors import UserError
@@ -17,7 +18,7 @@ from ddbench.jobs import Selection, resolve
 from ddbench.records import UNFINISHED, Record
 from ddbench.registry import discover
 from ddbench.runner import Event, Todo, read_runs, run_jobs, survey
-from ddbench.workshop import ARTIFACT
+from ddbench.workshop import ARTIFACT, TRACE
 
 
 def evaluate_board(
@@ -112,13 +113,22 @@ def distill(
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
     todo = survey(jobs, work)
+    trace_of(out).unlink(missing_ok=True)
     on_start(todo)
-    record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[0]
+    record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
     if record.result.artifact is not None:
-        write_atomically(out, (work / jobs[0].folder / ARTIFACT).read_bytes())
+        made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
+        write_atomically(out, made.read_bytes())
     if record.result.status not in UNFINISHED:
+        for trace in work.glob(f"*/*/{TRACE}"):
+            write_atomically(trace_of(out), trace.read_bytes())
         shutil.rmtree(work)
     return record
+
+
+def trace_of(out: Path) -> Path:
+    """Where `distill` leaves the traceback of a method that raised."""
+    return out.with_name(f"{out.name}.{TRACE}")
 
 
 def _draw_first_seeds(records: Iterable[Record], out: Path, datasets: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from ddbench.errors import UserError
 from ddbench.files import LONGEST_NAME, is_name
 
 Array = NDArray[Any]
+SPLIT = re.compile(r"\+(?P<kind>validation|held_out)\((?P<fraction>0\.\d+)(, seed=(?P<seed>\d+))?\)$")
 RENAME = f"rename it, with at most {LONGEST_NAME} letters, digits and signs"
 
 
@@ -110,6 +112,18 @@ class Dataset:
             test_labels=self.test_labels,
             given_digest=f"{self.digest}+held_out({fraction})",
         )
+
+    def split(self, digest: str) -> Dataset:
+        """The split of this data set that has such a digest, `...+validation(0.1)` or `...+held_out(0.1)`, or itself.
+
+        Raises:
+            UserError: as `validation`.
+        """
+        named = SPLIT.search(digest)
+        if named is None:
+            return self
+        fraction, seed = float(named["fraction"]), int(named["seed"] or 0)
+        return self.validation(fraction, seed) if named["kind"] == "validation" else self.holding_out(fraction)
 
 
 def make_dataset(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import torch
@@ -17,6 +19,8 @@ from ddbench.environment import now
 from ddbench.executors.watch import Watch
 from ddbench.executors.worker import Message, work
 from ddbench.jobs import Job
+from ddbench.registry import registers
+from ddbench.workshop import OUTCOME
 
 PRELOAD = ["ddbench.executors.worker", "sklearn.cluster", "torch._dynamo"]
 """imported once and inherited by every worker; torch would import the last, a second's work, at the first optimizer"""
@@ -43,9 +47,12 @@ class RunProcess:
         inbox, outbox = context.Pipe(duplex=False)
         anchor, self._lifeline = context.Pipe(duplex=False)
         self.inbox: Connection | None = inbox
-        self._process = _started(
-            lambda: context.Process(target=work, args=(job, folder, cache, str(device), outbox, anchor), daemon=True)
-        )
+        with _script_left_out():
+            self._process = _started(
+                lambda: context.Process(
+                    target=work, args=(job, folder, cache, str(device), outbox, anchor), daemon=True
+                )
+            )
         outbox.close()
         anchor.close()
         self._handle = _handle(self._process.pid)
@@ -93,8 +100,10 @@ class RunProcess:
         return self._told or of_exit(code)
 
     def _held_bytes(self) -> int:
-        """Of memory on the CPU, where it is limited; on a GPU the allocator keeps the limit."""
+        """Of memory on the CPU, while it is limited; on a GPU the allocator keeps the limit, and scoring has none."""
         if self._handle is None or self.job.cell.budget.peak_bytes is None or self.device.type != "cpu":
+            return 0
+        if (self.folder / OUTCOME).exists():
             return 0
         with suppress(psutil.Error):
             return int(self._handle.memory_info().rss)
@@ -119,6 +128,19 @@ class RunProcess:
         if self.inbox is not None:
             self.inbox.close()
             self.inbox = None
+
+
+@contextmanager
+def _script_left_out() -> Iterator[None]:
+    """Start processes that do not run the user's script again, which would call ddbench again; one that registers
+    something is run, as `multiprocessing` does, and needs its guard."""
+    script = sys.modules["__main__"]
+    if not registers("__main__"):
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _started(make: Callable[[], ForkServerProcess]) -> ForkServerProcess:

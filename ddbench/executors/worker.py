@@ -24,6 +24,7 @@ from ddbench.memory import be_the_first_to_go, keep_freed_memory, limit_device_m
 from ddbench.registry import discover
 from ddbench.run import run
 from ddbench.source_code import source_digest
+from ddbench.workshop import TRACE
 
 REPORT_SECONDS = 0.2
 """between two reports"""
@@ -63,10 +64,11 @@ def work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, l
             run(job, folder, cache, torch.device(device), line.report, stopping.is_set)
     except Stopped:
         line.send(Message("ended", ending=Ending("crashed", "it was stopped from outside")))
+    except UserError as error:  # of what is around the method, which may be otherwise the next time
+        line.send(Message("ended", ending=Ending("crashed", str(error))))
     except (Exception, SystemExit) as error:
-        if not isinstance(error, UserError):
-            with suppress(CannotWrite):
-                write_atomically(folder / "error.txt", traceback.format_exc().encode())
+        with suppress(CannotWrite):
+            write_atomically(folder / TRACE, traceback.format_exc().encode())
         line.send(Message("ended", ending=of_error(error)))
 
 

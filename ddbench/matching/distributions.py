@@ -40,7 +40,7 @@ class DistributionMatchingSettings:
     lr_images: PositiveFloat = 1.0
     """step size on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class a step"""
+    """real images of each class a step; as many as the smallest class has, if that is less"""
     augment: bool = True
     """differentiable siamese augmentation, a draw for each class"""
     decoder: Parametrisation = "pixels"

@@ -67,7 +67,7 @@ class GradientMatchingSettings:
     lr_images: PositiveFloat = 0.1
     """of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class in a matching"""
+    """real images of each class in a matching; as many as the smallest class has, if that is less"""
     augment: bool = False
     """differentiable siamese augmentation, a draw for each class"""
     decoder: Parametrisation = "pixels"

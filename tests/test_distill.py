@@ -1,0 +1,71 @@
+"""One artefact by one call, from a script of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from boards import METHOD
+from ddbench.artifact import DistilledDataset
+from ddbench.commands import distill
+from ddbench.commands.boards import trace_of
+from ddbench.files import digest
+from ddbench.record_files import write_record
+from ddbench.run import failed_record
+from ddbench.runner import Todo
+
+CALL = """
+record = distill({method!r}, "digits", Path("made.safetensors"), steps=2, network="convnet,depth=1,width=8")
+print(record.result.status)
+"""
+SMALL = {"steps": 2, "network": "convnet,depth=1,width=8"}
+
+
+def script(folder: Path, text: str) -> str:
+    path = folder / "script.py"
+    path.write_text(f"from pathlib import Path\nfrom ddbench.commands import distill\n{text}")
+    done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    assert script(tmp_path, CALL.format(method="dm")) == "truncated\n"
+    assert DistilledDataset.load(tmp_path / "made.safetensors").decode()[0].shape == (10, 1, 8, 8)
+
+
+def test_a_script_that_registers_a_method_is_run_for_it(tmp_path: Path) -> None:
+    method = METHOD.format(name="mine", body="pass", end="return result()")
+    call = CALL.format(method="mine").replace("\n", "\n    ")
+    assert script(tmp_path, f"{method}\nif __name__ == '__main__':\n    {call}") == "truncated\n"
+
+
+def test_a_crash_of_the_past_is_not_the_outcome(tmp_path: Path, write: Callable[..., str]) -> None:
+    method, out = write("mine"), tmp_path / "made.safetensors"
+
+    def crash_before(todo: Todo) -> None:
+        ((job, folder),) = todo.jobs
+        other = replace(job, method_source=digest(b"another"))
+        record = failed_record(other, "crashed", "ran out of memory", "2026-01-01T00:00:00+00:00")
+        write_record(folder.with_name(f"{folder.name}-before") / "record.json", record)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(method, "digits", out, on_start=crash_before, **SMALL)
+    assert distill(method, "digits", out, **SMALL).result.status == "truncated"
+    assert DistilledDataset.load(out).provenance["method"] == "mine"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".made")] == []
+
+
+def test_the_traceback_of_a_method_stays(tmp_path: Path, write: Callable[..., str]) -> None:
+    out = tmp_path / "made.safetensors"
+    record = distill(write("mine", "raise IndexError('seven')"), "digits", out, **SMALL)
+    assert (record.result.status, record.result.reason) == ("failed", "IndexError: seven")
+    assert "IndexError: seven" in trace_of(out).read_text()
+    distill(write("mine"), "digits", out, **SMALL)
+    assert not trace_of(out).exists()
