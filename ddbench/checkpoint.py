@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.serialization import default_restore_location
 from torch.utils import _pytree as pytree
 
+from ddbench.endings import out_of_memory
 from ddbench.files import read_sealed, sealed, warn_of_damage
 
 VERSION = 3
@@ -37,19 +38,25 @@ def contents(state: State) -> dict[str, Any]:
 
 def capture(state: State) -> dict[str, Any]:
     """A copy of the contents, which does not change with the state."""
-    return _copied(contents(state))
+    return copied(contents(state))
+
+
+def copied(contents: dict[str, Any]) -> dict[str, Any]:
+    """Contents that share no tensor with these."""
+    copy: dict[str, Any] = pytree.tree_map_only(Tensor, torch.clone, contents)
+    return copy
 
 
 def restore(state: State, saved: dict[str, Any]) -> None:
-    """Put captured contents back into the namespace."""
-    for name, value in _copied(saved).items():
+    """Put contents back into the namespace, which takes them over."""
+    for name, value in saved.items():
         setattr(state, name, _restore(getattr(state, name, None), value))
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint atomically, with a checksum."""
     with sealed(path) as file:
-        torch.save({"version": VERSION, **pytree.tree_map_only(Tensor, _alone, content)}, file)
+        torch.save({"version": VERSION, **_apart(content)}, file)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
@@ -71,6 +78,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
         )
         version = content.pop("version")
     except Exception as error:  # torch raises many kinds for what another release wrote
+        if out_of_memory(error):
+            raise
         warn_of_damage(path, str(error).partition("\n")[0])
         return None
     if version != VERSION:
@@ -98,14 +107,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _copied(contents: dict[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = pytree.tree_map_only(Tensor, torch.clone, contents)
-    return copied
+def _apart(contents: dict[str, Any]) -> dict[str, Any]:
+    """The contents with copies of tensors that share memory, which torch writes whole, or refuses as of two types."""
+    met = set[int]()
 
+    def apart(tensor: Tensor) -> Tensor:
+        if tensor.layout is not torch.strided:
+            return tensor
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or storage.data_ptr() in met:
+            return tensor.clone()
+        met.add(storage.data_ptr())
+        return tensor
 
-def _alone(tensor: Tensor) -> Tensor:
-    """Itself, or a copy of a part of a larger one, which would be written whole."""
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+    separate: dict[str, Any] = pytree.tree_map_only(Tensor, apart, contents)
+    return separate
 
 
 def _restore(current: Any, saved: Any) -> Any:

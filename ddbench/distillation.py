@@ -12,9 +12,11 @@ from ddbench.environment import git_revision, versions
 from ddbench.errors import CannotWrite, UserError
 from ddbench.files import read_sealed, warn_of_damage, write_atomically, write_sealed
 from ddbench.generators import Generators
+from ddbench.memory import limit_device_memory
 from ddbench.meter import Meter
 from ddbench.records import Status, Strict
 from ddbench.snapshots import Snapshot
+from ddbench.task import Task
 from ddbench.workshop import TRACE, Workshop, make_meter, make_task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
@@ -48,10 +50,12 @@ def distil(shop: Workshop) -> Distilled:
         Stopped: when the run is to stop; it is checkpointed.
     """
     cell = shop.job.cell
+    limit_device_memory(cell.budget.peak_bytes, shop.device)
     generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, shop.job.seed)
     meter = _resumed_meter(shop, generators)
     shop.compiler.apart = meter.paused
-    artifact, ending = _attempt(shop, generators, meter)
+    artifact, ending = _attempt(shop, make_task(shop, generators), meter)
+    limit_device_memory(None, shop.device)
     named = artifact.with_provenance(_provenance(shop, meter)) if artifact else None
     distilled = Distilled(
         status=ending.status,
@@ -78,7 +82,7 @@ def earlier(shop: Workshop) -> Distilled | None:
     payload = read_sealed(shop.outcome_path)
     if payload is None:
         return None
-    found = Distilled.model_validate_json(bytes(payload))
+    found = Distilled.model_validate_json(payload)
     if found.artifact and not _is_sound(shop.artifact_path, found.artifact):
         shop.outcome_path.unlink()  # the checkpoint still leads there
         return None
@@ -91,9 +95,9 @@ def earlier(shop: Workshop) -> Distilled | None:
     return distilled
 
 
-def _attempt(shop: Workshop, generators: Generators, meter: Meter) -> tuple[DistilledDataset | None, Ending]:
+def _attempt(shop: Workshop, task: Task, meter: Meter) -> tuple[DistilledDataset | None, Ending]:
     try:
-        artifact = shop.job.make_method().distill(make_task(shop, generators), meter)
+        artifact = shop.job.make_method().distill(task, meter)
         meter.finish()
         cell, data = shop.job.cell, shop.data
         check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)

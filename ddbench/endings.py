@@ -42,6 +42,16 @@ def of_error(error: BaseException) -> Ending:
     return Ending("failed", f"{type(error).__name__}: {line}")
 
 
+def of_surroundings(error: BaseException) -> Ending:
+    """The ending of a run that was broken off around its method, where it may go better the next time."""
+    ending = of_error(error)
+    if isinstance(error, UserError):
+        return Ending("crashed", ending.reason)
+    if ending.status == "out_of_memory":
+        return Ending("crashed", f"no memory was left to prepare or to score it ({ending.reason})")
+    return ending
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an allocator refused, or a budget of memory was overdrawn."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or ALLOCATOR in str(error).partition("\n")[0]

@@ -61,10 +61,11 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
         part.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
         fix = "free some, and the same command goes on" if error.errno in FULL else "choose another place with --out"
         raise CannotWrite(f"cannot write {path}: {error.strerror}; {fix}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def remove_parts(folder: Path) -> None:
@@ -84,7 +85,11 @@ def sealed(path: Path) -> Iterator[IO[bytes]]:
     with _replaced(path) as file:
         file.write(b" " * SEAL_LENGTH)
         payload = _Hashed(file)
-        yield cast("IO[bytes]", payload)
+        try:
+            yield cast("IO[bytes]", payload)
+        finally:
+            if payload.refused is not None:
+                raise payload.refused
         file.seek(0)
         file.write(f"sha256:{payload.hash.hexdigest()}\n".encode())
 
@@ -94,20 +99,27 @@ class _Hashed(io.BufferedIOBase):
 
     def __init__(self, file: IO[bytes]) -> None:
         self.hash = hashlib.sha256()
+        self.refused: OSError | None = None
+        """the first error; raised within `torch.save`, it would be replaced by one of torch's own"""
         self._file = file
 
     def write(self, data: Any) -> int:
-        self.hash.update(data)
-        return self._file.write(data)
+        if self.refused is None:
+            self.hash.update(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.refused = error
+        return len(data)
 
 
-def read_sealed(path: Path) -> memoryview | None:
+def read_sealed(path: Path) -> bytes | None:
     """What `write_sealed` wrote; None where nothing is, or where it is damaged, which is said and set aside."""
     try:
-        content = memoryview(path.read_bytes())
+        with path.open("rb") as file:
+            seal, payload = file.read(SEAL_LENGTH), file.read()
     except FileNotFoundError:
         return None
-    seal, payload = content[:SEAL_LENGTH], content[SEAL_LENGTH:]
     if seal != f"{digest(payload)}\n".encode():
         warn_of_damage(path, "its checksum does not match")
         return None

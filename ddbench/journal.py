@@ -85,7 +85,7 @@ class Journal:
         self.done[name] = loop["step"] if loop else 0
         if loop is None:
             return 0, False
-        checkpoint.restore(state, loop["state"])
+        checkpoint.restore(state, checkpoint.copied(loop["state"]) if loop["finished"] else loop["state"])
         self._generators.set_state(loop["generators"])
         self._ledger.restore(loop["seconds"])
         if not loop["finished"]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from ddbench.cache import Cache, Entry
 from ddbench.compiling import Compiler, Weights
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, resized
 from ddbench.data.places import cache_folder
+from ddbench.data.split import stratified_split
+from ddbench.data.statistics import channel_statistics
 from ddbench.environment import versions
 from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest
@@ -108,9 +111,13 @@ def _trained(
 
 
 def _code(module: torch.nn.Module) -> str:
-    """Digest of the files that decide what a pool's networks learn."""
-    sources = (_Trainer, type(module), InitialWeights, resized, RealData, Preprocessing)
-    return digest(b"".join(Path(inspect.getfile(source)).read_bytes() for source in sources))
+    """Digest of the files that decide what a pool's networks learn, but those of packages that have a version."""
+    networks = [cls for cls in type(module).__mro__ if not cls.__module__.startswith(("torch", "builtins"))]
+    shared = (_Trainer, Compiler, Chunks, InitialWeights, flatten, Dataset, stratified_split, resized, RealData)
+    normal = (Preprocessing, channel_statistics)
+    parts: list[Any] = [*networks, *shared, *normal]
+    files = {inspect.getfile(part) for part in parts}
+    return digest(b"".join(Path(file).read_bytes() for file in sorted(files)))
 
 
 class _Trainer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ def _plain(shares: float | tuple[float, ...]) -> float | list[float]:
 
 def register_protocol(protocol: Protocol) -> Protocol:
     """File a protocol under its name; a taken name raises ValueError, since protocols never change."""
-    PROTOCOLS.register(protocol.name)(protocol)
+    PROTOCOLS.register(protocol.name, module=sys._getframe(1).f_globals["__name__"])(protocol)
     return protocol
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PLUGIN_GROUP = "ddbench.methods"
+METHOD_FILE = "ddbench_method_"
+"""begins the name of a module that was made of a method's file"""
 
 
 class Registry(Generic[T]):
@@ -37,9 +39,15 @@ class Registry(Generic[T]):
         self.kind = kind
         self._objects: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
+        self.modules: set[str] = set()
+        """that registered something"""
 
-    def register(self, name: str, *, aliases: Iterable[str] = ()) -> Callable[[T], T]:
-        """Decorator that files its object under `name` and `aliases`; a taken name raises ValueError."""
+    def register(self, name: str, *, aliases: Iterable[str] = (), module: str | None = None) -> Callable[[T], T]:
+        """Decorator that files its object under `name` and `aliases`; a taken name raises ValueError.
+
+        Args:
+            module: that registers; None takes the one that defines the object
+        """
         aliases = tuple(aliases)
 
         def decorate(thing: T) -> T:
@@ -50,6 +58,7 @@ class Registry(Generic[T]):
                         f"choose another name in {_origin(thing)}"
                     )
             self._objects[name] = thing
+            self.modules.add(module or thing.__module__)
             self._aliases.update(dict.fromkeys(aliases, name))
             return thing
 
@@ -84,12 +93,6 @@ DATASETS: Registry[Any] = Registry("dataset")
 NETWORKS: Registry[Any] = Registry("network")
 DECODERS: Registry[Any] = Registry("decoder")
 PROTOCOLS: Registry[Any] = Registry("protocol")
-
-
-def registers(module: str) -> bool:
-    """Whether something that is registered was defined in this module."""
-    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS)
-    return any(getattr(registry.get(name), "__module__", "") == module for registry in registries for name in registry)
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,19 @@ def discover() -> None:
             _import_guarded(point.name, point.load)
 
 
+def is_discovered() -> bool:
+    """Whether another process finds everything that is registered, by `discover` or in a method's file."""
+    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS)
+    packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in entry_points(group=PLUGIN_GROUP))}
+    modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
+    return all(module in packages or module.startswith(METHOD_FILE) for module in modules)
+
+
 def load_method_file(path: Path) -> type[Method]:
     """Import a method from a file outside any package and return the one class it registered."""
     if not path.is_file():
         raise UserError(f"no method file at {path}; `ddbench new {path.stem}` writes one")
-    name = f"ddbench_method_{path.stem}_{digest(str(path.resolve()).encode())[-8:]}"
+    name = f"{METHOD_FILE}{path.stem}_{digest(str(path.resolve()).encode())[-8:]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:

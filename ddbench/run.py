@@ -9,12 +9,9 @@ import torch
 
 from ddbench.clock import clock_for
 from ddbench.distillation import Distilled, distil, earlier
-from ddbench.endings import out_of_memory
 from ddbench.environment import environment, now
-from ddbench.errors import UserError
 from ddbench.evaluate import Judge
 from ddbench.jobs import Job
-from ddbench.memory import limit_device_memory
 from ddbench.record_files import write_record
 from ddbench.records import Measured, Record, Result, Status
 from ddbench.scoring import Files, Scores, score_run
@@ -38,14 +35,13 @@ def run(
         stopping: asked as often; then everything is kept and the run left
 
     Raises:
-        UserError: when something around the method is not as it has to be: data, files, memory to score with.
+        UserError: when something around the method is not as it has to be, as its data.
         Stopped: when the run was to stop.
     """
     shop = Workshop.open(job, folder, cache, device, Overseer(report, stopping))
     distilled = earlier(shop) or distil(shop)
     clock = clock_for(device)
     begun = clock.settle()
-    limit_device_memory(None, device)
     scores = Scores() if distilled.artifact is None else _scored(shop, distilled)
     record = _record(shop, distilled, scores, evaluation_seconds=clock.settle() - begun)
     write_record(folder / RECORD, record)
@@ -71,14 +67,7 @@ def _scored(shop: Workshop, distilled: Distilled) -> Scores:
     )
     snapshots = [(found.step, shop.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
     files = Files(shop.artifact_path, str(distilled.artifact), snapshots, shop.scores_path)
-    try:
-        return score_run(job.cell, judge, files, shop.overseer.pause_point)
-    except Exception as error:
-        if out_of_memory(error):
-            raise UserError(
-                f"no memory was left to score with ({error}); free some, and the same command goes on"
-            ) from error
-        raise
+    return score_run(job.cell, judge, files, shop.overseer.pause_point)
 
 
 def _record(shop: Workshop, distilled: Distilled, scores: Scores, evaluation_seconds: float) -> Record:
@@ -120,13 +109,11 @@ def _record(shop: Workshop, distilled: Distilled, scores: Scores, evaluation_sec
     )
 
 
-def failed_record(job: Job, status: Status, reason: str, started: str, device: torch.device | None = None) -> Record:
-    """The record of a run whose process ended without leaving one.
-
-    Args:
-        device: None where it is not known
-    """
-    where = environment(device or torch.device("cpu"), job.cell.threads, False)
+def failed_record(job: Job, status: Status, reason: str, started: str) -> Record:
+    """The record of a run whose process ended without leaving one."""
+    where = environment(torch.device("cpu"), job.cell.threads, False)
+    if job.cell.device == "cuda":  # asking for its name could fail, too, and take the other runs along
+        where["device"] = "unknown"
     return Record(
         key=job.key,
         board=job.board,
@@ -134,9 +121,5 @@ def failed_record(job: Job, status: Status, reason: str, started: str, device: t
         protocol=job.protocol().describe(),
         also_protocols=job.also_protocols(),
         result=Result(cell=job.cell, seed=job.seed, status=status, reason=reason),
-        measured=Measured(
-            started=started,
-            finished=now(),
-            environment=where if device else {**where, "device": "unknown"},
-        ),
+        measured=Measured(started=started, finished=now(), environment=where),
     )

@@ -78,7 +78,7 @@ def score_run(cell: Cell, judge: Judge, files: Files, report: Callable[[str, flo
 def _known(files: Files) -> dict[str, Any]:
     """By an earlier attempt, of the same artefact."""
     payload = read_sealed(files.kept)
-    content = json.loads(bytes(payload)) if payload is not None else {}
+    content = json.loads(payload) if payload is not None else {}
     known: dict[str, Any] = content["scores"] if content.get("artifact") == files.digest else {}
     return known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from ddbench import checkpoint
-from ddbench.checkpoint import State, capture, contents, restore
+from ddbench.checkpoint import State, capture, contents, copied, restore
+from ddbench.errors import CannotWrite
 from ddbench.files import write_sealed
 from ddbench.generators import Generators, derive_seed, seeded
 
@@ -49,11 +51,11 @@ def test_what_was_captured_does_not_change_with_the_state() -> None:
     assert saved["weights"]["w"].tolist() == [0]
 
 
-def test_what_was_restored_shares_nothing_with_what_was_saved() -> None:
+def test_what_was_restored_from_a_copy_shares_nothing_with_what_was_saved() -> None:
     state = State(seen=[torch.zeros(1)], shape=torch.zeros(2))
     saved = capture(state)
     state.shape = torch.zeros(3)
-    restore(state, saved)
+    restore(state, copied(saved))
     state.seen.append(1)
     state.seen[0] += 1
     state.shape += 1
@@ -103,7 +105,7 @@ def test_a_restored_optimizer_leaves_what_was_saved_alone() -> None:
     images.sum().backward()
     state.optimizer.step()
     saved = capture(state)
-    restore(state, saved)
+    restore(state, copied(saved))
     state.optimizer.step()
     assert saved["optimizer"]["state"][0]["momentum_buffer"].tolist() == [1.0]
 
@@ -200,6 +202,48 @@ def test_what_was_on_another_gpu_comes_to_the_device_of_the_run(
 def test_a_part_of_a_larger_tensor_is_written_alone(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c.pt", {"state": contents(State(first=torch.zeros(100_000)[:2]))})
     assert (tmp_path / "c.pt").stat().st_size < 10_000
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")
+def test_tensors_of_any_kind_are_written(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    found = through_a_file(
+        State(
+            shared=shared, view=shared.view(2, 3), bits=shared.view(torch.int32), turned=shared.view(2, 3).T,
+            sparse=torch.eye(3).to_sparse(), wide=torch.ones(1).expand(4), empty=torch.zeros(0),
+        ),
+        tmp_path,
+    )  # fmt: skip
+    assert found["view"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert torch.equal(found["bits"], shared.view(torch.int32))
+    assert torch.equal(found["sparse"].to_dense(), torch.eye(3))
+    assert (found["wide"].tolist(), found["empty"].tolist()) == ([1, 1, 1, 1], [])
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written_is_named(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", {"state": contents(State(step=1))})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(CannotWrite, match=r"cannot write .*/c.pt: File too large; choose another place with --out"):
+            checkpoint.save(tmp_path / "c.pt", {"state": contents(State(step=2, w=torch.zeros(100_000)))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+    content = checkpoint.load(tmp_path / "c.pt", CPU)
+    assert content == {"state": {"step": 1}}
+
+
+def test_memory_that_loading_lacks_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    checkpoint.save(tmp_path / "c.pt", {"state": contents(State(step=1))})
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        checkpoint.load(tmp_path / "c.pt", CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
 
 
 def test_contents_are_no_copy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from boards import METHOD
 from ddbench.artifact import DistilledDataset
 from ddbench.commands import distill
 from ddbench.commands.boards import trace_of
+from ddbench.errors import CannotWrite
+from ddbench.executors import process
 from ddbench.files import digest
 from ddbench.record_files import write_record
 from ddbench.run import failed_record
@@ -43,6 +46,53 @@ def test_a_script_that_registers_a_method_is_run_for_it(tmp_path: Path) -> None:
     method = METHOD.format(name="mine", body="pass", end="return result()")
     call = CALL.format(method="mine").replace("\n", "\n    ")
     assert script(tmp_path, f"{method}\nif __name__ == '__main__':\n    {call}") == "truncated\n"
+
+
+def test_a_script_that_imports_a_method_is_run_for_it(tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(METHOD.format(name="mine", body="pass", end="return result()"))
+    call = CALL.format(method="mine").replace("\n", "\n    ")
+    assert script(tmp_path, f"import ours\nif __name__ == '__main__':\n    {call}") == "truncated\n"
+
+
+def test_a_script_that_knows_more_than_ddbench_is_told_apart(write: Callable[..., str]) -> None:
+    tests = f"""
+import sys
+from pathlib import Path
+from ddbench.protocols import Protocol, register_protocol
+from ddbench.registry import discover, is_discovered, load_method_file
+discover()
+load_method_file(Path({write("mine")!r}))
+print(is_discovered())
+register_protocol(Protocol("own-1@1", "ours", steps=1, batch_size=1, lr=0.1))
+print(is_discovered())
+"""
+    done = subprocess.run([sys.executable, "-c", tests], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\nFalse\n"
+
+
+def test_scripts_are_left_out_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "is_discovered", lambda: True)
+    script, inside, leave = sys.modules["__main__"], threading.Event(), threading.Event()
+
+    def other() -> None:
+        with process._script_left_out():
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with process._script_left_out():
+        assert sys.modules["__main__"] is not script
+        thread.start()
+        inside.wait(0.2)  # in vain
+    leave.set()
+    thread.join()
+    assert sys.modules["__main__"] is script
+
+
+def test_a_place_that_is_no_folder_is_one_sentence(tmp_path: Path, write: Callable[..., str]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match=r"cannot write to .*/file/.x.safetensors.work \(Not a directory\)"):
+        distill(write("mine"), "digits", tmp_path / "file" / "x.safetensors", **SMALL)
 
 
 def test_a_crash_of_the_past_is_not_the_outcome(tmp_path: Path, write: Callable[..., str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.endings import Ending, of_error, of_exit
+from ddbench.endings import Ending, of_error, of_exit, of_surroundings
 from ddbench.errors import CannotWrite, UserError
 from ddbench.executors import make_executor
 from ddbench.executors.interruption import Interruption
@@ -147,6 +147,20 @@ def test_an_error_is_put_into_words(error: BaseException, status: str, reason: s
     assert ending.status == status
     assert ending.reason.startswith(reason)
     assert "\n" not in ending.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (UserError("no such file"), "crashed", "no such file"),
+        (CannotWrite("the disk is full"), "crashed", "the disk is full"),
+        (MemoryError("full"), "crashed", "no memory was left to prepare or to score it (full)"),
+        (torch.OutOfMemoryError("full"), "crashed", "no memory was left to prepare or to score it (full)"),
+        (IndexError("seven"), "failed", "IndexError: seven"),
+    ],
+)
+def test_what_goes_wrong_around_a_method_is_not_its_failure(error: Exception, status: str, reason: str) -> None:
+    assert of_surroundings(error) == Ending(status, reason)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

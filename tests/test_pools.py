@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,15 +111,21 @@ def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPat
         assert judge.score(anything(), seed=seed).metrics["before"] > 0.8
     members = [tuple(member.tolist()) for member in (*first.training, *first.held_out)]
     assert len(set(members)) == 4
-
-
-def test_a_pool_of_other_code_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    make(pool())
-    kept = set((cache_folder() / "pools").iterdir())
-    monkeypatch.setattr(pools, "_code", lambda module: "another")
-    make(pool())
-    assert len(set((cache_folder() / "pools").iterdir()) - kept) == 4
     assert len(tiny_task(setting="pretrained")._given.held_out) == 0  # type: ignore[union-attr]
+
+
+def test_a_pool_is_named_by_the_files_that_decide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_convnet, of_mlp = (
+        pools._code(build_network(name, (1, 8, 8), 3, parameters))
+        for name, parameters in (("convnet", NETWORK.parameters), ("mlp", {}))
+    )
+    assert of_convnet != of_mlp
+    (tmp_path / "resize.py").write_text("# another\n")
+    found = inspect.getfile
+    monkeypatch.setattr(
+        inspect, "getfile", lambda part: str(tmp_path / "resize.py") if part is resized else found(part)
+    )
+    assert pools._code(build_network("convnet", (1, 8, 8), 3, NETWORK.parameters)) != of_convnet
 
 
 def test_a_network_of_a_pool_is_textbook_adam() -> None:

@@ -79,7 +79,7 @@ def test_a_worker_whose_parent_is_gone_records_nothing(
     (job,) = jobs_of(write("mine", "time.sleep(0.25)"))  # long enough for a report within the method
     monkeypatch.setattr(worker, "_heed", lambda lifeline, stopping: None)
     monkeypatch.setattr(worker.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(worker, "_bound", lambda job, device: None)
+    monkeypatch.setattr(worker, "_bound", lambda job: None)
     monkeypatch.setattr(os, "_exit", leave)
     inbox, outbox = Pipe(duplex=False)
     inbox.close()

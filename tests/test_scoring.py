@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ddbench import pools
+from ddbench import commands, pools
 from ddbench.artifact import DistilledDataset
-from ddbench.commands.artifacts import data_of, transform_of
 from ddbench.config import make_board
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
@@ -275,13 +275,38 @@ def test_a_method_never_sees_the_held_out_images(walk: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("held_back", [{"peek": SECRET}, {"validation": SECRET}, {}])
-def test_an_artefact_is_read_as_its_run_read_it(walk: str, tmp_path: Path, held_back: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "command", [partial(commands.show, out=Path("grid.png")), partial(commands.score, protocol="short-6@1", count=1)]
+)
+def test_an_artefact_is_read_as_its_run_read_it(
+    walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_back: dict[str, float], command: Any
+) -> None:
+    fitted, fit = list[str](), Preprocessing.fit
     run_here(job_of(walk, **held_back, entry={"preprocessing": "zca"}), tmp_path / "run")
     file = tmp_path / "run" / "artifact.safetensors"
-    artifact = DistilledDataset.load(file)
-    transform = transform_of(artifact, data_of(artifact, file))
-    assert transform.checksum == artifact.provenance["preprocessing"]["checksum"]
-    assert transform.checksum.startswith("sha256:")
+    monkeypatch.setattr(Preprocessing, "fit", lambda self, data: fitted.append(data.digest) or fit(self, data))
+    monkeypatch.chdir(tmp_path)
+    command(file)
+    assert fitted == [DistilledDataset.load(file).provenance["dataset_digest"]]
+
+
+def test_a_digest_names_the_split() -> None:
+    data = load_dataset("digits")
+    for part in (
+        data,
+        data.validation(0.1),
+        data.validation(0.00005),
+        data.validation(0.5, seed=3),
+        data.holding_out(0.2),
+    ):
+        again = data.split(part.digest)
+        assert again.digest == part.digest
+        assert torch.equal(again.train_labels, part.train_labels)
+        assert torch.equal(again.test_labels, part.test_labels)
+    with pytest.raises(
+        UserError, match=r"split 'half' is neither validation\(...\) nor held_out\(...\); write the art"
+    ):
+        data.split(f"{data.digest}+half")
 
 
 def test_given_networks_were_not_trained_on_the_held_out_images(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.config import make_network
 from ddbench.convert import read_release
-from ddbench.data import Dataset, Preprocessing, Transform, load_dataset
+from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.protocols import Protocol
 from ddbench.provenance import check_provenance
@@ -35,23 +35,14 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
     return data
 
 
-def transform_of(artifact: DistilledDataset, data: Dataset) -> Transform:
-    """An artefact's preprocessing, fitted to the training images that its method saw.
-
-    Args:
-        data: see `data_of`
-    """
-    described = Preprocessing.from_description(artifact.provenance["preprocessing"])
-    return described.fit(data.split(artifact.provenance["dataset_digest"]))
-
-
 def show(file: Path, out: Path, dataset: str | None = None) -> None:
     """Write a picture of a distilled set, its preprocessing undone, as a PNG; canvases are repeated two by two."""
     from ddbench.pictures import drawable, grid, save_figure
 
     artifact = DistilledDataset.load(file)
     data = data_of(artifact, file, dataset)
-    transform = transform_of(artifact, data)
+    seen = data.split(artifact.provenance["dataset_digest"])
+    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
     images, labels = drawable(artifact)
     title = "{method} on {dataset}, {ipc} a class".format(**artifact.provenance)
     save_figure(grid(transform.inverse(images), labels, data.classes, title), out)

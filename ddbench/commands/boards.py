@@ -113,12 +113,12 @@ def distill(
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
     todo = survey(jobs, work)
-    trace_of(out).unlink(missing_ok=True)
     on_start(todo)
     record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
     if record.result.artifact is not None:
         made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
         write_atomically(out, made.read_bytes())
+    trace_of(out).unlink(missing_ok=True)
     if record.result.status not in UNFINISHED:
         for trace in work.glob(f"*/*/{TRACE}"):
             write_atomically(trace_of(out), trace.read_bytes())

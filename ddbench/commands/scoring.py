@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from ddbench.artifact import DistilledDataset
-from ddbench.commands.artifacts import data_of, transform_of
+from ddbench.commands.artifacts import data_of
 from ddbench.compiling import Compiler, worth_compiling
 from ddbench.config import make_network
-from ddbench.data import Dataset
+from ddbench.data import Dataset, Preprocessing
 from ddbench.errors import UserError
 from ddbench.evaluate import Judge, evaluate, plan
 from ddbench.jobs import resolve_device
@@ -45,14 +45,14 @@ def score(
     where = resolve_device(device)
     data = data_of(artifact, file, dataset).to(where)
     rules: Protocol = PROTOCOLS.get(protocol or artifact.provenance["protocol"])
-    transform = transform_of(artifact, data)
+    seen = data.split(artifact.provenance["dataset_digest"])
+    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
     chosen = [make_network(name) for name in networks] or [Network.model_validate(artifact.provenance["network"])]
     for network in chosen:  # before the first is trained
         build_network(network.name, data.shape, len(data.classes), network.parameters)
     number = count or artifact.provenance.get("networks") or rules.networks
     steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
-    seen = data.split(artifact.provenance["dataset_digest"])
     pool, attack = _given(artifact, chosen, seen, where, number)
     judges = [Judge(data, transform, rules, network, where, compiler, pool, attack) for network in chosen]
     return [score for judge in judges for score in evaluate(artifact, judge, number)]

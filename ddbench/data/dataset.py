@@ -19,7 +19,7 @@ from ddbench.errors import UserError
 from ddbench.files import LONGEST_NAME, is_name
 
 Array = NDArray[Any]
-SPLIT = re.compile(r"\+(?P<kind>validation|held_out)\((?P<fraction>0\.\d+)(, seed=(?P<seed>\d+))?\)$")
+SPLIT = re.compile(r"(?P<kind>validation|held_out)\((?P<fraction>\d+(\.\d+)?(e-\d+)?)(, seed=(?P<seed>\d+))?\)")
 RENAME = f"rename it, with at most {LONGEST_NAME} letters, digits and signs"
 
 
@@ -117,11 +117,14 @@ class Dataset:
         """The split of this data set that has such a digest, `...+validation(0.1)` or `...+held_out(0.1)`, or itself.
 
         Raises:
-            UserError: as `validation`.
+            UserError: as `validation`, or where the digest names a split of another kind.
         """
-        named = SPLIT.search(digest)
-        if named is None:
+        split = digest.partition("+")[2]
+        if not split:
             return self
+        named = SPLIT.fullmatch(split)
+        if named is None:
+            raise UserError(f"split {split!r} is neither validation(...) nor held_out(...); write the artefact again")
         fraction, seed = float(named["fraction"]), int(named["seed"] or 0)
         return self.validation(fraction, seed) if named["kind"] == "validation" else self.holding_out(fraction)
 

@@ -99,16 +99,14 @@ def _collect(process: RunProcess, ending: Ending | None, on_event: Listener) -> 
     if path.exists():
         record = read_record(path)
     else:
-        record = leave_record(process.job, process.folder, ending or told, process.started, on_event, process.device)
+        record = leave_record(process.job, process.folder, ending or told, process.started, on_event)
     on_event(Event(process.job, "finished", record=record))
     return record
 
 
-def leave_record(
-    job: Job, folder: Path, ending: Ending, started: str, on_event: Listener, device: torch.device | None = None
-) -> Record:
+def leave_record(job: Job, folder: Path, ending: Ending, started: str, on_event: Listener) -> Record:
     """The record of a run that left none; where it cannot be written, that is said."""
-    record = failed_record(job, ending.status, ending.reason, started, device)
+    record = failed_record(job, ending.status, ending.reason, started)
     try:
         write_record(folder / RECORD, record)
     except CannotWrite as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -19,13 +20,14 @@ from ddbench.environment import now
 from ddbench.executors.watch import Watch
 from ddbench.executors.worker import Message, work
 from ddbench.jobs import Job
-from ddbench.registry import registers
+from ddbench.registry import is_discovered
 from ddbench.workshop import OUTCOME
 
 PRELOAD = ["ddbench.executors.worker", "sklearn.cluster", "torch._dynamo"]
 """imported once and inherited by every worker; torch would import the last, a second's work, at the first optimizer"""
 
 
+STARTING = threading.Lock()
 ATTEMPTS = 3
 """at starting a process"""
 
@@ -133,14 +135,17 @@ class RunProcess:
 @contextmanager
 def _script_left_out() -> Iterator[None]:
     """Start processes that do not run the user's script again, which would call ddbench again; one that registers
-    something is run, as `multiprocessing` does, and needs its guard."""
-    script = sys.modules["__main__"]
-    if not registers("__main__"):
-        sys.modules["__main__"] = ModuleType("__main__")
-    try:
+    something, or imports what does, is run, as `multiprocessing` does, and needs its guard."""
+    if not is_discovered():
         yield
-    finally:
-        sys.modules["__main__"] = script
+        return
+    with STARTING:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 def _started(make: Callable[[], ForkServerProcess]) -> ForkServerProcess:

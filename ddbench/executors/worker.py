@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from ddbench.endings import Ending, of_error
+from ddbench.endings import Ending, of_surroundings
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.files import write_atomically
 from ddbench.jobs import Job, find_method
 from ddbench.locks import awaited
-from ddbench.memory import be_the_first_to_go, keep_freed_memory, limit_device_memory
+from ddbench.memory import be_the_first_to_go, keep_freed_memory
 from ddbench.registry import discover
 from ddbench.run import run
 from ddbench.source_code import source_digest
@@ -57,19 +57,19 @@ def work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, l
     line = _Line(outbox)
     warnings.showwarning = lambda message, *place: line.send(Message("warning", str(message)[:WARNING_LENGTH]))
     try:
-        _bound(job, torch.device(device))
+        _bound(job)
         discover()
         _check_source(job)
         with awaited(folder):
             run(job, folder, cache, torch.device(device), line.report, stopping.is_set)
     except Stopped:
         line.send(Message("ended", ending=Ending("crashed", "it was stopped from outside")))
-    except UserError as error:  # of what is around the method, which may be otherwise the next time
-        line.send(Message("ended", ending=Ending("crashed", str(error))))
     except (Exception, SystemExit) as error:
-        with suppress(CannotWrite):
-            write_atomically(folder / TRACE, traceback.format_exc().encode())
-        line.send(Message("ended", ending=of_error(error)))
+        ending = of_surroundings(error)
+        if ending.status == "failed":
+            with suppress(CannotWrite):
+                write_atomically(folder / TRACE, traceback.format_exc().encode())
+        line.send(Message("ended", ending=ending))
 
 
 class _Line:
@@ -93,11 +93,10 @@ class _Line:
             os._exit(1)
 
 
-def _bound(job: Job, device: torch.device) -> None:
+def _bound(job: Job) -> None:
     be_the_first_to_go()
     limit_threads(job.cell.threads)
     keep_freed_memory()
-    limit_device_memory(job.cell.budget.peak_bytes, device)
 
 
 def limit_threads(threads: int) -> None:
