@@ -68,14 +68,12 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     payload = read_sealed(path)
     if payload is None:
         return None
+
+    def placed(storage: Any, place: str) -> Any:
+        return default_restore_location(storage, place if place == "cpu" else str(device))
+
     try:
-        content: dict[str, Any] = torch.load(
-            io.BytesIO(payload),
-            weights_only=True,
-            map_location=lambda storage, place: default_restore_location(
-                storage, place if place == "cpu" else str(device)
-            ),
-        )
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location=placed)
         version = content.pop("version")
     except Exception as error:  # torch raises many kinds for what another release wrote
         if out_of_memory(error):

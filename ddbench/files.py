@@ -114,7 +114,7 @@ class _Hashed(io.BufferedIOBase):
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote; None where nothing is, or where it is damaged, which is said and set aside."""
+    """What `write_sealed` or `sealed` wrote; None where nothing is, or it is damaged, which is said and set aside."""
     try:
         with path.open("rb") as file:
             seal, payload = file.read(SEAL_LENGTH), file.read()

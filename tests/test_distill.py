@@ -55,8 +55,7 @@ def test_a_script_that_imports_a_method_is_run_for_it(tmp_path: Path) -> None:
 
 
 def test_a_script_that_knows_more_than_ddbench_is_told_apart(write: Callable[..., str]) -> None:
-    tests = f"""
-import sys
+    code = f"""
 from pathlib import Path
 from ddbench.protocols import Protocol, register_protocol
 from ddbench.registry import discover, is_discovered, load_method_file
@@ -66,7 +65,7 @@ print(is_discovered())
 register_protocol(Protocol("own-1@1", "ours", steps=1, batch_size=1, lr=0.1))
 print(is_discovered())
 """
-    done = subprocess.run([sys.executable, "-c", tests], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\nFalse\n"
 
 
