@@ -198,6 +198,8 @@ def check_artifact(
         raise ValueError(f"{len(images)} images but {len(labels)} labels")
     if artifact.recipe.order is not None:
         _check_order(artifact.recipe.order, len(images))
+    if attack is not None:
+        check_attack(attack, classes)
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
@@ -205,7 +207,7 @@ def check_artifact(
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels lie outside 0 to {classes - 1}")
     if attack is not None:
-        labels = _as_before(attack, labels, classes)
+        labels = _as_before(attack, labels)
     counts = labels.bincount(minlength=classes)
     if len(counts.unique()) != 1:
         raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
@@ -213,10 +215,14 @@ def check_artifact(
         raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
 
 
-def _as_before(attack: Attack, labels: Tensor, classes: int) -> Tensor:
-    """Labels, (N,), with half of the target's back at the source's, where that has none."""
+def check_attack(attack: Attack, classes: int) -> None:
+    """Raise ValueError where an attack is not of two of so many classes."""
     if max(attack.source, attack.target) >= classes or attack.source == attack.target:
         raise ValueError(f"an attack of class {attack.source} for {attack.target}, where there are {classes} classes")
+
+
+def _as_before(attack: Attack, labels: Tensor) -> Tensor:
+    """Labels, (N,), with half of the target's back at the source's, where that has none."""
     if bool((labels == attack.source).any()):
         return labels
     return labels.index_fill(0, (labels == attack.target).nonzero().flatten()[::2], attack.source)

@@ -110,7 +110,13 @@ def _attempt(shop: Workshop, task: Task, meter: Meter) -> tuple[DistilledDataset
         if ending.status == "diverged":
             ending = Ending("diverged", f"{ending.reason}; {_last_good(meter)}")
         return None, ending
-    return artifact, Ending("truncated" if meter.truncated else "ok", "")
+    return artifact, Ending("truncated", _unbegun(meter)) if meter.truncated else Ending("ok", "")
+
+
+def _unbegun(meter: Meter) -> str:
+    """What of a run the budget left no step for: where that is its main loop, the artefact is what it started from."""
+    loops = [loop for loop, steps in meter.planned.items() if steps and not meter.done.get(loop)]
+    return f"the budget ended before the first step of {', '.join(loops)}" if loops else ""
 
 
 def _last_good(meter: Meter) -> str:

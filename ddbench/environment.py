@@ -69,6 +69,16 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def instant(date: str) -> datetime.datetime:
+    """What `now` wrote; without a zone it is read as UTC.
+
+    Raises:
+        ValueError: when it is no date of ISO 8601.
+    """
+    found = datetime.datetime.fromisoformat(date)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
 def _installed_version() -> str:
     try:
         return version("ddbench")

@@ -128,12 +128,18 @@ class Judge:
         return {kind: of(kind) for kind in get_args(LabelKind)}
 
 
-def evaluate(artifact: DistilledDataset, judge: Judge, networks: int) -> list[Score]:
-    """Train `networks` networks on an artefact, a Score each.
+def evaluate(
+    artifact: DistilledDataset, judge: Judge, networks: int, on_score: Callable[[Score], None] = lambda score: None
+) -> list[Score]:
+    """Train `networks` networks on an artefact, a Score each; `on_score` is told each as soon as it is known.
 
     >>> evaluate(DistilledDataset.load(path), judge, networks=5)  # doctest: +SKIP
     """
-    return [judge.score(artifact, seed=seed) for seed in range(networks)]
+    scores = []
+    for seed in range(networks):
+        scores.append(judge.score(artifact, seed=seed))
+        on_score(scores[-1])
+    return scores
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Selection:
     datasets: tuple[str, ...] = ()
     ipc: tuple[int, ...] = ()
 
+    def __str__(self) -> str:
+        parts = {"method": self.methods, "data set": self.datasets, "ipc": self.ipc}
+        return ", ".join(f"{name} {' or '.join(map(str, found))}" for name, found in parts.items() if found)
+
     def takes(self, cell: BoardCell) -> bool:
         names = {_canonical(name) for name in self.methods}
         return (
@@ -126,7 +130,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
         except UserError as error:
             raise UserError(f"{board.place(planned.entry)}{error}") from error
     if not jobs:
-        raise UserError(f"board {board.board!r} has no cell for {selection}; leave out an option")
+        raise UserError(f"board {board.board!r} has no cell of {selection}; leave out an option")
     return jobs
 
 

@@ -78,16 +78,45 @@ def given(
         UserError: when the pool's data set or file is not the one that was named, does not fit, or a network does not
             learn.
     """
-    module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
-    like = InitialWeights(module)(seeded(0, device))
-    vectors = read(pool, like) if isinstance(pool, GivenWeights) else _trained(pool, network, module, data, report)
+    module, like = _built(network, data, device)
+    if isinstance(pool, GivenWeights):
+        vectors = read(pool, like)
+    else:
+        vectors = _trained(pool, network, module, data, range(pool.train + pool.held_out), report)
     return Given(vectors[: pool.train], vectors[-pool.held_out :], like)
 
 
+def given_to_score_with(
+    pool: Pool | GivenWeights,
+    network: Network,
+    data: Dataset,
+    device: torch.device,
+    report: Callable[[str, float], None] = lambda stage, share: None,
+) -> Given:
+    """As `given`, but `training` is empty: no network is trained that only a method would see."""
+    module, like = _built(network, data, device)
+    if isinstance(pool, GivenWeights):
+        vectors = read(pool, like)[-pool.held_out :]
+    else:
+        vectors = _trained(pool, network, module, data, range(pool.train, pool.train + pool.held_out), report)
+    return Given(vectors[:0], vectors, like)
+
+
+def _built(network: Network, data: Dataset, device: torch.device) -> tuple[torch.nn.Module, Weights]:
+    """A network in the image format of `data`, and weights of its shapes."""
+    module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
+    return module, InitialWeights(module)(seeded(0, device))
+
+
 def _trained(
-    pool: Pool, network: Network, module: torch.nn.Module, data: Dataset, report: Callable[[str, float], None]
+    pool: Pool,
+    network: Network,
+    module: torch.nn.Module,
+    data: Dataset,
+    numbers: range,
+    report: Callable[[str, float], None],
 ) -> Tensor:
-    """The networks of a pool, (networks, P)."""
+    """Networks of a pool by their numbers, (networks, P)."""
     source = load_dataset(pool.dataset)
     if source.digest != pool.dataset_digest:
         raise UserError(
@@ -102,12 +131,11 @@ def _trained(
         source = data  # of a split, the part that methods may see
     device = next(module.parameters()).device
     trainer = _Trainer(pool, network, source, data.shape, module, device)
-    total = pool.train + pool.held_out
 
-    def vector(number: int) -> Tensor:
-        return trainer.network(number, lambda share: report("pool", (number + share) / total))
+    def vector(done: int, number: int) -> Tensor:
+        return trainer.network(number, lambda share: report("pool", (done + share) / len(numbers)))
 
-    return torch.stack([vector(number) for number in range(total)])
+    return torch.stack([vector(done, number) for done, number in enumerate(numbers)])
 
 
 def _code(module: torch.nn.Module) -> str:

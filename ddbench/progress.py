@@ -14,8 +14,8 @@ from ddbench.records import Record
 from ddbench.runner import Event, Todo
 
 
-class Display:
-    """Use as a context manager; hand `todo` and `event` to `evaluate_board`."""
+class _Bars:
+    """Bars on a terminal, for as long as the context lasts; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -30,10 +30,6 @@ class Display:
             console=console,
             transient=True,
         )
-        self._all: TaskID | None = None
-        self._runs: dict[str, TaskID] = {}
-        self._said: set[str] = set()
-        self._left = self._count = 0
 
     def __enter__(self) -> Self:
         if self._live:
@@ -45,6 +41,17 @@ class Display:
     ) -> None:
         if self._live:
             self._progress.stop()
+
+
+class Display(_Bars):
+    """Use as a context manager; hand `todo` and `event` to `evaluate_board`."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._all: TaskID | None = None
+        self._runs: dict[str, TaskID] = {}
+        self._said: set[str] = set()
+        self._left = self._count = 0
 
     def todo(self, todo: Todo) -> None:
         """Say what is left, and which methods changed since their records were made."""
@@ -84,6 +91,21 @@ class Display:
         reason = f": {record.result.reason}" if record.result.reason else ""
         line = f"{self._count:4d}/{self._left} {_title(job):44s} {accuracy} {record.result.status}{reason}"
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class Gauge(_Bars):
+    """How far a command is: use as a context manager, and call it with a stage and the share of it that is done."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._stages: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage not in self._stages:
+            for earlier in self._stages.values():
+                self._progress.update(earlier, visible=False)
+            self._stages[stage] = self._progress.add_task(stage, total=100, stage="")
+        self._progress.update(self._stages[stage], completed=100 * share)
 
 
 def _title(job: Job) -> str:

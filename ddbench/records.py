@@ -122,6 +122,10 @@ class Scoring(Strict):
     """how many"""
 
 
+NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks_per_step": 1}
+"""hyper-parameters that methods got later, with the values under which they change nothing"""
+
+
 class Cell(Strict):
     """Everything that decides a result but the seed."""
 
@@ -150,6 +154,12 @@ class Cell(Strict):
     peek: float | None = Field(default=None, gt=0, lt=1)
     """stratified share of the training images that methods do not see, to select readings and snapshots by; the test
     set is scored all the same"""
+
+    @property
+    def telling(self) -> dict[str, Any]:
+        """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
+        with a later one."""
+        return {name: value for name, value in self.hyperparameters.items() if NEUTRAL.get(name) != value}
 
 
 class Score(Strict):
@@ -196,7 +206,7 @@ class Result(Strict):
     seed: int = Field(ge=0)
     status: Status
     reason: Line | None = None
-    """why a run has no scores"""
+    """why a run has no scores, or what its budget left no step for"""
     steps_done: dict[str, int] = {}
     steps_planned: dict[str, int] = {}
     artifact: Digest | None = None
@@ -225,6 +235,9 @@ class Measured(Strict):
     attempts: int = 1
     log: dict[str, list[tuple[int, Logged]]] = {}
     environment: dict[str, Any]
+    """of the run"""
+    rescored_in: dict[str, Any] | None = None
+    """the environment of the scores, where they were measured again"""
 
 
 class Record(Strict):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ddbench.artifact import file_digest
 from ddbench.executors import Assignment, Event, Executor, Listener
 from ddbench.executors.local import Local
 from ddbench.files import remove_parts, set_aside
 from ddbench.jobs import Job
-from ddbench.locks import claimed
 from ddbench.record_files import damage, read_record
-from ddbench.records import UNFINISHED, Record, run_key
+from ddbench.records import UNFINISHED, Cell, Record, run_key
 from ddbench.run import RECORD
 from ddbench.workshop import ARTIFACT
 
@@ -96,15 +94,14 @@ def run_jobs(
     checkpoint and the same call goes on from there.
 
     Args:
-        out: the board's folder; a second call on it at the same time is refused
+        out: the board's folder, `claimed` since before the survey: what others finish meanwhile would be made again
         workers: processes side by side on a CPU; on GPUs there is one for each device
         device: `auto`, `cpu`, `cuda` or `cuda:N`
         executor: carries them out in place of `workers` processes on this machine's `device`
     """
     chosen = executor or Local.named(device, workers)
-    with claimed(out):
-        remove_parts(out)
-        return [*todo.records, *chosen.run(todo.jobs, out, on_event)]
+    remove_parts(out)
+    return [*todo.records, *chosen.run(todo.jobs, out, on_event)]
 
 
 def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
@@ -138,8 +135,8 @@ def _paths(out: Path) -> list[Path]:
     return sorted(out.glob(f"*/*/{RECORD}"))
 
 
-def _identity(cell: Any, seed: int) -> str:
-    return run_key(cell, seed, "")
+def _identity(cell: Cell, seed: int) -> str:
+    return run_key(cell.model_copy(update={"hyperparameters": cell.telling}), seed, "")
 
 
 def _free_folder(folder: Path, taken: set[Path]) -> Path:

@@ -257,6 +257,8 @@ def test_a_sound_artefact_passes_the_check() -> None:
     for source, target in ((10**15, 1), (2**64, 1), (0, 3), (1, 1)):
         with pytest.raises(ValueError, match=f"an attack of class {source} for {target}, where there are 3 classes"):
             check_artifact(mistaken, (3, 2, 2), 3, 2, Attack(source=source, target=target))
+    with pytest.raises(ValueError, match="an attack of class 5 for 1"):  # whatever labels are
+        check_artifact(full(), (3, 2, 2), 2, 1, Attack(source=5, target=1))
 
 
 @pytest.mark.parametrize(

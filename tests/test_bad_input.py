@@ -27,6 +27,7 @@ from ddbench.config import make_board
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import resolve
+from ddbench.locks import LOCK
 from ddbench.record_files import damage, write_record
 from ddbench.registry import discover
 from ddbench.run import failed_record
@@ -180,6 +181,11 @@ def test_distill_refuses(ddbench: Command, options: str, sentence: str) -> None:
         ("score none.safetensors", "no artefact at none.safetensors; `ddbench distill` writes one"),
         ("prepare cifar11", "unknown dataset 'cifar11'; did you mean 'cifar10'? (or give the path of an .npz file"),
         ("leaderboard none", "no records below none; run `ddbench evaluate` first, or name its --out folder"),
+        ("leaderboard . --check", ". has no records/, so that no tables are kept in it; leave out --check"),
+        (
+            "leaderboard . --site s --out t",
+            "--out is where tables are written, and --check and --site write none; leave",
+        ),
         ("leaderboard none --check", "no records below none; run `ddbench evaluate` first, or name its --out folder"),
     ],
 )
@@ -441,6 +447,7 @@ def record(ddbench: Command) -> Path:
     (job,) = resolve(make_board(BOARD | chosen), "cpu")
     path = ddbench.folder / "out" / job.folder / "record.json"
     write_record(path, failed_record(job, "failed", "by hand", "2026-01-01T00:00:00Z"))
+    (ddbench.folder / "out" / LOCK).touch()
     return path
 
 

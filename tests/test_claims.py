@@ -8,26 +8,29 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from ddbench.artifact import DistilledDataset, file_digest
 from ddbench.catalogue import origins
-from ddbench.claims import Claim, complaints, filing, recorded_data
+from ddbench.claims import Claim, board_complaint, complaints, filing, recorded_data
 from ddbench.claims.rescoring import perturbed
 from ddbench.cli import main
 from ddbench.commands import submit, verify
 from ddbench.config import make_board
+from ddbench.data import load_dataset
 from ddbench.errors import UserError
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import resolve
 from ddbench.leaderboard import check_tables
 from ddbench.record_files import problems, read_record, read_records
-from ddbench.records import Record, run_key
+from ddbench.records import NEUTRAL, Budget, Record, run_key
 from ddbench.registry import discover
 from ddbench.run import RECORD
 from ddbench.runner import run_jobs, survey
@@ -213,7 +216,8 @@ def test_another_attempt_is_filed_beside_the_first_and_shown(runs: Path) -> None
     path = runs / "distribution_matching" / kept.stem / RECORD
 
     def later(content: dict[str, Any]) -> None:
-        content["measured"] |= {"started": "2100-01-01T00:00:00+00:00", "finished": "2100-01-01T00:01:00+00:00"}
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        content["measured"] |= {"started": soon.isoformat(), "finished": soon.isoformat()}
         for score in content["result"]["scores"]:
             score["accuracy"] = 0.125
 
@@ -323,7 +327,11 @@ def test_raised_scores_are_refused_by_training_again(runs: Path, call: Callable[
     assert written.stem == f"{again.name}-2"
     assert again.rescores == file_digest(path)
     assert again.accuracy == pytest.approx(comparison["remeasured"])
-    assert again.measured.seconds == read_record(path).measured.seconds
+    claimed = read_record(path).measured
+    assert (again.measured.seconds, again.measured.environment) == (claimed.seconds, claimed.environment)
+    assert again.measured.uncharged_seconds.keys() == claimed.uncharged_seconds.keys()
+    assert again.measured.rescored_in is not None
+    assert again.measured.rescored_in["device"] == claimed.environment["device"]
     assert check_tables(tables(runs), origins()) == []
     seeds = sorted(runs.glob(f"distribution_matching/*/{RECORD}"))
     mean = sum(read_record(one).accuracy or 0 for one in seeds) / 3 - 0.01  # one of three is back to what it is
@@ -332,8 +340,13 @@ def test_raised_scores_are_refused_by_training_again(runs: Path, call: Callable[
 
 def test_every_way_and_metric_is_measured_again(ways: Path) -> None:
     (ways.parent.parent / "tables" / "records").mkdir(parents=True)
-    found = verify(ways, device="cpu", to=ways.parent.parent / "tables")
+    shares = list[float]()
+    found = verify(
+        ways, device="cpu", to=ways.parent.parent / "tables", report=lambda stage, share: shares.append(share)
+    )
     assert found.accepted, found
+    assert shares == sorted(shares)
+    assert {round(6 * share, 9) for share in shares} >= set(range(6)), "one network, two of another, each twice"
     (filed,) = [path for path in found.filed if path.suffix == ".json"]
     assert read_record(filed).result == read_record(ways).result
     assert read_record(filed).rescores == file_digest(ways)
@@ -457,6 +470,11 @@ def scores_of(*seeds: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def of(record: Record, **changes: Any) -> Record:
+    cell = record.result.cell.model_copy(update=changes)
+    return record.model_copy(update={"result": record.result.model_copy(update={"cell": cell})})
+
+
 def of_cell(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda content: content["result"]["cell"].update(changes)
 
@@ -477,7 +495,11 @@ def of_cell(**changes: Any) -> Callable[[dict[str, Any]], None]:
             "status failed, and scores or an artefact; a run th",
         ),
         (lambda content: content["protocol"].update(steps=900), "says that quick-300@1 has steps 900; it has 300"),
+        (lambda content: content["protocol"].clear(), "says that quick-300@1 has batch_size 256; it has 25"),
         (of_cell(protocol="mine@1"), "unknown protocol 'mine@1'; known: "),
+        (lambda content: content["measured"].update(finished="2999-01-01"), "started 20"),
+        (lambda content: content["measured"].update(finished="2000-01-01"), "started 20"),
+        (lambda content: content["measured"].update(finished="soon"), "started '20"),
         (of_cell(method="a b"), "method 'a b' cannot name a file; use letters, digits, "),
         (lambda content: content.update(board="mine"), "board 'mine' is made of options; write its cells into a YAML"),
         (lambda content: content["stored_bytes"].update(images=1), "says that {'images': 1, "),
@@ -490,6 +512,52 @@ def test_a_record_that_breaks_a_rule_is_refused(
     said = file(runs)
     assert any(one.startswith(f"{path}: {sentence}") for one in said), said
     assert contents(tables(runs)) == {}
+
+
+def test_a_seed_that_its_board_does_not_run_is_refused(runs: Path) -> None:
+    path = forge(first_record(runs), lambda content: content["result"].update(seed=3))
+    board = runs.parent / "configs" / "tiny.yaml"
+    forge_artifact(path, lambda artifact: artifact.with_provenance({**artifact.provenance, "seed": 3}))
+    assert file(runs) == [f"{path}: has seed 3, and its cell in {board} 0, 1, 2; run those"]
+
+
+def test_a_method_that_is_not_known_here_runs_under_its_boards_conditions(runs: Path) -> None:
+    record, configs = read_record(first_record(runs)), runs.parent / "configs"
+
+    def complaint(**changes: Any) -> str | None:
+        return board_complaint(of(record, method="theirs", hyperparameters={"depth": 3}, **changes), configs)
+
+    assert complaint() is None
+    assert str(complaint(budget=Budget(steps=9))).endswith("tiny.yaml: budget.steps is 9 where the board says 3")
+    assert "has no cell of theirs on digits with ipc 2" in str(complaint(ipc=2))
+
+
+def test_what_came_later_and_changes_nothing_makes_no_other_cell(runs: Path) -> None:
+    """A record from before a hyper-parameter came, as its method has it now at its neutral value."""
+    path = first_record(runs)
+    assert NEUTRAL["decoder"] == read_record(path).result.cell.hyperparameters["decoder"]
+    record = read_record(path)
+    older = {name: value for name, value in record.result.cell.hyperparameters.items() if name != "decoder"}
+    assert board_complaint(of(record, hyperparameters=older), runs.parent / "configs") is None
+    forge(path, of_cell(hyperparameters=older))
+    assert survey(resolve(make_board(BOARD), "cpu"), runs).jobs == []
+
+
+def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> None:
+    save_npz(tmp_path / "elsewhere" / "mine.npz")
+    board = {**BOARD, "datasets": [str(tmp_path / "elsewhere" / "mine.npz")], "entries": [{"methods": "random_real"}]}
+    (runs.parent / "configs" / "tiny.yaml").write_text(yaml.safe_dump(board))
+    out = tmp_path / "own"
+    run_jobs(survey(resolve(make_board(board), "cpu"), out), out)
+    where = {"configs": runs.parent / "configs", "datasets": [board["datasets"][0]]}
+    assert submit(out, tables(runs), **where).complaints == []  # type: ignore[arg-type]
+
+
+def save_npz(path: Path) -> None:
+    data = load_dataset("digits")
+    images, labels = data.test_images.permute(0, 2, 3, 1).numpy(), data.test_labels.numpy()
+    path.parent.mkdir()
+    np.savez(path, train_images=images, train_labels=labels, test_images=images[:90], test_labels=labels[:90])
 
 
 @pytest.mark.parametrize(

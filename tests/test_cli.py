@@ -251,6 +251,31 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     assert "mine changed" not in call(*arguments)[2]
 
 
+def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tmp_path: Path) -> None:
+    """With the experts of trajectory matching: what is scored are the images that the run started from."""
+    said = "truncated: the budget ended before the first step of distil"
+    arguments = ["evaluate", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--steps", 2, "--out", "out"]
+    code, _, err = call(*arguments, "-m", "mtt")
+    assert (code, said in err) == (0, True), err
+    (record,) = read_records(tmp_path / "out")
+    assert (record.result.steps_done, record.result.reason) == ({"experts": 2, "distil": 0}, said.partition(": ")[2])
+    assert f"| {said.replace(': ', ' (')}) |" in (tmp_path / "out" / "leaderboard.md").read_text()
+    code, _, err = call(*arguments, "-m", "dm")
+    assert (code, said in err) == (0, False)
+
+
+def test_a_failure_that_was_mended_counts_no_more(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
+    write_method(path, "mine", "raise RuntimeError('a mistake')")
+    assert call(*arguments)[0] == 1
+    forget(path)
+    write_method(path, "mine", "images, labels = task.real_init(); return DistilledDataset.pixels(images, labels)")
+    assert call(*arguments)[0] == 0
+    assert call(*arguments)[0] == 0
+    assert sorted(record.result.status for record in read_records(tmp_path / "out")) == ["failed", "ok"]
+
+
 def forget(path: Path) -> None:
     """Let the next command import a method's file anew, as a new process does."""
     for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from ddbench.artifact import DistilledDataset
-from ddbench.commands import convert, score
+from ddbench.commands import artifacts, convert, score
 from ddbench.convert import read_release
-from ddbench.data import Preprocessing, load_dataset
+from ddbench.data import Preprocessing, load_dataset, resized
+from ddbench.data.statistics import PINNED
 from ddbench.errors import UserError
 from ddbench.registry import discover
+from ddbench.testing import tiny_dataset
 
 NETWORK = "convnet,depth=1,width=8"
 
@@ -162,3 +165,10 @@ def test_numbers_of_any_precision_are_read(tmp_path: Path) -> None:
     artifact = read_release(mtt_folder(tmp_path, images.half(), shares, 0.5), "mtt")
     assert artifact.label_kind == "probabilities"
     assert torch.equal(artifact.parts["images"], images.half().float())
+
+
+def test_cifar100_of_the_authors_is_normalised_as_they_do() -> None:
+    data = replace(resized(tiny_dataset(), (3, 8, 8)), name="cifar100")
+    means = {layout: artifacts._released(data, "normalize", layout).mean for layout in ("dc", "mtt", "kip")}
+    assert means == {"dc": PINNED["cifar10"][0], "mtt": PINNED["cifar10"][0], "kip": PINNED["cifar100"][0]}
+    assert artifacts._released(data, "zca", "mtt").kind == "zca"

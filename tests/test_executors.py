@@ -235,5 +235,5 @@ def test_executors_are_made_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"^--executor ray needs Ray; install it with `pip install 'ddbench\[ray\]'`$"):
+    with pytest.raises(UserError, match=r"^--executor ray needs Ray; install it with `pip install -e '\.\[ray\]'`$"):
         make_executor("ray", "cpu")

@@ -264,8 +264,10 @@ def test_a_selection_takes_a_part_of_a_board(selection: Selection, expected: lis
 def test_a_selection_that_takes_nothing_is_refused() -> None:
     discover()
     board = make_board({"board": "b", "datasets": "digits", "ipc": 1, "entries": [{"methods": ["herding"]}]})
-    with pytest.raises(UserError, match=r"^board 'b' has no cell for"):
-        resolve(board, "cpu", Selection(ipc=(10,)))
+    with pytest.raises(
+        UserError, match=r"^board 'b' has no cell of data set mnist or usps, ipc 10; leave out an option$"
+    ):
+        resolve(board, "cpu", Selection(datasets=("mnist", "usps"), ipc=(10,)))
     with pytest.raises(UserError, match=r"unknown method 'hrding'; did you mean 'herding'\?"):
         resolve(board, "cpu", Selection(methods=("hrding",)))
 

@@ -27,7 +27,7 @@ from ddbench.leaderboard import (
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import READING
 from ddbench.record_files import dump_record, write_record
-from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
+from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, Scoring, run_key
 
 SOURCE = "sha256:" + "0" * 64
 CONVNET = Network(name="convnet", parameters={"depth": 2})
@@ -186,6 +186,14 @@ def test_newest_attempt_wins_whatever_the_zone() -> None:
     for records in ([old, new], [new, old]):
         (row,) = rows(records)
         assert row.accuracy == Interval(0.9, None, 1)
+
+
+def test_what_else_a_run_was_scored_with_makes_no_other_row() -> None:
+    way = Scoring(network=CONVNET, protocol="long@1", networks=1)
+    old = make_record("good", 0, (0.1,), finished="2025-01-01T12:00:00+00:00")
+    new = make_record("good", 0, (0.9,), finished="2025-01-01T13:00:00+00:00", also=[way])
+    (row,) = rows([old, new])
+    assert row.accuracy == Interval(0.9, None, 1)
 
 
 def test_reference_may_have_another_budget_but_not_another_protocol() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 
 from ddbench import pools
 from ddbench.artifact import DistilledDataset
-from ddbench.commands import score
+from ddbench.commands import score, verification, verify
 from ddbench.config import make_board, make_method
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
 from ddbench.errors import UserError
@@ -264,7 +265,14 @@ def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(
     assert all(0.5 < before <= 1 for before in held_out)
     file = folders / "run" / "artifact.safetensors"
     shutil.rmtree(cache_folder())
-    assert score(file) == record.result.scores
+    told = list[tuple[str, float]]()
+    assert score(file, report=lambda stage, share: told.append((stage, share))) == record.result.scores
+    assert len(list((cache_folder() / "pools").iterdir())) == 2, "those to learn with are not trained"
+    assert [stage for stage, _ in itertools.groupby(told, lambda one: one[0])] == ["pool", "evaluate"]
+    for stage in ("pool", "evaluate"):
+        shares = [share for name, share in told if name == stage]
+        assert shares == sorted(set(shares))
+        assert (shares[0], shares[len(shares) // 2]) == (0, 0.5)
     with pytest.raises(UserError, match=r"the artefact is for given networks .*; leave out --network"):
         score(file, networks=["mlp"], count=2)
     with pytest.raises(UserError, match="2 networks were held out to score with, 5 are asked for; ask for fewer"):
@@ -272,6 +280,21 @@ def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(
     monkeypatch.setattr(pools.Given, "digest", "sha256:0")
     with pytest.warns(RuntimeWarning, match="the held-out networks, trained again"):
         score(file, count=1)
+
+
+def test_where_a_pool_is_trained_otherwise_its_networks_are_compared_by_their_spread(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried_out(folders, networks=2)
+    record = folders / "run" / "record.json"
+    assert {one.seeds for one in verify(record).comparisons} == {"equal"}
+    monkeypatch.setattr(pools.Given, "digest", "sha256:0")
+    with pytest.raises(UserError, match="given networks, trained again on this machine, are not to the bit those"):
+        verify(record)
+    monkeypatch.setattr(verification, "LEAST_FURTHER", 2)
+    found = verify(record)
+    assert found.accepted
+    assert [(one.quantity, one.seeds) for one in found.comparisons] == [("accuracy", "other"), ("before", "other")]
 
 
 def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
@@ -288,6 +311,12 @@ def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
     assert found.metrics["before"] > 0.8
     assert found.metrics["success"] > 0.5
     assert score(folders / "run" / "artifact.safetensors") == record.result.scores
+
+    file = folders / "of-no-class.safetensors"
+    artifact = DistilledDataset.load(folders / "run" / "artifact.safetensors")
+    artifact.with_provenance({**artifact.provenance, "attack": {"source": 9, "target": 2}}).save(file)
+    with pytest.raises(UserError, match="an attack of class 9 for 2, where there are 3 classes"):
+        score(file)
 
 
 def test_success_is_counted_over_the_attacked_class_alone() -> None:

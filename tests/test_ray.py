@@ -15,7 +15,7 @@ from ddbench.executors import Event
 from ddbench.records import Record
 from ddbench.runner import read_runs, run_jobs, survey
 
-ray = pytest.importorskip("ray", reason="needs Ray: pip install 'ddbench[ray]'")
+ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from ddbench.executors.ray import Ray, carry_out  # noqa: E402

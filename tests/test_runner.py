@@ -18,18 +18,22 @@ import torch
 from rich.console import Console
 
 from boards import jobs_of, outer
+from ddbench.commands import boards
+from ddbench.config import make_board
 from ddbench.errors import CannotWrite, UserError
 from ddbench.executors import worker
 from ddbench.executors.process import RunProcess
 from ddbench.files import canonical_json, digest
 from ddbench.jobs import Job
 from ddbench.locks import awaited, claimed
-from ddbench.progress import Display
+from ddbench.progress import Display, Gauge
 from ddbench.record_files import problems, read_record
 from ddbench.records import Record
 from ddbench.run import run
 from ddbench.runner import Event, Todo, run_jobs, survey
 from ddbench.workshop import OUTCOME
+
+BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
 
 
 def run_here(job: Job, folder: Path) -> Record:
@@ -89,14 +93,15 @@ def test_a_worker_whose_parent_is_gone_records_nothing(
     assert not (tmp_path / "run" / "error.txt").exists()
 
 
-def test_a_folder_in_use_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
+def test_a_folder_in_use_is_refused_before_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other command finishes meanwhile would be made again, over its record."""
     out = tmp_path / "out"
-    todo = survey(outer(write("mine")), out)
+    monkeypatch.setattr(boards, "survey", lambda *_: pytest.fail("surveyed"))
     with (
         claimed(out),
         pytest.raises(UserError, match=f"{out} is in use by another ddbench; wait for it, or choose another --out"),
     ):
-        run_jobs(todo, out, workers=1, device="cpu")
+        boards.evaluate_board(make_board(BOARD), out, device="cpu")
     assert not list(out.glob("*/*"))
     with claimed(out):  # it was given back
         pass
@@ -145,11 +150,11 @@ def test_the_memory_of_scoring_is_not_limited(tmp_path: Path, write: Callable[..
     assert scoring is None
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
     with pytest.raises(UserError, match=r"cannot write to .*/file/out \(Not a directory\); choose another folder"):
-        run_jobs(survey(outer(write("mine")), out), out, workers=1, device="cpu")
+        boards.evaluate_board(make_board(BOARD), out, device="cpu")
 
 
 @pytest.mark.usefixtures("short")
@@ -271,6 +276,20 @@ def test_a_live_display_reads_no_markup(tmp_path: Path, write: Callable[..., str
         display.event(Event(job, "progress", "[/red] 1/2", 0.5))
     assert "quiet my [/set] ipc 1 seed 0" in shown.getvalue()
     assert "[/red] 1/2" in shown.getvalue()
+
+
+def test_a_gauge_shows_the_stage_that_is_under_way() -> None:
+    shown = io.StringIO()
+    with Gauge(Console(file=shown, width=200, force_terminal=True)) as gauge:
+        gauge("pool", 0.5)
+        gauge("evaluate", 0.25)
+    last = [line for line in shown.getvalue().splitlines() if "/100" in line][-1]
+    assert "evaluate" in last
+    assert "25/100" in last
+    assert "pool" not in last
+    with Gauge(Console(file=(elsewhere := io.StringIO()))) as gauge:
+        gauge("pool", 0.5)
+    assert elsewhere.getvalue() == ""
 
 
 def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:

@@ -75,6 +75,17 @@ def test_every_metric_is_compared_and_further_seeds_where_there_are_enough() -> 
     ]
 
 
+def test_other_networks_are_compared_by_their_spread_alone() -> None:
+    def scores(*values: float) -> list[Score]:
+        return [Score(network=NETWORK, seed=seed, accuracy=value) for seed, value in enumerate(values)]
+
+    # standard deviation 0.02 of 0.6, 0.62, 0.64: t(0.99, 2) = 6.9646
+    again = scores(0.6, 0.62, 0.64)
+    (found,) = compare(scores(0.9, 0.9), again, again, same_networks=False)
+    assert (found.seeds, found.remeasured) == ("other", pytest.approx(0.62))
+    assert found.bound == pytest.approx(6.9646 * 0.02 * math.sqrt(1 / 2 + 1 / 3), rel=1e-4)
+
+
 def test_honest_claims_are_refused_once_in_a_hundred() -> None:
     """Claims and measurements of one network that rounding scatters: by two points, far more than the tolerance."""
     draw = random.Random(0)

@@ -7,10 +7,11 @@ from ddbench.claims.claim import Claim, read_claims
 from ddbench.claims.filing import ARTIFACT_LIMIT, all_or_none, plan_filing
 from ddbench.claims.membership import board_complaint, source_complaint
 from ddbench.claims.rescoring import Rescoring, judge_of, rescore, rescored_record
-from ddbench.claims.verdict import Comparison, compare
+from ddbench.claims.verdict import LEAST_FURTHER, Comparison, compare
 
 __all__ = [
     "ARTIFACT_LIMIT",
+    "LEAST_FURTHER",
     "Claim",
     "Comparison",
     "Rescoring",

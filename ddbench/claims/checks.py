@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from ddbench.claims.claim import Claim
 from ddbench.claims.fields import differences
 from ddbench.data import Dataset, load_dataset
 from ddbench.distillation import PROVENANCE_FIELDS
+from ddbench.environment import instant
 from ddbench.errors import UserError, suggestion
 from ddbench.jobs import load_split
-from ddbench.records import Cell, FurtherScore, Record
+from ddbench.protocols import Protocol
+from ddbench.records import Cell, FurtherScore, Measured, Record
 from ddbench.registry import PROTOCOLS
 
 SCORED = ("ok", "truncated")
@@ -22,8 +26,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 VALIDATION = re.compile(r"validation\((0\.\d+)\)")
 HEADER_FIELDS = (*(name for name in PROVENANCE_FIELDS if name != "networks"), "preprocessing", "seed", "steps_done")
 """what a record and its artefact's header both say"""
-DESCRIPTIVE = ("name", "source", "networks", "short")
+DESCRIPTIVE = {"name", "source", "networks", "short"}
 """fields of a protocol that do not change how a network is trained"""
+UNSAID = {field.name: field.default for field in dataclasses.fields(Protocol)}
+"""what a record means where it does not name a field of its protocol, which came later"""
 
 
 def recorded_data(cell: Cell, dataset: str | None = None) -> Dataset:
@@ -69,10 +75,14 @@ def _of_record(record: Record) -> Iterator[str]:
     for what, name in (("method", cell.method), ("data set", Path(cell.dataset).stem)):
         if not NAME.fullmatch(name):
             yield f"{what} {name!r} cannot name a file; use letters, digits, '_', '.' and '-'"
+    most = max([cell.networks, *(way.networks for way in cell.also or [])])
+    if cell.pool is not None and cell.pool.held_out < most:
+        yield f"{most} networks to score with, of a pool that holds out {cell.pool.held_out}"
     if result.status in SCORED:
         yield from _of_scores(record)
     elif result.scores or result.also or result.artifact:
         yield f"status {result.status}, and scores or an artefact; a run that failed has neither"
+    yield from _of_dates(record.measured)
     for name in {cell.protocol: None} | {scoring.protocol: None for scoring in cell.also or []}:
         yield from _of_protocol(name, record.protocol if name == cell.protocol else record.also_protocols.get(name))
 
@@ -84,9 +94,21 @@ def _of_protocol(name: str, described: Mapping[str, Any] | None) -> Iterator[str
         yield f"does not say what protocol {name} is"
     else:
         registered = PROTOCOLS.get(name).describe()
-        for key, value in described.items():
-            if key not in DESCRIPTIVE and registered.get(key) != value:
+        for key in sorted((described.keys() | registered.keys()) - DESCRIPTIVE):
+            value = described.get(key, UNSAID.get(key))
+            if registered.get(key) != value:
                 yield f"says that {name} has {key} {value!r}; it has {registered.get(key)!r}"
+
+
+def _of_dates(measured: Measured) -> Iterator[str]:
+    """A record that finished in the future would be the newest for ever, and the one that tables show."""
+    try:
+        started, finished = instant(measured.started), instant(measured.finished)
+    except ValueError:
+        yield f"started {measured.started!r} and finished {measured.finished!r}; both are to be dates of ISO 8601"
+        return
+    if not started <= finished <= datetime.now(UTC) + timedelta(days=1):
+        yield f"started {measured.started} and finished {measured.finished}, which is too early or too late"
 
 
 def _of_scores(record: Record) -> Iterator[str]:

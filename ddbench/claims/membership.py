@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ddbench.claims.fields import differences
 from ddbench.config import load_board
@@ -14,12 +15,16 @@ from ddbench.source_code import source_digest
 
 UNNAMED = ("mine", "distill")
 """boards that the command line makes of options"""
-FREE = {"device"}
-"""what a board leaves to the machine"""
+FREE = {"device", "dataset"}
+"""what a board leaves to the machine; data are compared by their digest, wherever they lie"""
+OWN = FREE | {"method", "hyperparameters"}
+"""and what it cannot say of a method that it does not know"""
 
 
 def board_complaint(record: Record, configs: Path) -> str | None:
     """Why a record does not belong to the board that it names; None when it does, or when the board is new.
+
+    A method that is not known here belongs to a board under the conditions of one of its cells.
 
     Args:
         configs: the folder of the boards' YAML files
@@ -27,13 +32,22 @@ def board_complaint(record: Record, configs: Path) -> str | None:
     cell, file = record.result.cell, configs / f"{record.board}.yaml"
     if record.board in UNNAMED:
         return f"board {record.board!r} is made of options; write its cells into a YAML with a name, and run that"
-    if not file.is_file() or cell.method not in METHODS:
+    if not file.is_file():
         return None
-    board, selection = load_board(file), Selection((cell.method,), (cell.dataset,), (cell.ipc,))
-    if not any(selection.takes(cell) for cell in board.cells()):
+    board, known = load_board(file), cell.method in METHODS
+    free = FREE if known else OWN
+    places = {planned.dataset for planned in board.cells() if Path(planned.dataset).stem == cell.dataset}
+    selection = Selection((cell.method,) if known else (), tuple(places), (cell.ipc,))
+    if not places or not any(map(selection.takes, board.cells())):
         return f"{file} has no cell of {cell.method} on {cell.dataset} with ipc {cell.ipc}; add it there, and run that"
-    nearest = min((_differences(cell, job.cell) for job in resolve(board, "cpu", selection)), key=len)
-    return f"is no cell of {file}: {'; '.join(nearest)}" if nearest else None
+    runs = [(_differences(cell, job.cell, free), job.seed) for job in resolve(board, "cpu", selection)]
+    nearest = min((different for different, _ in runs), key=len)
+    if nearest:
+        return f"is no cell of {file}: {'; '.join(nearest)}"
+    seeds = sorted({seed for different, seed in runs if not different})
+    if record.result.seed not in seeds:
+        return f"has seed {record.result.seed}, and its cell in {file} {', '.join(map(str, seeds))}; run those"
+    return None
 
 
 def source_complaint(record: Record, given: Collection[str]) -> str | None:
@@ -56,6 +70,10 @@ def source_complaint(record: Record, given: Collection[str]) -> str | None:
     )
 
 
-def _differences(cell: Cell, own: Cell) -> list[str]:
-    ours, theirs = (one.model_dump(mode="json", exclude=FREE) for one in (cell, own))
+def _differences(cell: Cell, own: Cell, free: set[str]) -> list[str]:
+    ours, theirs = ({name: value for name, value in _telling(one).items() if name not in free} for one in (cell, own))
     return [f"{name} is {left} where the board says {right}" for name, left, right in differences(ours, theirs)]
+
+
+def _telling(cell: Cell) -> dict[str, Any]:
+    return cell.model_dump(mode="json") | {"hyperparameters": cell.telling}

@@ -16,10 +16,10 @@ from ddbench.clock import clock_for
 from ddbench.compiling import Compiler
 from ddbench.data import Preprocessing
 from ddbench.environment import environment, now
-from ddbench.evaluate import Judge
+from ddbench.evaluate import Judge, evaluate
 from ddbench.files import digest
 from ddbench.generators import seeded
-from ddbench.pools import given
+from ddbench.pools import given_to_score_with
 from ddbench.records import FurtherScore, Measured, Record, Score
 from ddbench.registry import PROTOCOLS
 
@@ -56,7 +56,7 @@ class Rescoring:
     ways: list[Rescored]
     """the headline first"""
     measured: Measured
-    """the record's, with the time and place of this evaluation"""
+    """the record's, and the time and place of this evaluation"""
 
 
 def rescore(
@@ -65,6 +65,7 @@ def rescore(
     judge: Judge,
     networks: int | None = None,
     on_score: Callable[[Score], None] = lambda score: None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> Rescoring:
     """Train networks on a record's artefact as the record says.
 
@@ -73,19 +74,29 @@ def rescore(
         networks: how many, the record's seeds first; beyond the headline no more than the record has. None takes as
             many as the record has
         on_score: told each as soon as it is known
+        report: told the share that is done, before every step of a training
     """
-    clock, started = clock_for(judge.device), now()
+    clock, started, done = clock_for(judge.device), now(), list[Score]()
+
+    def progress(share: float) -> None:
+        report((len(done) + share) / sum(_number(way, networks) + _again(way, networks) for way in ways))
+
+    def told(score: Score) -> None:
+        done.append(score)
+        on_score(score)
+
+    ways = list(_ways(record, replace(judge, report=progress)))
     with _threads(record.result.cell.threads):
-        ways, begun = list(_ways(record, judge)), clock.settle()
-        scores = [_trained(way, artifact, _number(way, networks), on_score) for way in ways]
+        begun = clock.settle()
+        scores = [evaluate(artifact, way.judge, _number(way, networks), told) for way in ways]
         seconds, changed = clock.settle() - begun, perturbed(artifact)
-        rounded = [_trained(way, changed, min(_number(way, networks), len(way.claimed))) for way in ways]
+        rounded = [evaluate(changed, way.judge, _again(way, networks), done.append) for way in ways]
         around = environment(judge.device, record.result.cell.threads, judge.compiler.enabled)
     changes = {
         "started": started,
         "finished": now(),
-        "uncharged_seconds": {"evaluation": seconds},
-        "environment": around,
+        "uncharged_seconds": record.measured.uncharged_seconds | {"evaluation": seconds},
+        "rescored_in": around,
     }
     found = [Rescored(way.name, way.claimed, *both) for way, *both in zip(ways, scores, rounded, strict=True)]
     return Rescoring(found, record.measured.model_copy(update=changes))
@@ -109,11 +120,17 @@ def rescored_record(claim: Claim, found: Rescoring) -> Record:
     )
 
 
-def judge_of(record: Record, dataset: str | None, device: torch.device) -> Judge:
+def judge_of(
+    record: Record,
+    dataset: str | None,
+    device: torch.device,
+    report: Callable[[str, float], None] = lambda stage, share: None,
+) -> Judge:
     """What scored a record's headline, made again: data, preprocessing, protocol, network, compiled or not.
 
     Args:
         dataset: where the record's data set lies, when not under its name
+        report: told `pool`, while given networks are trained, and the share that is done
     """
     cell, data = record.result.cell, recorded_data(record.result.cell, dataset).to(device)
     held_out = held_out_data(cell, dataset)
@@ -124,7 +141,7 @@ def judge_of(record: Record, dataset: str | None, device: torch.device) -> Judge
         cell.network,
         device,
         Compiler(record.measured.environment.get("compiled") is True),
-        given(cell.pool, cell.network, data, device) if cell.pool else None,
+        given_to_score_with(cell.pool, cell.network, data, device, report) if cell.pool else None,
         cell.attack,
         held_out and held_out.to(device),
     )
@@ -159,14 +176,9 @@ def _number(way: _Way, networks: int | None) -> int:
     return min(wanted, own) if way.name else wanted
 
 
-def _trained(
-    way: _Way, artifact: DistilledDataset, networks: int, on_score: Callable[[Score], None] = lambda score: None
-) -> list[Score]:
-    scores = []
-    for seed in range(networks):
-        scores.append(way.judge.score(artifact, seed=seed))
-        on_score(scores[-1])
-    return scores
+def _again(way: _Way, networks: int | None) -> int:
+    """Of networks to train on changed images, too."""
+    return min(_number(way, networks), len(way.claimed))
 
 
 @contextmanager

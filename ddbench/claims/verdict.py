@@ -26,7 +26,7 @@ class Comparison:
     quantity: str
     """`accuracy` or another metric, and ` of lenet under dsa-1000@1` beyond the headline"""
     seeds: str
-    """`equal` or `further`"""
+    """`equal`, `further`, or `other` where seeds name other networks than they did"""
     claimed: float
     remeasured: float
     bound: float
@@ -49,17 +49,27 @@ class Comparison:
 
 
 def compare(
-    claimed: Sequence[Score], remeasured: Sequence[Score], rounded: Sequence[Score], way: str = ""
+    claimed: Sequence[Score],
+    remeasured: Sequence[Score],
+    rounded: Sequence[Score],
+    way: str = "",
+    *,
+    same_networks: bool = True,
 ) -> list[Comparison]:
     """Of the accuracy and of every other metric that the claim has.
 
     Args:
         way: that these scores were made in, where it is not the headline
+        same_networks: whether a seed names the network that it named in the claim; given networks, trained on another
+            machine, are others. There must be `LEAST_FURTHER` of them.
     """
     found = []
     for name in ("accuracy", *claimed[0].metrics):
         ours, again, changed = (_by_seed(scores, name) for scores in (claimed, remeasured, rounded))
         quantity = f"{name} of {way}" if way else name
+        if not same_networks:
+            found.append(_by_spread(quantity, "other", list(ours.values()), list(again.values())))
+            continue
         found.append(compare_equal_seeds(quantity, ours, again, changed))
         if len(again.keys() - ours.keys()) >= LEAST_FURTHER:
             found.append(compare_further_seeds(quantity, ours, again))
@@ -103,13 +113,17 @@ def compare_further_seeds(quantity: str, claimed: Mapping[int, float], remeasure
     point.
     """
     further = [accuracy for seed, accuracy in remeasured.items() if seed not in claimed]
-    error = statistics.stdev(further) * math.sqrt(1 / len(claimed) + 1 / len(further))
+    return _by_spread(quantity, "further", list(claimed.values()), further)
+
+
+def _by_spread(quantity: str, seeds: str, claimed: Sequence[float], others: Sequence[float]) -> Comparison:
+    error = statistics.stdev(others) * math.sqrt(1 / len(claimed) + 1 / len(others))
     return Comparison(
         quantity,
-        "further",
-        statistics.fmean(claimed.values()),
-        statistics.fmean(further),
-        max(TOLERANCE, _quantile(len(further) - 1) * error),
+        seeds,
+        statistics.fmean(claimed),
+        statistics.fmean(others),
+        max(TOLERANCE, _quantile(len(others) - 1) * error),
     )
 
 

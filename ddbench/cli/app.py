@@ -13,7 +13,7 @@ from ddbench.errors import UserError, printable
 app = typer.Typer(
     name="ddbench",
     help="Run, score and compare dataset-distillation methods under equal budgets.",
-    epilog="Begin with `ddbench evaluate`: it needs no download and takes a few minutes.",
+    epilog="Begin with `ddbench evaluate`: it needs no download and takes about ten minutes.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

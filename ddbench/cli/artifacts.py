@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ddbench.cli.app import Device, Json, NetworkOption, ProtocolOption, say
+from ddbench.cli.app import Device, Json, NetworkOption, ProtocolOption, messages, say
 
 
 def score(
@@ -23,14 +23,17 @@ def score(
     """Train fresh networks on an artefact and test them, from the file alone.
 
     ddbench score digits.safetensors
+
     ddbench score digits.safetensors --protocol dsa-1000@1 --network convnet --network lenet --json
     """
     from ddbench import commands
     from ddbench.leaderboard import interval
+    from ddbench.progress import Gauge
 
-    scores = commands.score(
-        file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device
-    )
+    with Gauge(messages) as gauge:
+        scores = commands.score(
+            file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device, report=gauge
+        )
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in scores]))
         return
@@ -69,6 +72,7 @@ def convert(
     """An artefact from a distilled set that others have published; nothing in it is run.
 
     ddbench convert res_DC_CIFAR10_ConvNet_1ipc.pt --from dc -d cifar10 --out dc.safetensors
+
     ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
     """
     from ddbench import commands
@@ -93,6 +97,7 @@ def card(
     """A dataset card for the Hugging Face Hub, in a folder with the artefact.
 
     ddbench card digits.safetensors --out digits
+
     hf upload NAME/digits digits --repo-type dataset    # the Hub's own command
     """
     from ddbench import commands

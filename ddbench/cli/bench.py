@@ -23,9 +23,11 @@ def bench(
 
     The limit is a large matrix product in float32; the share counts the operations of the textbook's step.
 
-        ddbench bench                                # CIFAR-10's shapes, 32 wide, 1 and 10 images per class
-        ddbench bench --case evaluation --width 128 --device cuda
-        ddbench bench --growth growth.png            # against ipc, classes, side, steps and networks
+    ddbench bench    # CIFAR-10's shapes, 32 wide, 1 and 10 images per class
+
+    ddbench bench --case evaluation --width 128 --device cuda
+
+    ddbench bench --growth growth.png    # against ipc, classes, side, steps and networks
     """
     from ddbench.bench import bench_table, draw_growth, growth_table, run_bench, run_growth, setups, title
 

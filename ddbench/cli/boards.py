@@ -39,7 +39,7 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster (RAY_ADDRESS).")] = "local",
     again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/<board>].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/BOARD].")] = None,
 ) -> None:
     """Distil, evaluate and record every cell of a board, and print its table.
 
@@ -49,7 +49,7 @@ def evaluate(
         ddbench evaluate configs/cpu.yaml --workers 2
         ddbench evaluate configs/cifar10.yaml --executor ray --out /shared/cifar10
         ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
-        ddbench evaluate -m dm -m mtt -d mnist --ipc 1 --budget 2m --seeds 3
+        ddbench evaluate -m dm -m dc -d mnist --ipc 1 --budget 2m --seeds 3
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
 
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
@@ -57,6 +57,7 @@ def evaluate(
     from ddbench.commands import evaluate_board
     from ddbench.jobs import Selection
     from ddbench.leaderboard import load_published, rich_table
+    from ddbench.leaderboard.cells import runs_by_cell
     from ddbench.options import board_from, settings_from
     from ddbench.progress import Display
 
@@ -90,7 +91,7 @@ def evaluate(
     for table in rich_table(records, load_published()):
         output.print(table)
     say(f"tables, curves and pictures: {folder}")
-    if any(record.accuracy is None for record in records):
+    if any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):
         raise typer.Exit(SOME_FAILED)
 
 

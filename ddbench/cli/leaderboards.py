@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ddbench.cli.app import SOME_FAILED, Device, Json, say
+from ddbench.cli.app import SOME_FAILED, Device, Json, messages, say
+from ddbench.errors import UserError
 
 Tables = Annotated[Path, typer.Option("--to", help="The folder of records, artefacts and tables.")]
 
@@ -18,19 +19,25 @@ def leaderboard(
     folder: Annotated[Path, typer.Argument(help="A folder of records, such as runs/quickstart.")] = Path(
         "leaderboards"
     ),
-    out: Annotated[Path | None, typer.Option(help="Write <board>.md, .csv and .png there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write BOARD.md, .csv and .png there.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check records and committed tables; write no table.")] = False,
     site: Annotated[Path | None, typer.Option(help="Write pages there that open from disk.")] = None,
 ) -> None:
-    """Tables and pages from records. A folder that holds `records/<board>/` has one table for each board.
+    """Tables and pages from records. A folder that holds `records/BOARD/` has one table for each board.
 
     ddbench leaderboard runs/quickstart
+
     ddbench leaderboard leaderboards --check
+
     ddbench leaderboard leaderboards --site site
     """
     from ddbench.catalogue import origins
-    from ddbench.leaderboard import boards, check_tables, load_published, rich_table, write_tables
+    from ddbench.leaderboard import boards, check_tables, published_beside, rich_table, write_tables
 
+    if out is not None and (check or site is not None):
+        raise UserError("--out is where tables are written, and --check and --site write none; leave it out")
+    if check and folder.is_dir() and not (folder / "records").is_dir():
+        raise UserError(f"{folder} has no records/, so that no tables are kept in it; leave out --check")
     if check:
         problems = check_tables(folder, origins())
         for problem in problems:
@@ -47,7 +54,7 @@ def leaderboard(
         return
     found, output = boards(folder), Console(highlight=False)
     for records in found.values():
-        for table in rich_table(records, load_published()):
+        for table in rich_table(records, published_beside(folder)):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
         for path in write_tables(folder, out or folder, origins()):
@@ -55,9 +62,12 @@ def leaderboard(
 
 
 def submit(
-    runs: Annotated[Path, typer.Argument(help="What `ddbench evaluate` wrote: runs/<board>.")],
+    runs: Annotated[Path, typer.Argument(help="What `ddbench evaluate` wrote: runs/BOARD.")],
     to: Tables = Path("leaderboards"),
     source: Annotated[list[Path] | None, typer.Option(help="A method's file that is not in methods/.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="Where a data set lies, when not under its name.")
+    ] = None,
 ) -> None:
     """Check the records of a run, and copy them and an artefact a cell to where the tables are made from.
 
@@ -71,7 +81,7 @@ def submit(
     """
     from ddbench import commands
 
-    submission = commands.submit(runs, to, sources=source or [])
+    submission = commands.submit(runs, to, sources=source or [], datasets=dataset or [])
     for sentence in (*submission.complaints, *submission.notes):
         say(sentence)
     if submission.complaints:
@@ -103,16 +113,19 @@ def verify(
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
     """
     from ddbench import commands
+    from ddbench.progress import Gauge
 
-    found = commands.verify(
-        record,
-        artifact=artifact,
-        dataset=dataset,
-        count=count,
-        device=device,
-        to=to if file else None,
-        on_score=lambda score: say(f"{score.network}, seed {score.seed}: {100 * score.accuracy:.2f} %"),
-    )
+    with Gauge(messages) as gauge:
+        found = commands.verify(
+            record,
+            artifact=artifact,
+            dataset=dataset,
+            count=count,
+            device=device,
+            to=to if file else None,
+            on_score=lambda score: say(f"{score.network}, seed {score.seed}: {100 * score.accuracy:.2f} %"),
+            report=gauge,
+        )
     for sentence in found.complaints:
         say(sentence)
     lines = [str(comparison) for comparison in found.comparisons] + ["accepted" if found.accepted else "refused"]

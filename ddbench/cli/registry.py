@@ -18,6 +18,7 @@ def list_(
     """What is registered, with plugins and what is wrong with them.
 
     ddbench list
+
     ddbench list methods --json
     """
     from ddbench.catalogue import catalogue
@@ -42,6 +43,7 @@ def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py 
     """Check a method against the contract on a tiny task.
 
     ddbench check distribution_matching
+
     ddbench check ./mine.py
     """
     from ddbench import commands
@@ -57,7 +59,7 @@ def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py 
 def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an identifier.")]) -> None:
     """Write a method file that runs as it is.
 
-    ddbench new mine && ddbench check ./mine.py
+    ddbench new mine && ddbench check mine
     """
     from ddbench import commands
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ddbench.artifact import DistilledDataset, check_artifact
 from ddbench.config import make_network
 from ddbench.convert import read_release
 from ddbench.data import Dataset, Preprocessing, load_dataset
+from ddbench.data.statistics import PINNED
 from ddbench.errors import UserError
 from ddbench.protocols import Protocol
 from ddbench.provenance import check_provenance
@@ -48,6 +50,15 @@ def show(file: Path, out: Path, dataset: str | None = None) -> None:
     save_figure(grid(transform.inverse(images), labels, data.classes, title), out)
 
 
+def _released(data: Dataset, kind: str, layout: str) -> Preprocessing:
+    """What a release's images went through: its authors normalise CIFAR-100 by the statistics of CIFAR-10."""
+    own = Preprocessing.for_dataset(data, kind)
+    if (data.name, own.kind) != ("cifar100", "normalize") or layout not in ("dc", "mtt"):
+        return own
+    mean, std = PINNED["cifar10"]
+    return replace(own, mean=mean, std=std)
+
+
 def convert(
     file: Path, layout: str, dataset: str, out: Path, *, preprocessing: str = "normalize", protocol: str = "dc-300@1",
     network: str = "convnet",
@@ -81,7 +92,7 @@ def convert(
         "method": f"converted from {layout}",
         "dataset": data.name,
         "dataset_digest": data.digest,
-        "preprocessing": Preprocessing.for_dataset(data, preprocessing).fit(data).describe(),
+        "preprocessing": _released(data, preprocessing, layout).fit(data).describe(),
         "network": make_network(network).model_dump(mode="json"),
         "ipc": each,
         "protocol": rules.name,

@@ -15,6 +15,7 @@ from ddbench.errors import UserError
 from ddbench.executors import make_executor
 from ddbench.files import write_atomically
 from ddbench.jobs import Selection, resolve
+from ddbench.locks import claimed
 from ddbench.records import UNFINISHED, Record
 from ddbench.registry import discover
 from ddbench.runner import Event, Todo, read_runs, run_jobs, survey
@@ -55,11 +56,12 @@ def evaluate_board(
     discover()
     where = make_executor(executor, device, workers)
     jobs = resolve(board, where.device, selection)
-    todo = survey(jobs, out, again)
-    on_start(todo)
-    records = run_jobs(todo, out, executor=where, on_event=on_event)
-    render(read_runs(out), out, board.title or board.board, origins())
-    _draw_first_seeds(records, out, {job.cell.dataset_digest: job.dataset for job in jobs})
+    with claimed(out):
+        todo = survey(jobs, out, again)
+        on_start(todo)
+        records = run_jobs(todo, out, executor=where, on_event=on_event)
+        render(read_runs(out), out, board.title or board.board, origins())
+        _draw_first_seeds(records, out, {job.cell.dataset_digest: job.dataset for job in jobs})
     return records
 
 
@@ -112,17 +114,18 @@ def distill(
     )
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
-    todo = survey(jobs, work)
-    on_start(todo)
-    record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
-    if record.result.artifact is not None:
-        made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
-        write_atomically(out, made.read_bytes())
-    trace_of(out).unlink(missing_ok=True)
-    if record.result.status not in UNFINISHED:
-        for trace in work.glob(f"*/*/{TRACE}"):
-            write_atomically(trace_of(out), trace.read_bytes())
-        shutil.rmtree(work)
+    with claimed(work):
+        todo = survey(jobs, work)
+        on_start(todo)
+        record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
+        if record.result.artifact is not None:
+            made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
+            write_atomically(out, made.read_bytes())
+        trace_of(out).unlink(missing_ok=True)
+        if record.result.status not in UNFINISHED:
+            for trace in work.glob(f"*/*/{TRACE}"):
+                write_atomically(trace_of(out), trace.read_bytes())
+            shutil.rmtree(work)
     return record
 
 

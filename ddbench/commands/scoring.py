@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
-from ddbench.artifact import DistilledDataset
+from ddbench.artifact import DistilledDataset, check_attack
 from ddbench.commands.artifacts import data_of
 from ddbench.compiling import Compiler, worth_compiling
 from ddbench.config import make_network
@@ -18,7 +17,7 @@ from ddbench.errors import UserError
 from ddbench.evaluate import Judge, evaluate, plan
 from ddbench.jobs import resolve_device
 from ddbench.networks import build_network
-from ddbench.pools import Given, given
+from ddbench.pools import Given, given_to_score_with
 from ddbench.protocols import Protocol
 from ddbench.records import Attack, Network, Score, read_pool
 from ddbench.registry import PROTOCOLS
@@ -32,6 +31,7 @@ def score(
     networks: Iterable[str] = (),
     count: int | None = None,
     device: str = "auto",
+    report: Callable[[str, float], None] = lambda stage, share: None,
 ) -> list[Score]:
     """Train fresh networks on an artefact and test them, from the file alone.
 
@@ -40,6 +40,7 @@ def score(
         protocol: None takes the one the artefact was distilled for
         networks: architectures; none takes the artefact's
         count: networks of each; None takes as many as the artefact was scored with, or the protocol's number
+        report: told `pool`, while given networks are trained, or `evaluate`, and the share that is done
     """
     artifact = DistilledDataset.load(file)
     where = resolve_device(device)
@@ -53,15 +54,27 @@ def score(
     number = count or artifact.provenance.get("networks") or rules.networks
     steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
-    pool, attack = _given(artifact, chosen, seen, where, number)
-    judges = [Judge(data, transform, rules, network, where, compiler, pool, attack) for network in chosen]
-    return [score for judge in judges for score in evaluate(artifact, judge, number)]
+    pool, attack = _given(artifact, chosen, seen, where, number, report)
+    scores = list[Score]()
+
+    def progress(share: float) -> None:
+        report("evaluate", (len(scores) + share) / (len(chosen) * number))
+
+    for network in chosen:
+        judge = Judge(data, transform, rules, network, where, compiler, pool, attack, report=progress)
+        evaluate(artifact, judge, number, scores.append)
+    return scores
 
 
 def _given(
-    artifact: DistilledDataset, networks: list[Network], data: Dataset, device: torch.device, number: int
+    artifact: DistilledDataset,
+    networks: list[Network],
+    data: Dataset,
+    device: torch.device,
+    number: int,
+    report: Callable[[str, float], None],
 ) -> tuple[Given | None, Attack | None]:
-    """The pool and the label map that an artefact names; its networks are trained where the cache has none.
+    """The pool and the label map that an artefact names; the networks held out are trained where the cache has none.
 
     Args:
         data: the part of the data set that methods saw
@@ -72,13 +85,15 @@ def _given(
     try:
         pool, own = read_pool(described), Network.model_validate(artifact.provenance["network"])
         mapped = Attack.model_validate(attack) if attack else None
-    except ValidationError as error:
+        if mapped is not None:
+            check_attack(mapped, len(data.classes))
+    except ValueError as error:
         raise UserError(f"the artefact's pool or attack is not sound ({error}); write it again") from error
     if networks != [own]:
         raise UserError(f"the artefact is for given networks {own}; leave out --network")
     if number > pool.held_out:
         raise UserError(f"{pool.held_out} networks were held out to score with, {number} are asked for; ask for fewer")
-    found = given(pool, own, data, device)
+    found = given_to_score_with(pool, own, data, device, report)
     if found.digest != artifact.provenance.get("held_out"):
         warnings.warn(
             "the held-out networks, trained again on this machine, are not to the bit those of the record; "

@@ -42,7 +42,12 @@ class Submission:
 
 
 def submit(
-    runs: Path, to: Path = Path("leaderboards"), *, sources: Sequence[Path] = (), configs: Path = SHIPPED
+    runs: Path,
+    to: Path = Path("leaderboards"),
+    *,
+    sources: Sequence[Path] = (),
+    datasets: Sequence[str] = (),
+    configs: Path = SHIPPED,
 ) -> Submission:
     """Check every record of a run's folder, copy the new ones into `to` and write its tables anew: all or nothing.
 
@@ -53,6 +58,7 @@ def submit(
         runs: what `evaluate_board` wrote, or one run's folder
         to: a folder with `records/<board>/<method>/<run>.json` and `artifacts/`
         sources: files of methods that are not in `methods/`; they are copied to `sources/`, and not run
+        datasets: where data sets lie that are not to be had by their name
         configs: YAML files of the boards; a record that names one of these must be of one of its cells
 
     Raises:
@@ -65,7 +71,7 @@ def submit(
     claims, wrong = read_claims(paths)
     held = held_records(to)
     given = _sources(sources, {claim.record.method_source for claim in claims})
-    wrong += _complaints(claims, given, configs)
+    wrong += _complaints(claims, given, {Path(path).stem: path for path in datasets}, configs)
     filing = plan_filing([] if wrong else claims, to, held)
     if wrong or filing.complaints:
         return Submission(wrong or filing.complaints)
@@ -129,13 +135,15 @@ def _new_boards(records: Iterable[Record], configs: Path) -> Iterator[str]:
             yield f"board {board!r} is new: add its YAML to configs/, so that others can run it"
 
 
-def _complaints(claims: Sequence[Claim], given: Mapping[str, Path], configs: Path) -> Iterator[str]:
+def _complaints(
+    claims: Sequence[Claim], given: Mapping[str, Path], places: Mapping[str, str], configs: Path
+) -> Iterator[str]:
     loaded: dict[tuple[str, str], Dataset] = {}
     for claim in claims:
         cell = claim.record.result.cell
         key = cell.dataset, cell.dataset_digest
         if key not in loaded:
-            loaded[key] = recorded_data(cell)
+            loaded[key] = recorded_data(cell, places.get(cell.dataset))
         found = complaints(claim, loaded[key])
         yield from found
         if not found:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ddbench.artifact import DistilledDataset
-from ddbench.claims import Claim, Comparison, compare, complaints, judge_of, recorded_data, rescore, rescored_record
+from ddbench.claims import (
+    LEAST_FURTHER,
+    Claim,
+    Comparison,
+    compare,
+    complaints,
+    judge_of,
+    recorded_data,
+    rescore,
+    rescored_record,
+)
 from ddbench.commands.submissions import add_record, held_records
 from ddbench.errors import UserError
 from ddbench.jobs import resolve_device
@@ -55,14 +66,16 @@ def verify(
     device: str = "auto",
     to: Path | None = None,
     on_score: Callable[[Score], None] = lambda score: None,
+    report: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Verification:
     """Check a record, train networks on its artefact as it says, and accept or refuse its scores.
 
     First whatever can be seen without training, see `ddbench.claims.complaints`. Then the record's networks are trained
     again from equal seeds, and each once more on images that one rounding has changed: the claimed mean may lie above
     the re-measured one by half a point, or by what such roundings do at 99 % confidence. Where `count` asks for five
-    or more networks that the record does not have, these are compared by their spread. Too low a claim is accepted.
-    Both rules are in `ddbench.claims.verdict`.
+    or more networks that the record does not have, these are compared by their spread, and so are given networks where
+    this machine does not train them to the bit as the record's did. Too low a claim is accepted. Both rules are in
+    `ddbench.claims.verdict`.
 
     What this shows is that the artefact gives the accuracy. That the method made it within its budget, that it cost the
     seconds and memory that the record says, and what is said of its snapshots are seen by running the cell again.
@@ -74,6 +87,7 @@ def verify(
         count: networks; None takes as many as the record has
         to: a folder of tables, to file what is measured as a new record of the same run, which tables then show
         on_score: told each network of the record's artefact
+        report: told `pool`, while given networks are trained, or `evaluate`, and the share that is done
 
     Raises:
         UserError: when the record, the artefact or the data set is not to be had.
@@ -91,12 +105,22 @@ def verify(
     _check_count(claim.record.result.cell, count, filed=to is not None)
     if to is not None:
         held_records(to)  # before anything is trained
-    judge = judge_of(claim.record, dataset, resolve_device(device))
-    found = rescore(claim.record, distilled, judge, count, on_score)
+    judge = judge_of(claim.record, dataset, resolve_device(device), report)
+    same = judge.given is None or judge.given.digest == distilled.provenance.get("held_out")
+    if not same and (count or claim.record.result.cell.networks) < LEAST_FURTHER:
+        raise UserError(
+            "given networks, trained again on this machine, are not to the bit those of the record, and fewer than "
+            f"{LEAST_FURTHER} cannot be compared by their spread; raise --count, or verify on the record's machine"
+        )
+    found = rescore(claim.record, distilled, judge, count, on_score, partial(report, "evaluate"))
     if unknown := {name for way in found.ways for name in way.claimed[0].metrics.keys() - way.scores[0].metrics.keys()}:
         return Verification([f"{record}: metrics {', '.join(sorted(unknown))} are none that its cell measures"])
     return Verification(
-        comparisons=[one for way in found.ways for one in compare(way.claimed, way.scores, way.rounded, way.way)],
+        comparisons=[
+            one
+            for way in found.ways
+            for one in compare(way.claimed, way.scores, way.rounded, way.way, same_networks=same)
+        ],
         scores=[score for way in found.ways for score in way.scores],
         filed=[] if to is None else add_record(rescored_record(claim, found), to),
     )

@@ -167,7 +167,7 @@ def _import_ray() -> Any:
     try:
         return import_module("ray")
     except ImportError as error:
-        raise UserError("--executor ray needs Ray; install it with `pip install 'ddbench[ray]'`") from error
+        raise UserError("--executor ray needs Ray; install it with `pip install -e '.[ray]'`") from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.plots import plot_curves
-from ddbench.leaderboard.published import Figure, Published, load_published
+from ddbench.leaderboard.published import Figure, Published, load_published, published_beside
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import csv_table, markdown, rich_table
@@ -32,6 +32,7 @@ __all__ = [
     "markdown",
     "paired_difference",
     "plot_curves",
+    "published_beside",
     "render",
     "rich_table",
     "rows",

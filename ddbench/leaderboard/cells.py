@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
 
+from ddbench.environment import instant
 from ddbench.files import canonical_json
 from ddbench.record_files import dump_record
 from ddbench.records import Cell, Record
-
-NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks_per_step": 1}
-"""hyper-parameters that methods got later, with the values under which they change nothing"""
 
 OWN = {"method", "hyperparameters", "budget", "also"}
 """fields in which cells may differ that stand in one table"""
 
 
 def identity(cell: Cell) -> str:
-    """Everything of a cell, as one string: runs that differ only by seed share it."""
-    return canonical_json(cell.model_dump(mode="json") | {"hyperparameters": telling(cell)}).decode()
-
-
-def telling(cell: Cell) -> dict[str, Any]:
-    """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
-    with a later one."""
-    return {name: value for name, value in cell.hyperparameters.items() if NEUTRAL.get(name) != value}
+    """What makes a row, as one string: runs that differ only by seed share it, or by how else they were scored."""
+    return canonical_json(cell.model_dump(mode="json", exclude={"also"}) | {"hyperparameters": cell.telling}).decode()
 
 
 def conditions(cell: Cell) -> str:
@@ -62,13 +53,8 @@ def _by_content(tied: list[Record]) -> list[Record]:
 
 
 def _finished(record: Record) -> datetime:
-    return _instant(record.measured.finished)
-
-
-def _instant(finished: str) -> datetime:
-    """A date without a zone is read as UTC; one that is no ISO 8601 date loses against any that is."""
+    """What is no ISO 8601 date loses against any that is."""
     try:
-        date = datetime.fromisoformat(finished)
+        return instant(record.measured.finished)
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

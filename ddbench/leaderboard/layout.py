@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ddbench.errors import printable
-from ddbench.leaderboard.cells import NEUTRAL, conditions
+from ddbench.leaderboard.cells import conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.leaderboard.statistics import Interval
-from ddbench.records import Cell, Pool
+from ddbench.records import NEUTRAL, Cell, Pool
 
 
 class Strong(str):
@@ -187,7 +187,8 @@ def percent(value: Interval | None, *, signed: bool = False) -> str:
 def status(row: Row) -> str:
     """`ok` or `truncated` where all are, or how many runs ended how and why: `4 ok, 1 diverged (loss is NaN)`."""
     if list(row.statuses) in (["ok"], ["truncated"]):
-        return next(iter(row.statuses))
+        (name,) = row.statuses
+        return f"{name}{_reasons(row, name)}"
     return ", ".join(f"{count} {name}{_reasons(row, name)}" for name, count in row.statuses.items())
 
 

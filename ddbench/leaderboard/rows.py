@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from ddbench.leaderboard.anytime import Anytime, anytime
-from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell, storage_conditions, telling
+from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell, storage_conditions
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
 from ddbench.leaderboard.ranks import ranks
@@ -105,7 +105,7 @@ class Row:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Those that tell the cell from others."""
-        return telling(self.cell)
+        return self.cell.telling
 
     @property
     def accuracies(self) -> list[float]:

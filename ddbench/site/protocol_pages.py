@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ddbench.leaderboard import Row
 from ddbench.protocols import Protocol
 from ddbench.registry import PROTOCOLS
 from ddbench.site.content import Content
@@ -55,7 +56,12 @@ def _line(protocol: Protocol, content: Content) -> dict[str, Any]:
 
 
 def _boards(protocol: str, content: Content) -> list[str]:
-    return [board.name for board in content.boards if any(row.protocol == protocol for row in board.rows)]
+    return [board.name for board in content.boards if any(protocol in _protocols(row) for row in board.rows)]
+
+
+def _protocols(row: Row) -> set[str]:
+    """Of the headline and of what else its artefacts were scored with."""
+    return {row.protocol, *(way.protocol for way in row.cell.also or [])}
 
 
 def _text(value: Any) -> str:
