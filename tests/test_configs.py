@@ -13,6 +13,7 @@ from ddbench import jobs
 from ddbench.artifact import check_artifact
 from ddbench.config import load_board, make_method
 from ddbench.data import Dataset, make_dataset
+from ddbench.leaderboard import load_published
 from ddbench.meter import Meter
 from ddbench.records import Budget, Network, Setting
 from ddbench.registry import METHODS, discover
@@ -57,6 +58,16 @@ PAPERS = [path for path in BOARDS if path.stem in ("mnist", "fashion_mnist", "ci
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_a_paper_board_names_the_source_of_every_cell(path: Path) -> None:
     assert all(entry.source for entry in load_board(path).entries)
+
+
+def test_published_figures_of_real_images_have_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    discover()
+    monkeypatch.setattr(jobs, "load_dataset", blank)
+    cells = [job.cell for path in PAPERS for job in jobs.resolve(load_board(path), "cpu")]
+    real = {name for name in METHODS if METHODS.get(name).family == "control"}
+    figures = [one for one in load_published().entries if one.method in real and one.protocol and one.ipc]
+    assert len(figures) > 30
+    assert [str(one) for one in figures if not any(map(one.fits, cells))] == []
 
 
 FLOORS = ("least", "min_start")
