@@ -259,6 +259,12 @@ How to read:
 """  # noqa: RUF001
 
 
+def test_tables_say_what_a_protocol_is() -> None:
+    own, other = {"name": "long@1", "source": "ours"}, {"name": "a@1", "source": "theirs"}
+    record = make_record("good", 0, (0.9,)).model_copy(update={"protocol": own, "also_protocols": {"a@1": other}})
+    assert "How to read:\n\n- **a@1**: theirs.\n- **long@1**: ours.\n- **rank**" in markdown([record], "x")
+
+
 def test_tables_split_and_name_what_differs() -> None:
     records = [
         make_record("good", 0, (0.5,)),
@@ -426,7 +432,9 @@ def hostile() -> list[Record]:
     settings = [{"init": HOSTILE}, {"init": HOSTILE + "2"}]
     records = [make_record("odd", 0, (0.5,), hyperparameters=setting) for setting in settings]
     named = {"dataset": "d<img src=x>[y](z)|*`", "preprocessing": "p<img src=x>[y](z)"}
-    return [*records, make_record("lost", 0, (), status="failed", reason=HOSTILE, **named)]
+    protocol = {"protocol": {"name": HOSTILE, "source": HOSTILE}}
+    lost = make_record("lost", 0, (), status="failed", reason=HOSTILE, **named)
+    return [*records, lost.model_copy(update=protocol)]
 
 
 def test_markdown_shows_what_a_record_says_and_does_nothing_of_it() -> None:

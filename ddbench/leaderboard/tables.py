@@ -77,7 +77,7 @@ def markdown(
     tables = _tables(groups(made))
     shown = {column for _, lines in tables for column in (lines[0][1] if lines else ())}
     reading = [f"- **{column}**: {text}" for column, text in READING.items() if column in shown]
-    parts = [f"# {escape(title)}", summary(made), "How to read:", "\n".join(reading)]
+    parts = [f"# {escape(title)}", summary(made), "How to read:", "\n".join([*_protocols(made), *reading])]
     for heading, lines in tables:
         parts += [heading, pipe_table(lines)] if lines else [heading]
     figures = [figure for row in made for figure in (*row.published, *row.published_across)]
@@ -86,6 +86,14 @@ def markdown(
     if links := link_definitions(made):
         parts.append(links)
     return "\n\n".join(parts) + "\n"
+
+
+def _protocols(made: Iterable[Row]) -> list[str]:
+    """How networks were trained, in the words of each protocol that records name."""
+    runs = [run for row in made for run in row.runs]
+    said = [one for run in runs for one in (run.protocol, *run.also_protocols.values()) if "source" in one]
+    found = {str(one.get("name")): str(one["source"]) for one in said}
+    return [f"- **{escape(name)}**: {escape(source)}." for name, source in sorted(found.items())]
 
 
 def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
