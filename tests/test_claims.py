@@ -553,6 +553,13 @@ def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> Non
     assert submit(out, tables(runs), **where).complaints == []  # type: ignore[arg-type]
 
 
+def test_data_that_other_cells_of_a_board_need_are_not_asked_for(runs: Path) -> None:
+    given = {"methods": "random_real", "setting": "pretrained", "pool": {"dataset": "nowhere"}}
+    board = BOARD | {"datasets": ["digits", "none-such"], "entries": [*BOARD["entries"], given]}
+    (runs.parent / "configs" / "tiny.yaml").write_text(yaml.safe_dump(board))
+    assert file(runs) == []
+
+
 def save_npz(path: Path) -> None:
     data = load_dataset("digits")
     images, labels = data.test_images.permute(0, 2, 3, 1).numpy(), data.test_labels.numpy()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ddbench.claims.fields import differences
-from ddbench.config import load_board
+from ddbench.config import BoardCell, load_board
 from ddbench.jobs import Selection, resolve
 from ddbench.records import Cell, Record
 from ddbench.registry import METHODS
@@ -19,6 +20,18 @@ FREE = {"device", "dataset"}
 """what a board leaves to the machine; data are compared by their digest, wherever they lie"""
 OWN = FREE | {"method", "hyperparameters"}
 """and what it cannot say of a method that it does not know"""
+
+
+@dataclass(frozen=True)
+class _Alike(Selection):
+    """Cells of the same data sets as a record's: those of others need not be at hand."""
+
+    cell: Cell = field(kw_only=True)
+
+    def takes(self, cell: BoardCell) -> bool:
+        named = (cell.pool.weights or cell.pool.dataset) if cell.pool else None
+        given = self.cell.pool.name if self.cell.pool else None
+        return super().takes(cell) and _stem(cell.dataset) == self.cell.dataset and _stem(named) == _stem(given)
 
 
 def board_complaint(record: Record, configs: Path) -> str | None:
@@ -36,9 +49,8 @@ def board_complaint(record: Record, configs: Path) -> str | None:
         return None
     board, known = load_board(file), cell.method in METHODS
     free = FREE if known else OWN
-    places = {planned.dataset for planned in board.cells() if Path(planned.dataset).stem == cell.dataset}
-    selection = Selection((cell.method,) if known else (), tuple(places), (cell.ipc,))
-    if not places or not any(map(selection.takes, board.cells())):
+    selection = _Alike((cell.method,) if known else (), ipc=(cell.ipc,), cell=cell)
+    if not any(map(selection.takes, board.cells())):
         return f"{file} has no cell of {cell.method} on {cell.dataset} with ipc {cell.ipc}; add it there, and run that"
     runs = [(_differences(cell, job.cell, free), job.seed) for job in resolve(board, "cpu", selection)]
     nearest = min((different for different, _ in runs), key=len)
@@ -68,6 +80,10 @@ def source_complaint(record: Record, given: Collection[str]) -> str | None:
         f"the file of {method!r} is not the one here, and was not committed when it ran (revision {revision}); give it "
         "with --source, or run again from a commit"
     )
+
+
+def _stem(place: str | None) -> str | None:
+    return None if place is None else Path(place).stem
 
 
 def _differences(cell: Cell, own: Cell, free: set[str]) -> list[str]:
