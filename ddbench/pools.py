@@ -78,12 +78,7 @@ def given(
         UserError: when the pool's data set or file is not the one that was named, does not fit, or a network does not
             learn.
     """
-    module, like = _built(network, data, device)
-    if isinstance(pool, GivenWeights):
-        vectors = read(pool, like)
-    else:
-        vectors = _trained(pool, network, module, data, range(pool.train + pool.held_out), report)
-    return Given(vectors[: pool.train], vectors[-pool.held_out :], like)
+    return _given(pool, network, data, device, 0, report)
 
 
 def given_to_score_with(
@@ -94,18 +89,25 @@ def given_to_score_with(
     report: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Given:
     """As `given`, but `training` is empty: no network is trained that only a method would see."""
-    module, like = _built(network, data, device)
-    if isinstance(pool, GivenWeights):
-        vectors = read(pool, like)[-pool.held_out :]
-    else:
-        vectors = _trained(pool, network, module, data, range(pool.train, pool.train + pool.held_out), report)
-    return Given(vectors[:0], vectors, like)
+    return _given(pool, network, data, device, pool.train, report)
 
 
-def _built(network: Network, data: Dataset, device: torch.device) -> tuple[torch.nn.Module, Weights]:
-    """A network in the image format of `data`, and weights of its shapes."""
+def _given(
+    pool: Pool | GivenWeights,
+    network: Network,
+    data: Dataset,
+    device: torch.device,
+    first: int,
+    report: Callable[[str, float], None],
+) -> Given:
+    """The networks of a pool from number `first` on; a file is read whole, its only network may be of both kinds."""
     module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
-    return module, InitialWeights(module)(seeded(0, device))
+    like = InitialWeights(module)(seeded(0, device))
+    if isinstance(pool, GivenWeights):
+        vectors = read(pool, like)
+    else:
+        vectors = _trained(pool, network, module, data, range(first, pool.train + pool.held_out), report)
+    return Given(vectors[: pool.train - first], vectors[-pool.held_out :], like)
 
 
 def _trained(

@@ -549,8 +549,8 @@ def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> Non
     (runs.parent / "configs" / "tiny.yaml").write_text(yaml.safe_dump(board))
     out = tmp_path / "own"
     run_jobs(survey(resolve(make_board(board), "cpu"), out), out)
-    where = {"configs": runs.parent / "configs", "datasets": [board["datasets"][0]]}
-    assert submit(out, tables(runs), **where).complaints == []  # type: ignore[arg-type]
+    found = submit(out, tables(runs), configs=runs.parent / "configs", datasets=board["datasets"])
+    assert found.complaints == []
 
 
 def test_data_that_other_cells_of_a_board_need_are_not_asked_for(runs: Path) -> None:

@@ -79,13 +79,14 @@ def rescore(
     clock, started, done = clock_for(judge.device), now(), list[Score]()
 
     def progress(share: float) -> None:
-        report((len(done) + share) / sum(_number(way, networks) + _again(way, networks) for way in ways))
+        report((len(done) + share) / total)
 
     def told(score: Score) -> None:
         done.append(score)
         on_score(score)
 
     ways = list(_ways(record, replace(judge, report=progress)))
+    total = sum(_number(way, networks) + _again(way, networks) for way in ways)
     with _threads(record.result.cell.threads):
         begun = clock.settle()
         scores = [evaluate(artifact, way.judge, _number(way, networks), told) for way in ways]
