@@ -156,6 +156,11 @@ class Cell(Strict):
     set is scored all the same"""
 
     @property
+    def most_networks(self) -> int:
+        """That any of the ways it is scored in takes."""
+        return max([self.networks, *(way.networks for way in self.also or [])])
+
+    @property
     def telling(self) -> dict[str, Any]:
         """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
         with a later one."""

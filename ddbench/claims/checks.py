@@ -75,9 +75,8 @@ def _of_record(record: Record) -> Iterator[str]:
     for what, name in (("method", cell.method), ("data set", Path(cell.dataset).stem)):
         if not NAME.fullmatch(name):
             yield f"{what} {name!r} cannot name a file; use letters, digits, '_', '.' and '-'"
-    most = max([cell.networks, *(way.networks for way in cell.also or [])])
-    if cell.pool is not None and cell.pool.held_out < most:
-        yield f"{most} networks to score with, of a pool that holds out {cell.pool.held_out}"
+    if cell.pool is not None and cell.pool.held_out < cell.most_networks:
+        yield f"{cell.most_networks} networks to score with, of a pool that holds out {cell.pool.held_out}"
     if result.status in SCORED:
         yield from _of_scores(record)
     elif result.scores or result.also or result.artifact:

@@ -138,6 +138,6 @@ def _check_count(cell: Cell, count: int | None, filed: bool) -> None:
     """Raise UserError where a cell has fewer given networks than are asked for, or a record of it needs more."""
     if count is not None and cell.pool is not None and count > cell.pool.held_out:
         raise UserError(f"{cell.pool.held_out} networks were held out, {count} are asked for; lower --count")
-    most = max([cell.networks, *(way.networks for way in cell.also or [])])
+    most = cell.most_networks
     if count is not None and filed and count < most:
         raise UserError(f"a record of this cell has {most} networks, {count} are asked for; raise --count")
