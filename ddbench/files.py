@@ -35,6 +35,18 @@ def is_name(text: str) -> bool:
     )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are not there yet.
+
+    Raises:
+        CannotWrite: when that fails.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from error
+
+
 def write_atomically(path: Path, *pieces: Data) -> None:
     """Write under a temporary name in the same folder, flush to disk, rename, flush the folder.
 

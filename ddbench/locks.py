@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from ddbench.errors import CannotWrite, UserError
+from ddbench.files import make_folder
 
 LOCK = ".lock"
 
@@ -49,8 +50,9 @@ def _lock(file: IO[str], folder: Path, how: int) -> None:
 
 
 def _open(folder: Path) -> IO[str]:
+    make_folder(folder)
+    path = folder / LOCK
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / LOCK).open("w")
+        return path.open("w")
     except OSError as error:
-        raise CannotWrite(f"cannot write to {folder} ({error.strerror}); choose another folder with --out") from error
+        raise CannotWrite(f"cannot write {path}: {error.strerror}; choose another folder with --out") from error

@@ -23,8 +23,8 @@ from ddbench.errors import UserError
 from ddbench.executors import Assignment, Event, Listener
 from ddbench.executors.interruption import Interruption
 from ddbench.executors.local import GRACE_SECONDS, Local, leave_record
+from ddbench.files import make_folder
 from ddbench.jobs import Job, resolve_device
-from ddbench.locks import LOCK
 from ddbench.record_files import damage, read_record
 from ddbench.records import UNFINISHED, Record
 from ddbench.run import RECORD
@@ -85,6 +85,7 @@ class _Cluster:
     def submit(self, job: Job, folder: Path, out: Path) -> None:
         needs = {"num_cpus": job.cell.threads, "num_gpus": int(job.cell.device == "cuda")}
         self._warn_if_too_large(job, needs)
+        make_folder(folder)  # what tells a node whether it shares the file system
         task = self._ray.remote(carry_out).options(
             **needs, max_retries=LOSSES, scheduling_strategy="SPREAD", name=job.folder
         )
@@ -141,12 +142,12 @@ def carry_out(job: Job, folder: Path, out: Path, queue: Any, place: str, setting
         settings: environment variables of the command
 
     Raises:
-        UserError: when the output folder is not there.
+        UserError: when the run's folder is not there.
     """
     os.environ.update(settings)
     with suppress(OSError):
         os.chdir(place)
-    if not (out / LOCK).exists():
+    if not folder.exists():
         raise UserError(
             f"{out} is not there on node {socket.gethostname()}; choose an --out on a file system that all nodes share"
         )
