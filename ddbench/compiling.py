@@ -112,11 +112,9 @@ class _Compiled:
 
     def _warmed(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         """Whether it could be compiled for these arguments."""
+        _allow_variants()
         try:
-            _allow_variants()
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
-                self._compiled(*arguments, **keywords)
+            self._compile(arguments, keywords)
         except Exception as error:
             self._eager(*arguments, **keywords)  # an error of the function's own is raised here
             if self._compiler.enabled:
@@ -126,6 +124,18 @@ class _Compiled:
                 )
             return False
         return True
+
+    def _compile(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """At a second try without what earlier processes compiled: one that was killed may have left half a file."""
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
+            try:
+                self._compiled(*arguments, **keywords)
+            except Exception:
+                from torch._inductor.utils import fresh_inductor_cache
+
+                with fresh_inductor_cache():
+                    self._compiled(*arguments, **keywords)
 
 
 def _allow_variants() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,6 +93,28 @@ def test_what_cannot_be_compiled_runs_eager_and_says_so_once(monkeypatch: pytest
         warnings.simplefilter("error")
         assert second(torch.tensor([3.0]))[0].item() == 6
         assert compiler.function(lambda x: x + 2)(torch.ones(1)).item() == 3
+
+
+@needs_compiler
+def test_a_file_that_a_killed_process_left_half_written_does_not_matter(tmp_path: Path) -> None:
+    script = """
+        import torch
+        from ddbench.compiling import Compiler
+        compiler = Compiler(True)
+        print(compiler.function(lambda x: x + x)(torch.ones(2)).tolist(), compiler.enabled)
+    """
+
+    def run() -> str:
+        command = [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(script)]
+        where = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+        return subprocess.run(command, env=where, capture_output=True, text=True, check=True).stdout
+
+    assert run() == "[2.0, 2.0] True\n"
+    libraries = list(tmp_path.rglob("*.so"))
+    assert libraries
+    for path in libraries:
+        path.write_bytes(path.read_bytes()[:100])
+    assert run() == "[2.0, 2.0] True\n"
 
 
 def test_an_error_of_the_function_itself_is_raised() -> None:
