@@ -10,6 +10,7 @@ import pytest
 
 from ddbench.catalogue import origins
 from ddbench.leaderboard import check_tables, write_tables
+from ddbench.leaderboard.plots import drawn_from
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,14 +36,42 @@ def edit_a_digit(path: Path, after: str) -> None:
 
 def test_committed_tables_are_what_the_records_give(folder: Path, tmp_path: Path) -> None:
     assert check_tables(folder, origins()) == []
-    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    write_tables(folder, folder, origins())
-    write_tables(folder, tmp_path / "again", origins())
-    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
-    texts = {name for name in before if not name.endswith(".png")}
-    assert {name: after[name] for name in texts} == {name: before[name] for name in texts}
-    assert again == {name: content for name, content in after.items() if name != "published.yaml"}
+    assert write_tables(folder, folder, origins()) == []
+    again = write_tables(folder, tmp_path / "again", origins())
+    kept = [path for path in folder.iterdir() if path.is_file() and path.name != "published.yaml"]
+    assert sorted(path.name for path in again) == sorted(path.name for path in kept)
+    for path in again:
+        if path.suffix == ".png":
+            assert drawn_from(path) == drawn_from(folder / path.name) is not None
+        else:
+            assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+def test_only_what_is_out_of_date_is_written(folder: Path) -> None:
+    kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    shutil.copy(folder / "mnist.png", folder / "cpu.png")
+    edit_a_digit(folder / "cpu.md", "| [distribution_matching]")
+    edit_a_digit(folder.parent / "README.md", "| [distribution_matching]")
+    written = write_tables(folder, folder, origins())
+    assert written == [folder / "cpu.png", folder / "cpu.md", folder.parent / "README.md"]
+    changed = {path for path, content in kept.items() if path.read_bytes() != content}
+    assert changed <= {folder / "cpu.png"}
+    assert check_tables(folder, origins()) == []
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_tables_as_they_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    (folder / "cpu.png").unlink()
+    edit_a_digit(folder / "cpu.md", "| [distribution_matching]")
+    edited = (folder / "cpu.md").read_text()
+    monkeypatch.setattr("ddbench.leaderboard.committed.plot_curves", fail)
+    with pytest.raises(MemoryError):
+        write_tables(folder, folder, origins())
+    assert (folder / "cpu.md").read_text() == edited
 
 
 def test_an_edited_digit_is_found_and_its_file_named(folder: Path) -> None:

@@ -57,8 +57,11 @@ def leaderboard(
         for table in rich_table(records, published_beside(folder)):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
-        for path in write_tables(folder, out or folder, origins()):
+        written = write_tables(folder, out or folder, origins())
+        for path in written:
             say(f"wrote {path}")
+        if not written:
+            say(f"the files in {out or folder} are what the records give")
 
 
 def submit(

@@ -36,22 +36,29 @@ def _by_board(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def write_tables(folder: Path, out: Path, origins: Origins | None = None) -> list[Path]:
-    """Write each board's table, data and curves into `out`; the files written.
+    """Write each board's table, data and curves into `out`, where they are not what the records give.
+
+    A picture of the same numbers stays: its bytes differ between versions of what draws it. Take it away to have it
+    drawn anew.
 
     Args:
         origins: of the methods that tables name
+
+    Returns:
+        The files written.
     """
-    written, found = [], boards(folder)
-    for path, text in _texts(folder, found, origins).items():
-        written.append(out / path.relative_to(folder))
-        write_atomically(written[-1], text.encode())
-    for path, records in _drawn(folder, found).items():
-        written.append(out / path.relative_to(folder))
-        plot_curves(records, written[-1], origins)
-    readme = readme_of(folder)
-    if out == folder and (current := _readme(readme, folder, found, origins)) not in (None, _read(readme)):
-        write_atomically(readme, (current or "").encode())
-        written.append(readme)
+    written, found = list[Path](), boards(folder)
+    for picture, records in _drawn(out, found).items():
+        if drawn_from(picture) != numbers(records, origins):
+            plot_curves(records, picture, origins)
+            written.append(picture)
+    texts, readme = _texts(folder, out, found, origins), readme_of(folder)
+    if out == folder and (current := _readme(readme, folder, found, origins)) is not None:
+        texts[readme] = current
+    for path, text in texts.items():
+        if not _holds(path, text):
+            write_atomically(path, text.encode())
+            written.append(path)
     return written
 
 
@@ -70,12 +77,12 @@ def check_tables(folder: Path, origins: Origins | None = None) -> list[str]:
 
 def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> Iterator[str]:
     remedy = f"run `ddbench leaderboard {folder}`"
-    texts, drawn, readme = _texts(folder, found, origins), _drawn(folder, found), readme_of(folder)
+    texts, drawn, readme = _texts(folder, folder, found, origins), _drawn(folder, found), readme_of(folder)
     for path in [*texts, *drawn]:
         if not path.is_file():
             yield f"{path} is missing; {remedy}"
     for path, text in texts.items():
-        if path.is_file() and path.read_bytes() != text.encode():
+        if path.is_file() and not _holds(path, text):
             yield f"{path} is not what its records give; {remedy}"
     for path, records in drawn.items():
         if path.is_file() and drawn_from(path) != numbers(records, origins):
@@ -87,19 +94,23 @@ def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | N
         yield f"{readme} does not show what the records give; {remedy}"
 
 
-def _texts(folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> dict[Path, str]:
-    """Each board's table and data, by where they lie."""
+def _texts(folder: Path, out: Path, found: dict[str, list[Record]], origins: Origins | None) -> dict[Path, str]:
+    """Each board's table and data, by where they belong below `out`."""
     published = published_beside(folder)
     texts = {}
     for board, records in found.items():
-        texts[folder / f"{board}.md"] = markdown(records, board, published, origins)
-        texts[folder / f"{board}.csv"] = csv_table(records, published, origins)
+        texts[out / f"{board}.md"] = markdown(records, board, published, origins)
+        texts[out / f"{board}.csv"] = csv_table(records, published, origins)
     return texts
 
 
-def _drawn(folder: Path, found: dict[str, list[Record]]) -> dict[Path, list[Record]]:
-    """The records of each board's picture, by where it lies."""
-    return {folder / f"{board}.png": records for board, records in found.items() if has_curve(records)}
+def _drawn(out: Path, found: dict[str, list[Record]]) -> dict[Path, list[Record]]:
+    """The records of each board's picture, by where it belongs."""
+    return {out / f"{board}.png": records for board, records in found.items() if has_curve(records)}
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _readme(readme: Path, folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> str | None:
