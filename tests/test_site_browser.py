@@ -75,9 +75,14 @@ def lost(asked: Any) -> bool:
 
 
 def one_record(site: Path) -> str:
-    """The page of a record with an artefact."""
-    artefact = min((site / "artifacts" / "cpu").glob("*.safetensors"))
-    return f"records/cpu/{artefact.stem}.html"
+    """The page of the cell of a record with an artefact."""
+    key = an_artefact(site).stem
+    (page,) = [path for path in (site / "records" / "cpu").glob("*.html") if f"<article id={key}>" in path.read_text()]
+    return f"records/cpu/{page.name}"
+
+
+def an_artefact(site: Path) -> Path:
+    return min((site / "artifacts" / "cpu").glob("*.safetensors"))
 
 
 def column(page: Any, number: int, having: str = "") -> list[str]:
@@ -207,12 +212,11 @@ def test_from_a_number_to_its_record_and_artefact(open_page: Open, site: Path) -
     page.get_by_role("link", name="records of distribution_matching").first.click()
     assert "#cpu-" in page.url
     page.locator(":target").get_by_role("link").first.click()
-    assert page.locator("h1").inner_text().endswith("seed 0")
+    assert page.locator("article:target h2").inner_text().startswith("Seed 0")
     page.goto((site / one_record(site)).as_uri())
     with page.expect_download() as download:
-        page.get_by_role("link", name="artefact").click()
-    record = (site / one_record(site).replace("records", "artifacts")).with_suffix(".safetensors")
-    assert Path(download.value.path()).read_bytes() == record.read_bytes()
+        page.locator(f"article[id='{an_artefact(site).stem}']").get_by_role("link", name="artefact").click()
+    assert Path(download.value.path()).read_bytes() == an_artefact(site).read_bytes()
 
 
 def test_the_keyboard_skips_to_the_content(open_page: Open) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ddbench.artifact import file_digest
 from ddbench.catalogue import origins
+from ddbench.files import canonical_json, digest
 from ddbench.leaderboard.cells import oldest_first, runs_by_cell
 from ddbench.leaderboard.layout import Group, groups
 from ddbench.leaderboard.origins import Origin
@@ -23,20 +24,33 @@ from ddbench.site.names import slug
 
 @dataclass(frozen=True)
 class Entry:
-    """A record, its page, and the files it came from."""
+    """A record, its place in the site, and the files it came from."""
 
     record: Record
     path: str
     """of the record's file, below the folder that the site is made from"""
     page: str
+    """of its cell, which all seeds share"""
+    name: str
+    """in its board: that of its run; later attempts are numbered"""
     artifact: Path | None
     newest: bool
     """whether no later attempt at the same run stands in its place"""
 
     @property
+    def place(self) -> str:
+        """Where its page says what it holds."""
+        return f"{self.page}#{self.name}"
+
+    @property
+    def picture(self) -> str:
+        """Where the site has the artefact's picture."""
+        return f"pictures/{slug(self.record.board)}/{self.name}.png"
+
+    @property
     def download(self) -> str:
         """Where the site has the artefact."""
-        return self.page.replace("records/", "artifacts/", 1).removesuffix(".html") + ".safetensors"
+        return f"artifacts/{slug(self.record.board)}/{self.name}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,14 @@ class Content:
         return [entry for board in self.boards for entry in board.entries]
 
     @property
+    def cells(self) -> dict[str, list[Entry]]:
+        """The records of each page by seed, what stands in the tables before earlier attempts."""
+        found: dict[str, list[Entry]] = {}
+        for entry in sorted(self.entries, key=lambda each: (each.record.result.seed, not each.newest, each.name)):
+            found.setdefault(entry.page, []).append(entry)
+        return found
+
+    @property
     def headline(self) -> Board:
         """The board that compares most methods; of equals the one with the newest record."""
         most = max(len(board.methods) for board in self.boards)
@@ -105,23 +127,36 @@ def read_content(folder: Path) -> Content:
 
 
 def _board(name: str, records: Mapping[str, Record], published: Published, artifacts: Mapping[str, Path]) -> Board:
-    pages, shown = _pages(name, records), {id(run) for runs in runs_by_cell(records.values()).values() for run in runs}
+    names, shown = _names(records), {id(run) for runs in runs_by_cell(records.values()).values() for run in runs}
     entries = tuple(
-        Entry(record, path, pages[id(record)], artifacts.get(record.result.artifact or ""), id(record) in shown)
+        Entry(
+            record=record,
+            path=path,
+            page=_page(record),
+            name=names[id(record)],
+            artifact=artifacts.get(record.result.artifact or ""),
+            newest=id(record) in shown,
+        )
         for path, record in records.items()
     )
     return Board(name, entries, tuple(groups(rows(records.values(), published, shipping()))))
 
 
-def _pages(board: str, records: Mapping[str, Record]) -> dict[int, str]:
-    """A page for each record, named by its run; later attempts are numbered."""
-    pages: dict[int, str] = {}
+def _page(record: Record) -> str:
+    """Of the cell, named by what it holds, so that further seeds leave the name as it is."""
+    cell = canonical_json(record.result.cell.model_dump(mode="json"))
+    return f"records/{slug(record.board)}/{digest(cell)[-16:]}.html"
+
+
+def _names(records: Mapping[str, Record]) -> dict[int, str]:
+    """A name for each record, that of its run; later attempts are numbered."""
+    names: dict[int, str] = {}
     attempts: dict[str, int] = {}
     for record in oldest_first(records.values()):
         attempts[record.key] = attempts.get(record.key, 0) + 1
         number = f"-{attempts[record.key]}" if attempts[record.key] > 1 else ""
-        pages[id(record)] = f"records/{slug(board)}/{record.key}{number}.html"
-    return pages
+        names[id(record)] = f"{record.key}{number}"
+    return names
 
 
 @lru_cache(maxsize=1)

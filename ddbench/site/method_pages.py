@@ -25,11 +25,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Shown:
-    """An artefact's picture, and where the site has it."""
+    """An artefact and its picture."""
 
     entry: Entry
     picture: Picture
-    source: str
 
     @property
     def board(self) -> str:

@@ -40,7 +40,7 @@ def files(content: Content) -> Iterator[tuple[str, bytes]]:
             _csv(board.name),
             csv_table((entry.record for entry in board.entries), content.published, shipping()).encode(),
         )
-    yield from ((each.source, each.picture.png) for each in shown.values())
+    yield from ((each.entry.picture, each.picture.png) for each in shown.values())
     yield from ((entry.download, entry.artifact.read_bytes()) for entry in content.entries if entry.artifact)
 
 
@@ -53,8 +53,8 @@ def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     yield "methodology.html", "methodology.html", methodology.values()
     yield shared_page.PAGE, "shared.html", shared_page.values(content)
     yield from _cards(content, tables, shown)
-    for entry in content.entries:
-        yield entry.page, "record.html", record_pages.values(entry, shown.get(entry.page))
+    for page, entries in content.cells.items():
+        yield page, "records.html", record_pages.values(entries, shown)
 
 
 def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mapping[str, Shown]) -> Iterator[Page]:
@@ -69,9 +69,9 @@ def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mappi
 
 
 def _pictures(content: Content) -> dict[str, Shown]:
-    """By the page of their record."""
+    """By the place of their record."""
     return {
-        entry.page: Shown(entry, made, entry.page.replace("records/", "pictures/", 1).removesuffix(".html") + ".png")
+        entry.place: Shown(entry, made)
         for entry in content.entries
         if entry.artifact and (made := picture(entry.artifact))
     }

@@ -1,20 +1,21 @@
-"""A card for each record: everything in it that it does not share with others."""
+"""A page for each cell, with a card for each of its records: everything in it that it does not share with others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from ddbench.files import canonical_json
+from ddbench.leaderboard.statistics import interval
 from ddbench.records import Measured, Record, Result
 from ddbench.site import reproduce
 from ddbench.site.content import Entry
 from ddbench.site.figures import number, significant
 from ddbench.site.method_pages import Shown
 from ddbench.site.pairs import Pairs, pairs
-from ddbench.site.shared_page import shared_by
+from ddbench.site.shared_page import Shared, shared_by
 from ddbench.site.sparklines import sparklines
 
 SHOWN = {
@@ -34,20 +35,38 @@ LEAST_SECONDS = 0.005
 """of a phase that is not charged and named"""
 
 
-def values(entry: Entry, shown: Shown | None) -> Mapping[str, Any]:
-    """What the template `record.html` shows; `shown`: its artefact's picture."""
+def values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
+    """What the template `records.html` shows.
+
+    Args:
+        entries: the records of a cell
+        shown: pictures of artefacts, by the place of their record
+    """
+    first = entries[0].record
+    cell = first.result.cell
+    common = [each for each in shared_by(first) if all(each in shared_by(entry.record) for entry in entries)]
+    found = [entry.record.accuracy for entry in entries if entry.newest and entry.record.accuracy is not None]
+    return {
+        "title": f"{cell.method} on {cell.dataset}, {cell.ipc} a class",
+        "board": first.board,
+        "cell": cell,
+        "shared": common,
+        "settings": pairs(cell.hyperparameters),
+        "accuracy": interval(found) if len(entries) > 1 and found else None,
+        "runs": [_card(entry, shown.get(entry.place), common) for entry in entries],
+    }
+
+
+def _card(entry: Entry, shown: Shown | None, common: Sequence[Shared]) -> Mapping[str, Any]:
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
     return {
-        "title": f"{cell.method} on {cell.dataset}, {cell.ipc} a class, seed {result.seed}",
         "entry": entry,
         "record": record,
         "result": result,
-        "cell": cell,
         "shown": shown,
         "file_name": f"{cell.method}-{cell.dataset}-ipc{cell.ipc}-seed{result.seed}.safetensors".replace("/", "-"),
-        "run": reproduce.of_run(record),
-        "of_cell": reproduce.of_cell(record.board, cell),
-        "shared": list(shared_by(record)),
+        "commands": reproduce.of_run(record) or [reproduce.of_cell(record.board, cell)],
+        "shared": [each for each in shared_by(record) if each not in common],
         "sections": [(heading, found) for heading, found in sections(record) if found],
         "others": any(score.network != cell.network for score in result.scores),
         "metrics": sorted({name for score in result.scores for name in score.metrics}),
@@ -60,7 +79,6 @@ def sections(record: Record) -> list[tuple[str, Pairs]]:
     """A record but its scores, snapshots, log and what it shares with others, as names and texts."""
     result, measured = record.result, record.measured
     return [
-        ("Hyper-parameters", pairs(result.cell.hyperparameters)),
         ("Scored in further ways, %", _further_scores(result)),
         ("Snapshots by rule, %", _selected(result)),
         ("Run", [*_steps(result), *_cost(record), *_origin(record)]),
