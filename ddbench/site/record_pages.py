@@ -44,7 +44,8 @@ def values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str,
     """
     first = entries[0].record
     cell = first.result.cell
-    common = [each for each in shared_by(first) if all(each in shared_by(entry.record) for entry in entries)]
+    shared = [list(shared_by(entry.record)) for entry in entries]
+    common = [each for each in shared[0] if all(each in others for others in shared)]
     found = [entry.record.accuracy for entry in entries if entry.newest and entry.record.accuracy is not None]
     return {
         "title": f"{cell.method} on {cell.dataset}, {cell.ipc} a class",
@@ -53,11 +54,14 @@ def values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str,
         "shared": common,
         "settings": pairs(cell.hyperparameters),
         "accuracy": interval(found) if len(entries) > 1 and found else None,
-        "runs": [_card(entry, shown.get(entry.place), common) for entry in entries],
+        "runs": [
+            _card(entry, shown.get(entry.place), [each for each in own if each not in common])
+            for entry, own in zip(entries, shared, strict=True)
+        ],
     }
 
 
-def _card(entry: Entry, shown: Shown | None, common: Sequence[Shared]) -> Mapping[str, Any]:
+def _card(entry: Entry, shown: Shown | None, shared: Sequence[Shared]) -> Mapping[str, Any]:
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
     return {
         "entry": entry,
@@ -66,7 +70,7 @@ def _card(entry: Entry, shown: Shown | None, common: Sequence[Shared]) -> Mappin
         "shown": shown,
         "file_name": f"{cell.method}-{cell.dataset}-ipc{cell.ipc}-seed{result.seed}.safetensors".replace("/", "-"),
         "commands": reproduce.of_run(record) or [reproduce.of_cell(record.board, cell)],
-        "shared": [each for each in shared_by(record) if each not in common],
+        "shared": shared,
         "sections": [(heading, found) for heading, found in sections(record) if found],
         "others": any(score.network != cell.network for score in result.scores),
         "metrics": sorted({name for score in result.scores for name in score.metrics}),
