@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ddbench.errors import UserError, suggestion
-from ddbench.files import digest
+from ddbench.io.atomic import digest
 
 if TYPE_CHECKING:
-    from ddbench.task import Method
+    from ddbench.task.task import Method
 
 T = TypeVar("T")
 PLUGIN_GROUP = "ddbench.methods"
@@ -137,7 +137,7 @@ def discover() -> None:
     Raises:
         UserError: when `methods` resolves to a foreign package of that name.
     """
-    for name in ("data", "decoders", "networks", "protocols"):
+    for name in ("data", "decoders", "networks", "evaluation.protocols"):
         importlib.import_module(f"ddbench.{name}")
     ours = Path(__file__).resolve().parent.parent / "methods"
     spec = importlib.util.find_spec("methods")  # before the import, which would run foreign code
@@ -148,7 +148,7 @@ def discover() -> None:
             f"'methods' resolves to {', '.join(map(str, found)) or 'nothing'}, not to {ours}: "
             "run the `ddbench` command, or leave the folder that has its own 'methods'"
         )
-    importlib.import_module("methods")
+    import_modules(importlib.import_module("methods"))
     for point in entry_points(group=PLUGIN_GROUP):
         if point.module != "methods":
             _import_guarded(point.name, point.load)
@@ -197,3 +197,8 @@ def _last_line(error: BaseException) -> str:
 
 def _origin(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', repr(thing))}"
+
+
+def find_method(name: str) -> type[Method]:
+    """A method class by registered name or alias, or from a `.py` file."""
+    return load_method_file(Path(name).resolve()) if name.endswith(".py") else METHODS.get(name)

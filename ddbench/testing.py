@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddbench.artifact import DistilledDataset, check_artifact
-from ddbench.augment import DSA
-from ddbench.checkpoint import State
-from ddbench.config import make_method
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
+from ddbench.data.augmentation import DSA
 from ddbench.errors import UserError
-from ddbench.files import digest
-from ddbench.generators import Generators, seeded
-from ddbench.logbook import Diverged
-from ddbench.meter import Meter
+from ddbench.io.atomic import digest
+from ddbench.meter.checkpoint import State
+from ddbench.meter.log import Diverged
+from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
-from ddbench.networks.weights import flatten
-from ddbench.pools import Given
-from ddbench.records import Attack, Budget, Network, Setting
-from ddbench.task import Task
+from ddbench.networks.flatten import flatten
+from ddbench.records.schema import Attack, Budget, Network, Setting
+from ddbench.task.hyperparameters import make_method
+from ddbench.task.pretrained import Given
+from ddbench.task.task import Task
 
 IDLE_SECONDS = 5.0
 """of process time that a method may work on the tiny task without asking the meter"""

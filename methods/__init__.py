@@ -1,7 +1,1 @@
-"""One distillation method a file; importing this package registers them all."""
-
-import sys
-
-from ddbench.registry import import_modules
-
-import_modules(sys.modules[__name__])
+"""One distillation method a file. `ddbench.discover()` imports and registers them all."""

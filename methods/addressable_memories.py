@@ -13,11 +13,11 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
-from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
-from ddbench.matching.rules import Momentum
-from ddbench.matching.steps import Made, Step
-from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Unroll
+from ddbench.families.backprop import BackpropSettings, Outer, balanced_batch
+from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
+from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.families.unrolling.update_rules import Momentum
 
 
 @register_method("addressable_memories", aliases=["remember_the_past", "linba"])

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.compiling import Weights
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
+from ddbench import DistilledDataset, Meter, Task, UserError, Weights, register_method
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
 
 STRENGTH = 100.0
 """of both terms"""

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
-from ddbench.compiling import Weights
-from ddbench.matching.bilevel import BackpropSettings, Outer
-from ddbench.matching.steps import Made, Step
-from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Unroll
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, Weights, register_method
+from ddbench.families.backprop import BackpropSettings, Outer
+from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
+from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.unrolling.unroll import Unroll
 
 
 @register_method("backprop", aliases=["dd", "bptt"])

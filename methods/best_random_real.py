@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
-from ddbench.matching.training import OnSynthetic, Trained, Trainer
+from ddbench.families.training import OnSynthetic, Trained, Trainer
 
 
 @register_method("best_random_real")

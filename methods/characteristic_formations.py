@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.discrepancies import DISCREPANCIES
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions, unit_features
-from ddbench.matching.synthetic import Parametrisation
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions, unit_features
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("characteristic_formations")

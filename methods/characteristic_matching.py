@@ -12,11 +12,11 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.discrepancies import DISCREPANCIES
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions, unit_features
-from ddbench.matching.experts import Expert, experts
-from ddbench.matching.sources import Between
-from ddbench.matching.synthetic import Parametrisation
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions, unit_features
+from ddbench.families.experts import Expert, experts
+from ddbench.families.network_sources import Between
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("characteristic_matching", aliases=["ncfm"])

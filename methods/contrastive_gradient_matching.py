@@ -9,7 +9,13 @@ from typing import ClassVar
 from pydantic import NonNegativeInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.gradients import Match, Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
+from ddbench.families.gradient_matching import (
+    Match,
+    Matcher,
+    TrainedOnSyntheticSettings,
+    layerwise_cosine,
+    match_gradients,
+)
 
 
 @register_method("contrastive_gradient_matching", aliases=["dcc"])

@@ -12,10 +12,10 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.experts import experts
-from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.trajectories import FlatExpertSettings, match_trajectories
-from ddbench.networks.weights import unflatten
+from ddbench.families.experts import experts
+from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.trajectory_matching import FlatExpertSettings, match_trajectories
+from ddbench.networks.flatten import unflatten
 
 
 @register_method("difficulty_aligned_matching", aliases=["datm"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
 
 
 @register_method("distribution_matching", aliases=["dm"])

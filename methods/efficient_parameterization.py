@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.gradients import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
-from ddbench.matching.synthetic import Parametrisation
-from ddbench.matching.training import OnReal, Trainer
+from ddbench.families.gradient_matching import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
+from ddbench.families.synthetic_set import Parametrisation
+from ddbench.families.training import OnReal, Trainer
 
 DISTANCES = {"squared": squared, "absolute": absolute}
 

@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.compiling import Weights
-from ddbench.matching.discrepancies import Discrepancy
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
-from ddbench.matching.sources import Settling
-from ddbench.matching.synthetic import Init
-from ddbench.matching.training import OnSynthetic, Trainer
+from ddbench import DistilledDataset, Meter, Task, UserError, Weights, register_method
+from ddbench.families.discrepancies import Discrepancy
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
+from ddbench.families.network_sources import Settling
+from ddbench.families.synthetic_set import Init
+from ddbench.families.training import OnSynthetic, Trainer
 
 SHALLOW = 0.1
 """weight of all activations but the last; the last weighs 1, and what the classifier reads 2"""

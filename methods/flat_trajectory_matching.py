@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.trajectories import FlatExpertSettings, match_trajectories
+from ddbench.families.trajectory_matching import FlatExpertSettings, match_trajectories
 
 
 @register_method("flat_trajectory_matching", aliases=["ftd"])

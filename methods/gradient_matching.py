@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.gradients import Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
-from ddbench.matching.synthetic import Init
+from ddbench.families.gradient_matching import Matcher, TrainedOnSyntheticSettings, layerwise_cosine, match_gradients
+from ddbench.families.synthetic_set import Init
 
 
 @register_method("gradient_matching", aliases=["dc", "dsa"])

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.features import CoresetSettings, choose_per_class
+from ddbench.families.coresets import CoresetSettings, choose_per_class
 
 
 @register_method("herding")

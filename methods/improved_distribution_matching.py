@@ -9,10 +9,10 @@ from typing import ClassVar
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
-from ddbench.matching.sources import Queue
-from ddbench.matching.synthetic import Parametrisation
-from ddbench.matching.training import Trainer
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
+from ddbench.families.network_sources import Queue
+from ddbench.families.synthetic_set import Parametrisation
+from ddbench.families.training import Trainer
 
 
 @register_method("improved_distribution_matching", aliases=["idm"])

@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.features import CoresetSettings
+from ddbench.families.coresets import CoresetSettings
 
 
 @register_method("k_means", aliases=["kmeans"])

@@ -10,10 +10,10 @@ from typing import ClassVar
 from pydantic import PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.discrepancies import DISCREPANCIES
-from ddbench.matching.distributions import DistributionMatchingSettings, match_distributions
-from ddbench.matching.sources import Fresh
-from ddbench.matching.synthetic import Parametrisation
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
+from ddbench.families.network_sources import Fresh
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("maximum_mean_discrepancy", aliases=["m3d", "mmd"])

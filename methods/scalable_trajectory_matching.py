@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 import torch
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
-from ddbench.matching.unroll import Unroll
-from ddbench.networks.weights import unflatten
+from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.networks.flatten import unflatten
 
 
 @register_method("scalable_trajectory_matching", aliases=["tesla"])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.synthetic import Init, Parametrisation
-from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.families.synthetic_set import Init, Parametrisation
+from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
 
 
 @register_method("tileable_textures", aliases=["textures"])

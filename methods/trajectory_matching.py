@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.matching.trajectories import TrajectoryMatchingSettings, match_trajectories
+from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
 
 
 @register_method("trajectory_matching", aliases=["mtt"])

@@ -12,11 +12,11 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
-from ddbench.matching.bilevel import BackpropSettings, Outer, balanced_batch
-from ddbench.matching.rules import Adam
-from ddbench.matching.steps import Made, Step
-from ddbench.matching.synthetic import Init, Parametrisation, Synthetic
-from ddbench.matching.unroll import Unroll
+from ddbench.families.backprop import BackpropSettings, Outer, balanced_batch
+from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
+from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.families.unrolling.update_rules import Adam
 
 
 @register_method("truncated_backprop", aliases=["rat_bptt"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ddbench.config import make_board
-from ddbench.jobs import Job, resolve
-from ddbench.records import Record
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import Job, resolve
+from ddbench.records.schema import Record
 
 METHOD = '''
 import ctypes, errno, math, os, signal, sys, time

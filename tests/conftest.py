@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from boards import write_method
 from ddbench import registry
-from ddbench.protocols import Protocol
+from ddbench.evaluation.protocols import Protocol
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 SAMPLE = (

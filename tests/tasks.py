@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from ddbench.compute.generators import Generators
 from ddbench.data import make_dataset
-from ddbench.generators import Generators
-from ddbench.records import Network
-from ddbench.task import Task
+from ddbench.records.schema import Network
+from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from ddbench import archives
-from ddbench.archives import open_archive
+from ddbench.io import archives
+from ddbench.io.archives import open_archive
 
 
 def npz(path: Path, **arrays: Any) -> Path:

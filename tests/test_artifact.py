@@ -13,10 +13,10 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ddbench.artifact import DistilledDataset, Recipe, check_artifact, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe, check_artifact, file_digest
 from ddbench.errors import UserError
-from ddbench.files import digest
-from ddbench.records import Attack
+from ddbench.io.atomic import digest
+from ddbench.records.schema import Attack
 
 
 def images(n: int = 2) -> torch.Tensor:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddbench.augment import DSA, OPERATIONS, Draw, affine, shift_scale_rotate
+from ddbench.data.augmentation import DSA, OPERATIONS, Draw, affine, shift_scale_rotate
 from ddbench.errors import UserError
 
 IDENTITY = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])

@@ -21,16 +21,16 @@ import safetensors.torch
 import torch
 import yaml
 
-from ddbench.artifact import DistilledDataset
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
 from ddbench.cli import main
-from ddbench.config import make_board
 from ddbench.data import Preprocessing, load_dataset
-from ddbench.files import canonical_json, digest
-from ddbench.jobs import resolve
-from ddbench.locks import LOCK
-from ddbench.record_files import damage, write_record
+from ddbench.io.atomic import canonical_json, digest
+from ddbench.io.locks import LOCK
+from ddbench.records.files import damage, write_record
 from ddbench.registry import discover
-from ddbench.run import failed_record
+from ddbench.runs.run import failed_record
 
 TINY = ["--network", "convnet,depth=1,width=8"]
 
@@ -214,7 +214,7 @@ def test_usage_errors_end_with_the_same_code(ddbench: Command, arguments: str) -
     code, out, err = ddbench(*arguments.split(" "))
     assert (code, out) == (2, "")
     assert "Usage: ddbench" in err
-    assert ddbench.files() == {}
+    assert ddbench.io.atomic() == {}
 
 
 # -- boards -----------------------------------------------------------------------------------------------------------

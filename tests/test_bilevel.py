@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.compiling import Compiler, Weights
-from ddbench.config import make_method
+from ddbench.compute.compiling import Compiler, Weights
+from ddbench.compute.generators import seeded
 from ddbench.errors import UserError
-from ddbench.generators import seeded
-from ddbench.matching.bilevel import Outer, balanced_batch
-from ddbench.matching.rules import Adam, GradientDescent, Momentum, Rule
-from ddbench.matching.steps import Made
-from ddbench.matching.unroll import Unroll
-from ddbench.meter import Meter
-from ddbench.records import Budget, Network
+from ddbench.families.backprop import Outer, balanced_batch
+from ddbench.families.unrolling.recompute import Made
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.families.unrolling.update_rules import Adam, GradientDescent, Momentum, Rule
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget, Network
 from ddbench.registry import METHODS
-from ddbench.task import Task
+from ddbench.task.hyperparameters import make_method
+from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 from methods.addressable_memories import AddressableMemories
 from methods.backprop import Backprop

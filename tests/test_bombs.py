@@ -18,16 +18,16 @@ from numpy.lib import format as npy
 from PIL import Image
 
 import ddbench
-from ddbench.artifact import DistilledDataset, Recipe
-from ddbench.config import load_board
-from ddbench.convert import read_release
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.releases import read_release
+from ddbench.boards.board import load_board
+from ddbench.boards.jobs import resolve
 from ddbench.data import load_dataset, make_dataset
 from ddbench.decoders import make_decoder
 from ddbench.errors import UserError
-from ddbench.jobs import resolve
-from ddbench.record_files import read_record
+from ddbench.io.safetensors_files import tensor_bytes
+from ddbench.records.files import read_record
 from ddbench.registry import discover
-from ddbench.tensors import tensor_bytes
 
 pytestmark = [pytest.mark.usefixtures("little_memory"), pytest.mark.timeout(60)]
 BOARD: dict[str, Any] = {"board": "b", "datasets": ["digits"], "ipc": [1], "entries": [{"methods": ["dm"]}]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddbench.cache import Cache, Entry
+from ddbench.meter.cache import Cache, Entry
 
 CPU = torch.device("cpu")
 KEY = {"experts": 2}

@@ -11,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from ddbench.artifact import DistilledDataset, Recipe, file_digest
+from ddbench.artifacts.card import card
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe, file_digest
 from ddbench.cli import main
-from ddbench.commands import card
 from ddbench.errors import UserError
-from ddbench.record_files import write_record
-from ddbench.records import Budget, Cell, Measured, Network, Record, Result, Score, run_key
+from ddbench.records.files import write_record
+from ddbench.records.schema import Budget, Cell, Measured, Network, Record, Result, Score, run_key
 
 NETWORK = Network(name="convnet", parameters={"depth": 1})
 HEADER: dict[str, Any] = {

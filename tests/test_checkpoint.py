@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from ddbench import checkpoint
-from ddbench.checkpoint import State, capture, contents, copied, restore
+from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.errors import CannotWrite
-from ddbench.files import write_sealed
-from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.io.atomic import write_sealed
+from ddbench.meter import checkpoint
+from ddbench.meter.checkpoint import State, capture, contents, copied, restore
 
 CPU = torch.device("cpu")
 

@@ -17,24 +17,27 @@ import pytest
 import torch
 import yaml
 
-from ddbench.artifact import DistilledDataset, file_digest
-from ddbench.catalogue import origins
-from ddbench.claims import Claim, board_complaint, complaints, filing, recorded_data
-from ddbench.claims.rescoring import perturbed
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
 from ddbench.cli import main
-from ddbench.commands import submit, verify
-from ddbench.config import make_board
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
-from ddbench.files import canonical_json, digest
-from ddbench.jobs import resolve
+from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import check_tables
-from ddbench.record_files import problems, read_record, read_records
-from ddbench.records import NEUTRAL, Budget, Record, run_key
+from ddbench.leaderboard.origins import origins
+from ddbench.records.files import problems, read_record, read_records
+from ddbench.records.run_folder import ARTIFACT, RECORD
+from ddbench.records.schema import NEUTRAL, Budget, Record, run_key
 from ddbench.registry import discover
-from ddbench.run import RECORD
-from ddbench.runner import run_jobs, survey
-from ddbench.workshop import ARTIFACT
+from ddbench.runs.plan import run_jobs, survey
+from ddbench.submissions import filing
+from ddbench.submissions.checks import complaints, recorded_data
+from ddbench.submissions.claim import Claim
+from ddbench.submissions.membership import board_complaint
+from ddbench.submissions.rescoring import perturbed
+from ddbench.submissions.submit import submit
+from ddbench.submissions.verify import verify
 
 NETWORK = "convnet(depth=1, width=8)"
 BOARD: dict[str, Any] = {

@@ -14,11 +14,11 @@ import pytest
 import typer.main
 
 import ddbench
-from ddbench import cli, commands
-from ddbench.artifact import DistilledDataset, file_digest
+from ddbench import cli
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.data import load_dataset
-from ddbench.record_files import read_records
-from ddbench.records import Record
+from ddbench.records.files import read_records
+from ddbench.records.schema import Record
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 NETWORK = "convnet,depth=1,width=8"
@@ -154,7 +154,7 @@ def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.Monke
     def interrupted(dataset: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddbench.commands.prepare", interrupted)
+    monkeypatch.setattr("ddbench.data.load_dataset", interrupted)
     assert call("prepare", "digits") == (130, "", "interrupted; the same command resumes\n")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.catalogue import origins
 from ddbench.leaderboard import check_tables, write_tables
+from ddbench.leaderboard.origins import origins
 from ddbench.leaderboard.plots import drawn_from
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.compiling import Compiler, gradient, worth_compiling
-from ddbench.flops import FlopCounter
+from ddbench.compute.compiling import Compiler, gradient, worth_compiling
+from ddbench.compute.flops import FlopCounter
 from tasks import needs_compiler
 
 COMPILED = pytest.param(True, marks=needs_compiler)
@@ -99,7 +99,7 @@ def test_what_cannot_be_compiled_runs_eager_and_says_so_once(monkeypatch: pytest
 def test_a_file_that_a_killed_process_left_half_written_does_not_matter(tmp_path: Path) -> None:
     script = """
         import torch
-        from ddbench.compiling import Compiler
+        from ddbench.compute.compiling import Compiler
         compiler = Compiler(True)
         print(compiler.function(lambda x: x + x)(torch.ones(2)).tolist(), compiler.enabled)
     """

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, PositiveInt
 
-from ddbench.config import Board, load_board, make_board, make_method, make_network
+from ddbench.boards.board import Board, load_board, make_board
 from ddbench.errors import UserError
-from ddbench.notation import parse_bytes, parse_network, parse_seconds, parse_settings
+from ddbench.records.notation import make_network, parse_bytes, parse_network, parse_seconds, parse_settings
+from ddbench.task.hyperparameters import make_method
 
 MINIMAL: dict[str, Any] = {"board": "b", "datasets": ["digits"], "ipc": [1], "entries": [{"methods": ["random_real"]}]}
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddbench import jobs
-from ddbench.artifact import check_artifact
-from ddbench.config import load_board, make_method
+from ddbench.artifacts.distilled_dataset import check_artifact
+from ddbench.boards import jobs
+from ddbench.boards.board import load_board
 from ddbench.data import Dataset, make_dataset
 from ddbench.leaderboard import load_published
-from ddbench.meter import Meter
-from ddbench.records import Budget, Network, Setting
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget, Network, Setting
 from ddbench.registry import METHODS, discover
+from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
 
 BOARDS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ddbench import testing
-from ddbench.artifact import DistilledDataset
-from ddbench.checkpoint import State
-from ddbench.meter import Meter
-from ddbench.task import Task
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.meter.checkpoint import State
+from ddbench.meter.meter import Meter
+from ddbench.task.task import Task
 from ddbench.testing import ATTRIBUTES, check_method
 
 STEPS = 6

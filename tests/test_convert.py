@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from ddbench.artifact import DistilledDataset
-from ddbench.commands import artifacts, convert, score
-from ddbench.convert import read_release
+from ddbench.artifacts import releases as artifacts
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.releases import convert, read_release
 from ddbench.data import Preprocessing, load_dataset, resized
-from ddbench.data.statistics import PINNED
+from ddbench.data.preprocess import PINNED
 from ddbench.errors import UserError
+from ddbench.evaluation.score_file import score
 from ddbench.registry import discover
 from ddbench.testing import tiny_dataset
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddbench.augment import cutmix
-from ddbench.generators import seeded
+from ddbench.compute.generators import seeded
+from ddbench.data.augmentation import cutmix
 
 COUNT = 5
 SEEDS = range(40)

@@ -16,8 +16,8 @@ import torch
 
 import ddbench.data as data
 from ddbench.data import Dataset, load_dataset, make_dataset
-from ddbench.data.split import stratified_split
-from ddbench.data.statistics import PINNED, measure
+from ddbench.data.dataset import stratified_split
+from ddbench.data.preprocess import PINNED, measure
 from ddbench.errors import UserError
 from ddbench.registry import DATASETS
 

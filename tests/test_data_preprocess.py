@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ddbench.data import Dataset, Preprocessing, make_dataset
-from ddbench.data.statistics import measure
+from ddbench.data.preprocess import measure
 from ddbench.errors import UserError
 
 COUNTS = (5, 9, 7)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddbench.artifact import DistilledDataset, check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.artifacts.pictures import drawable
+from ddbench.compute.generators import seeded
 from ddbench.decoders import Decoder, MultiFormation, make_decoder, parse_decoder, settings_of
 from ddbench.errors import UserError
-from ddbench.generators import seeded
-from ddbench.pictures import drawable
 from ddbench.registry import DECODERS
 
 CLASSES = 3

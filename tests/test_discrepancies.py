@@ -12,8 +12,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ddbench.generators import seeded
-from ddbench.matching.discrepancies import DISCREPANCIES, Name
+from ddbench.compute.generators import seeded
+from ddbench.families.discrepancies import DISCREPANCIES, Name
 
 NAMES = get_args(Name)
 every_discrepancy = pytest.mark.parametrize("name", NAMES)

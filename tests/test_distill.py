@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from boards import METHOD
-from ddbench.artifact import DistilledDataset
-from ddbench.commands import distill
-from ddbench.commands.boards import trace_of
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.errors import CannotWrite
-from ddbench.executors import process
-from ddbench.files import digest
-from ddbench.record_files import write_record
-from ddbench.run import failed_record
-from ddbench.runner import Todo
+from ddbench.io.atomic import digest
+from ddbench.records.files import write_record
+from ddbench.runs.api import distill, trace_of
+from ddbench.runs.executors import process
+from ddbench.runs.plan import Todo
+from ddbench.runs.run import failed_record
 
 CALL = """
 record = distill({method!r}, "digits", Path("made.safetensors"), steps=2, network="convnet,depth=1,width=8")
@@ -31,7 +30,7 @@ SMALL = {"steps": 2, "network": "convnet,depth=1,width=8"}
 
 def script(folder: Path, text: str) -> str:
     path = folder / "script.py"
-    path.write_text(f"from pathlib import Path\nfrom ddbench.commands import distill\n{text}")
+    path.write_text(f"from pathlib import Path\nfrom ddbench import distill\n{text}")
     done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -57,7 +56,7 @@ def test_a_script_that_imports_a_method_is_run_for_it(tmp_path: Path) -> None:
 def test_a_script_that_knows_more_than_ddbench_is_told_apart(write: Callable[..., str]) -> None:
     code = f"""
 from pathlib import Path
-from ddbench.protocols import Protocol, register_protocol
+from ddbench.evaluation.protocols import Protocol, register_protocol
 from ddbench.registry import discover, is_discovered, load_method_file
 discover()
 load_method_file(Path({write("mine")!r}))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.documents import DEEPEST, parse_json, parse_yaml, read_bytes
 from ddbench.errors import LONGEST, UserError, printable
+from ddbench.io.documents import DEEPEST, parse_json, parse_yaml, read_bytes
 
 
 def test_plain_documents_come_through() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ddbench import environment
+from ddbench.compute import environment
 
 
 def test_a_package_inside_of_somebodys_repository_has_no_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revision = environment.git_revision.__wrapped__
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "site" / "ddbench" / "environment.py"))
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "site" / "ddbench" / "compute" / "environment.py"))
     (tmp_path / "site").mkdir()
     identity = ["-c", "user.name=x", "-c", "user.email=x@x"]
     for command in (["init", "--quiet"], [*identity, "commit", "--quiet", "--allow-empty", "-m", "x"]):

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench import evaluate as evaluation
-from ddbench.artifact import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
-from ddbench.evaluate import Judge, evaluate
-from ddbench.generators import derive_seed, seeded
+from ddbench.evaluation import trainer as evaluation
+from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.trainer import Judge, evaluate
 from ddbench.networks import InitialWeights, build_network
-from ddbench.protocols import Protocol
-from ddbench.records import Network
+from ddbench.records.schema import Network
 from ddbench.registry import METHODS, discover
 
 CPU = torch.device("cpu")

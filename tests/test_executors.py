@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.endings import Ending, of_error, of_exit, of_surroundings
 from ddbench.errors import CannotWrite, UserError
-from ddbench.executors import make_executor
-from ddbench.executors.interruption import Interruption
-from ddbench.executors.local import Local
-from ddbench.executors.watch import Watch
-from ddbench.logbook import Diverged
-from ddbench.records import Budget
+from ddbench.meter.log import Diverged
+from ddbench.records.schema import Budget
+from ddbench.runs.executors import make_executor
+from ddbench.runs.executors.interruption import Interruption
+from ddbench.runs.executors.local import Local
+from ddbench.runs.executors.watch import Watch
+from ddbench.runs.status import Ending, of_error, of_exit, of_surroundings
 
 HOUR = 3600.0
 

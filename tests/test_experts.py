@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.cache import Cache
-from ddbench.compiling import Weights
-from ddbench.generators import seeded
-from ddbench.matching.experts import Expert, Slope, experts, sharpness_aware, train_experts
-from ddbench.meter import Meter
+from ddbench.compute.compiling import Weights
+from ddbench.compute.generators import seeded
+from ddbench.families.experts import Expert, Slope, experts, sharpness_aware, train_experts
+from ddbench.meter.cache import Cache
+from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
-from ddbench.networks.weights import flatten
-from ddbench.records import Budget
-from ddbench.task import Task
+from ddbench.networks.flatten import flatten
+from ddbench.records.schema import Budget
+from ddbench.task.task import Task
 from tasks import random_task
 
 COUNT = 10

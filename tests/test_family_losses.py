@@ -11,22 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.augment import DSA, Draw
 from ddbench.bench import Setup
-from ddbench.checkpoint import State, capture
-from ddbench.compiling import Compiler, Weights
+from ddbench.compute.compiling import Compiler, Weights
+from ddbench.compute.generators import seeded
+from ddbench.data.augmentation import DSA, Draw
 from ddbench.errors import UserError
-from ddbench.generators import seeded
-from ddbench.matching.discrepancies import DISCREPANCIES
-from ddbench.matching.distributions import _objective, unit_features
-from ddbench.matching.experts import Expert, experts
-from ddbench.matching.gradients import Matcher, absolute, layerwise_cosine, squared
-from ddbench.matching.synthetic import Synthetic
-from ddbench.meter import Meter
-from ddbench.networks.weights import unflatten
-from ddbench.records import Budget, Network
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import _objective, unit_features
+from ddbench.families.experts import Expert, experts
+from ddbench.families.gradient_matching import Matcher, absolute, layerwise_cosine, squared
+from ddbench.families.synthetic_set import Synthetic
+from ddbench.meter.checkpoint import State, capture
+from ddbench.meter.meter import Meter
+from ddbench.networks.flatten import unflatten
+from ddbench.records.schema import Budget, Network
 from ddbench.registry import METHODS, discover
-from ddbench.task import Task
+from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 from methods.attention_matching import attention
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching

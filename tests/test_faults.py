@@ -12,11 +12,11 @@ import pytest
 
 from boards import by_method, outer, write_method
 from ddbench import cli
-from ddbench.config import load_board
-from ddbench.jobs import Job, resolve
-from ddbench.record_files import problems
+from ddbench.boards.board import load_board
+from ddbench.boards.jobs import Job, resolve
+from ddbench.records.files import problems
 from ddbench.registry import METHODS, discover
-from ddbench.runner import read_runs, run_jobs, survey
+from ddbench.runs.plan import read_runs, run_jobs, survey
 
 FAULTS = {
     "raises": "raise ValueError('on purpose')",
@@ -65,7 +65,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     discover()
     monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
     monkeypatch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
-    monkeypatch.setattr("ddbench.commands.boards.resolve", impatient)
+    monkeypatch.setattr("ddbench.runs.api.resolve", impatient)
     files = [write_method(tmp_path, name, at_step_4(fault)) for name, fault in FAULTS.items()]
     path = tmp_path / "board.yaml"
     path.write_text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ddbench.flops import FlopCounter
+from ddbench.compute.flops import FlopCounter
 
 
 def test_a_matrix_product_is_two_operations_an_inner_element() -> None:

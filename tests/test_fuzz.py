@@ -29,21 +29,21 @@ from PIL import Image
 from rich.console import Console
 
 import ddbench
-from ddbench.artifact import DistilledDataset, Recipe
-from ddbench.commands import data_of
-from ddbench.config import load_board
-from ddbench.convert import LAYOUTS, read_release
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.provenance import data_of
+from ddbench.artifacts.releases import LAYOUTS, read_release
+from ddbench.boards.board import load_board
+from ddbench.boards.jobs import resolve
+from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.decoders import parse_decoder
 from ddbench.errors import UserError
-from ddbench.evaluate import plan
-from ddbench.files import canonical_json, digest
-from ddbench.generators import seeded
-from ddbench.jobs import resolve
+from ddbench.evaluation.trainer import plan
+from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import rich_table, write_tables
 from ddbench.networks import build_network
-from ddbench.record_files import dump_record, read_record
-from ddbench.records import Cell, Network, Record, run_key
+from ddbench.records.files import dump_record, read_record
+from ddbench.records.schema import Cell, Network, Record, run_key
 from ddbench.registry import DATASETS, PROTOCOLS, discover
 from ddbench.site import write_site
 

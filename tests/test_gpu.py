@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from ddbench.bench import Setup, run_bench
-from ddbench.clock import DeviceClock
-from ddbench.config import make_board
-from ddbench.jobs import resolve
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
+from ddbench.compute.clock import DeviceClock
 from ddbench.registry import METHODS, discover
-from ddbench.run import run
-from ddbench.runner import run_jobs, survey
+from ddbench.runs.plan import run_jobs, survey
+from ddbench.runs.run import run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench import source_code
-from ddbench.config import load_board, make_board
+from ddbench.boards.board import load_board, make_board
+from ddbench.boards.jobs import Job, Selection, resolve
+from ddbench.compute.device import resolve_device
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
-from ddbench.files import digest
-from ddbench.jobs import Job, Selection, find_method, resolve, resolve_device
-from ddbench.registry import discover
-from ddbench.snapshots import SNAPSHOTS
-from ddbench.source_code import source_digest
+from ddbench.io.atomic import digest
+from ddbench.meter.snapshots import SNAPSHOTS
+from ddbench.records import source_digest as source_code
+from ddbench.records.source_digest import source_digest
+from ddbench.registry import discover, find_method
 
 METHOD = """
 from dataclasses import dataclass

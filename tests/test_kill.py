@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from boards import write_method
-from ddbench import checkpoint
-from ddbench.files import read_sealed
+from ddbench.io.atomic import read_sealed
+from ddbench.meter import checkpoint
 from processes import alive, descendants, start
 
 NETWORKS = 4

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from ddbench.errors import UserError
-from ddbench.files import canonical_json, digest
+from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import (
     boards,
     check_tables,
@@ -24,10 +24,10 @@ from ddbench.leaderboard import (
     rows,
     write_tables,
 )
-from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import READING
-from ddbench.record_files import dump_record, write_record
-from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, Scoring, run_key
+from ddbench.records.files import dump_record, write_record
+from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, Scoring, run_key
+from ddbench.stats import Interval, interval, paired_difference
 
 SOURCE = "sha256:" + "0" * 64
 CONVNET = Network(name="convnet", parameters={"depth": 2})

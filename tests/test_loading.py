@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 import ddbench
-from ddbench.artifact import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
 from ddbench.decoders import Canvas
 from ddbench.errors import UserError
 from ddbench.testing import tiny_task

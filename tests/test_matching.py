@@ -11,18 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.compiling import Compiler
-from ddbench.generators import seeded
-from ddbench.matching.experts import Expert, train_experts
-from ddbench.matching.features import choose_per_class, feature_space
-from ddbench.matching.gradients import layerwise_cosine
-from ddbench.matching.siamese import siamese
-from ddbench.matching.unroll import Unroll
-from ddbench.meter import Meter
+from ddbench.compute.compiling import Compiler
+from ddbench.compute.generators import seeded
+from ddbench.families.coresets import choose_per_class, feature_space
+from ddbench.families.experts import Expert, train_experts
+from ddbench.families.gradient_matching import layerwise_cosine
+from ddbench.families.siamese import siamese
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
-from ddbench.networks.weights import flatten, unflatten
-from ddbench.records import Budget
-from ddbench.task import Task
+from ddbench.networks.flatten import flatten, unflatten
+from ddbench.records.schema import Budget
+from ddbench.task.task import Task
 from tasks import random_task
 
 COUNT = 10

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.artifact import DistilledDataset
-from ddbench.cache import Cache
-from ddbench.checkpoint import State
-from ddbench.clock import ProcessClock, clock_for
-from ddbench.generators import Generators
-from ddbench.logbook import Diverged
-from ddbench.memory import OutOfMemoryBudget, peak_bytes
-from ddbench.meter import Hooks, Meter, Progress, Snapshot
-from ddbench.records import Budget
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.compute.clock import ProcessClock, clock_for
+from ddbench.compute.generators import Generators
+from ddbench.compute.memory import OutOfMemoryBudget, peak_bytes
+from ddbench.meter.cache import Cache
+from ddbench.meter.checkpoint import State
+from ddbench.meter.log import Diverged
+from ddbench.meter.meter import Hooks, Meter, Progress, Snapshot
+from ddbench.records.schema import Budget
 
 FREE = Budget()
 
@@ -66,8 +66,8 @@ def test_a_checkpoint_of_a_running_loop_leaves_no_copy_behind(tmp_path: Path) ->
 
 def test_the_peak_and_the_start_are_those_of_all_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = iter([500, 700, 300, 100])
-    monkeypatch.setattr("ddbench.meter.peak_bytes", lambda device: next(held))
-    monkeypatch.setattr("ddbench.meter.now", iter(["first", "second"]).__next__)
+    monkeypatch.setattr("ddbench.meter.meter.peak_bytes", lambda device: next(held))
+    monkeypatch.setattr("ddbench.meter.meter.now", iter(["first", "second"]).__next__)
     broken = Meter(FREE, path=tmp_path / "c.pt", every=0)
     for step in broken.steps(9, State()):
         if step == 2:
@@ -418,7 +418,7 @@ def test_more_memory_than_the_budget_ends_the_run(clock: Any) -> None:
 
 
 def test_progress_is_reported(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddbench.meter.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("ddbench.meter.meter.PROGRESS_SECONDS", 0.0)
     seen: list[Progress] = []
     meter = Meter(Budget(seconds=8), clock, hooks=Hooks(progress=seen.append))
     walk(meter, clock, 100, seconds=2.0)
@@ -508,7 +508,7 @@ def test_what_is_cached_is_made_once_and_charged_in_full_each_time(clock: Any, c
 def test_what_other_code_made_is_made_anew(clock: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     _, w = cached(clock, cache, made)
-    monkeypatch.setattr("ddbench.meter.source_digest", lambda make: "sha256:mended")
+    monkeypatch.setattr("ddbench.meter.meter.source_digest", lambda make: "sha256:mended")
     _, again = cached(clock, cache, made)
     assert made == 2 * [0, 1, 2, 3]
     assert torch.equal(w, again)  # seeded alike

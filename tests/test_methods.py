@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.config import make_method
+from ddbench.compute.generators import Generators
 from ddbench.errors import UserError
-from ddbench.generators import Generators
-from ddbench.matching import trajectories
-from ddbench.matching.gradients import Match, match_gradients
-from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.training import Trained, Trainer
-from ddbench.meter import Meter
-from ddbench.records import Budget
+from ddbench.families import trajectories
+from ddbench.families.gradient_matching import Match, match_gradients
+from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.training import Trained, Trainer
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget
 from ddbench.registry import METHODS, discover
+from ddbench.task.hyperparameters import make_method
 from ddbench.testing import check_method, tiny_dataset, tiny_task
 from methods.backprop import Backprop
 from methods.best_random_real import BestRandomReal

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from ddbench.compiling import Compiler
+from ddbench.compute.compiling import Compiler
+from ddbench.compute.generators import seeded
 from ddbench.errors import UserError
-from ddbench.generators import seeded
 from ddbench.networks import Chunks, InitialWeights, build_network, parameter_count
 from ddbench.networks.base import extra_padding
 from ddbench.networks.chunks import largest_map

@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from ddbench.artifacts.pictures import GAP, grid, save_figure
 from ddbench.errors import UserError
-from ddbench.pictures import GAP, grid, save_figure
 
 DIGITS = [str(i) for i in range(10)]
 

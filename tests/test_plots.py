@@ -12,9 +12,8 @@ from sklearn.isotonic import isotonic_regression
 
 from ddbench.leaderboard import Interval, Origin, boards, plot_curves
 from ddbench.leaderboard.curves import Curve, Panel
-from ddbench.leaderboard.labels import spread
-from ddbench.leaderboard.plots import _figure, _hues, _looks, drawn_from, numbers
-from ddbench.records import Record
+from ddbench.leaderboard.plots import _figure, _hues, _looks, drawn_from, numbers, spread
+from ddbench.records.schema import Record
 
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboards" / "records" / "quickstart"
 ORIGINS = {"backprop": Origin("backprop through optimisation", "https://example.org")}

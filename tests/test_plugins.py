@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddbench.cli import main
-from ddbench.record_files import read_records
+from ddbench.records.files import read_records
 from ddbench.registry import METHODS, discover
 
 PACKAGE = '''

@@ -13,23 +13,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddbench import pools
-from ddbench.artifact import DistilledDataset
-from ddbench.commands import score, verification, verify
-from ddbench.config import make_board, make_method
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
+from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
 from ddbench.errors import UserError
-from ddbench.evaluate import Judge
-from ddbench.files import canonical_json
-from ddbench.generators import derive_seed, seeded
-from ddbench.jobs import resolve
-from ddbench.meter import Meter
+from ddbench.evaluation.score_file import score
+from ddbench.evaluation.trainer import Judge
+from ddbench.io.atomic import canonical_json
+from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
-from ddbench.networks.weights import flatten
-from ddbench.pools import given
-from ddbench.records import Budget, Network, Pool, Record
+from ddbench.networks.flatten import flatten
+from ddbench.records.schema import Budget, Network, Pool, Record
 from ddbench.registry import METHODS, discover
-from ddbench.run import run
+from ddbench.runs.run import run
+from ddbench.submissions import verify as verification
+from ddbench.submissions.verify import verify
+from ddbench.task import pretrained as pools
+from ddbench.task.hyperparameters import make_method
+from ddbench.task.pretrained import given
 from ddbench.testing import tiny_dataset, tiny_task
 
 CPU = torch.device("cpu")
@@ -175,7 +178,7 @@ def transform(data: Dataset) -> Any:
 
 
 def protocol() -> Any:
-    from ddbench.protocols import Protocol
+    from ddbench.evaluation.protocols import Protocol
 
     return Protocol("still@1", "test", steps=1, lr=0.0, weight_decay=0.0)
 

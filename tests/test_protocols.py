@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.artifact import Recipe
+from ddbench.artifacts.distilled_dataset import Recipe
 from ddbench.errors import UserError
-from ddbench.evaluate import Plan, plan
-from ddbench.protocols import Protocol, register_protocol
+from ddbench.evaluation.protocols import Protocol, register_protocol
+from ddbench.evaluation.trainer import Plan, plan
 from ddbench.registry import PROTOCOLS
 
 NONE = Recipe()

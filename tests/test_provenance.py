@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ddbench.artifacts.provenance import check_provenance
 from ddbench.errors import UserError
-from ddbench.provenance import check_provenance
 
 SOUND = {
     "dataset": "digits", "dataset_digest": "sha256:00", "method": "random_real", "ipc": 1,

@@ -10,7 +10,7 @@ import pytest
 from ddbench.errors import UserError
 from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
 from ddbench.leaderboard.published import SHIPPED
-from ddbench.records import Cell, FurtherScore, Measured, Network, Record, Result, Score, Scoring
+from ddbench.records.schema import Cell, FurtherScore, Measured, Network, Record, Result, Score, Scoring
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 OWN = {

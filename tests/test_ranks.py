@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddbench.leaderboard.ranks import ranks
-from ddbench.leaderboard.statistics import discoveries, welch
+from ddbench.stats import discoveries, ranks, welch
 
 FAR = [0.50, 0.51, 0.52]
 NEAR = [0.70, 0.71, 0.72]

@@ -11,14 +11,14 @@ import pytest
 
 from boards import by_method, outer
 from ddbench.errors import UserError
-from ddbench.executors import Event
-from ddbench.records import Record
-from ddbench.runner import read_runs, run_jobs, survey
+from ddbench.records.schema import Record
+from ddbench.runs.executors import Event
+from ddbench.runs.plan import read_runs, run_jobs, survey
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from ddbench.executors.ray import Ray, carry_out  # noqa: E402
+from ddbench.runs.executors.ray import Ray, carry_out  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from ddbench.errors import UserError
-from ddbench.files import canonical_json, digest
-from ddbench.record_files import dump_record, problems, read_record, read_records, write_record
-from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
+from ddbench.io.atomic import canonical_json, digest
+from ddbench.records.files import dump_record, problems, read_record, read_records, write_record
+from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
 
 NETWORK = Network(name="convnet", parameters={"width": 16, "depth": 3})
 

@@ -14,8 +14,8 @@ import pytest
 
 from ddbench import registry
 from ddbench.errors import UserError, suggestion
-from ddbench.files import canonical_json, digest, write_atomically
-from ddbench.protocols import Protocol, register_protocol
+from ddbench.evaluation.protocols import Protocol, register_protocol
+from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.registry import PROTOCOLS, Registry, discover, import_modules, load_method_file, register_method
 
 ROOT = Path(__file__).resolve().parent.parent

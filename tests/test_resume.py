@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.artifact import DistilledDataset
-from ddbench.cache import Cache
-from ddbench.checkpoint import State
-from ddbench.generators import Generators
-from ddbench.meter import Hooks, Meter, Snapshot
-from ddbench.records import Budget
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.compute.generators import Generators
+from ddbench.meter.cache import Cache
+from ddbench.meter.checkpoint import State
+from ddbench.meter.meter import Hooks, Meter, Snapshot
+from ddbench.records.schema import Budget
 
 FREE = Budget()
 

@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from boards import jobs_of
-from ddbench.artifact import DistilledDataset, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
+from ddbench.boards.jobs import Job
+from ddbench.compute.environment import device_name
+from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Preprocessing, RealData
-from ddbench.environment import device_name
 from ddbench.errors import CannotWrite, Stopped, UserError
-from ddbench.files import read_sealed
-from ddbench.generators import derive_seed, seeded
-from ddbench.jobs import Job
-from ddbench.record_files import problems, read_record
-from ddbench.records import Record
-from ddbench.run import failed_record, run
+from ddbench.io.atomic import read_sealed
+from ddbench.records.files import problems, read_record
+from ddbench.records.schema import Record
+from ddbench.runs.run import failed_record, run
 
 CPU = torch.device("cpu")
 
@@ -176,7 +176,7 @@ def test_a_setting_that_the_method_refuses_is_its_failure(tmp_path: Path, write:
 def test_an_interrupted_evaluation_goes_on(
     tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    from ddbench.evaluate import Judge
+    from ddbench.evaluation.trainer import Judge
 
     (job,) = jobs_of(write("mine"))
     whole = run_here(job, tmp_path / "whole")

@@ -18,20 +18,20 @@ import torch
 from rich.console import Console
 
 from boards import jobs_of, outer
-from ddbench.commands import boards
-from ddbench.config import make_board
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import Job
+from ddbench.cli.progress import Display, Gauge
 from ddbench.errors import CannotWrite, UserError
-from ddbench.executors import worker
-from ddbench.executors.process import RunProcess
-from ddbench.files import canonical_json, digest
-from ddbench.jobs import Job
-from ddbench.locks import awaited, claimed
-from ddbench.progress import Display, Gauge
-from ddbench.record_files import problems, read_record
-from ddbench.records import Record
-from ddbench.run import run
-from ddbench.runner import Event, Todo, run_jobs, survey
-from ddbench.workshop import OUTCOME
+from ddbench.io.atomic import canonical_json, digest
+from ddbench.io.locks import awaited, claimed
+from ddbench.records.files import problems, read_record
+from ddbench.records.run_folder import OUTCOME
+from ddbench.records.schema import Record
+from ddbench.runs import api as boards
+from ddbench.runs.executors import worker
+from ddbench.runs.executors.process import RunProcess
+from ddbench.runs.plan import Event, Todo, run_jobs, survey
+from ddbench.runs.run import run
 
 BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
 
@@ -101,7 +101,7 @@ def test_a_folder_in_use_is_refused_before_it_is_looked_at(tmp_path: Path, monke
         claimed(out),
         pytest.raises(UserError, match=f"{out} is in use by another ddbench; wait for it, or choose another --out"),
     ):
-        boards.evaluate_board(make_board(BOARD), out, device="cpu")
+        boards.evaluate(make_board(BOARD), out, device="cpu")
     assert not list(out.glob("*/*"))
     with claimed(out):  # it was given back
         pass
@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
     with pytest.raises(UserError, match=r"cannot write to .*/file/out \(Not a directory\); choose another folder"):
-        boards.evaluate_board(make_board(BOARD), out, device="cpu")
+        boards.evaluate(make_board(BOARD), out, device="cpu")
 
 
 @pytest.mark.usefixtures("short")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.saved_tensors import load_tensors
+from ddbench.io.torch_files import load_tensors
 
 FIVE = torch.arange(30.0).reshape(5, 6)
 DTYPES = [
@@ -214,7 +214,7 @@ def test_storages_are_as_long_as_they_say(tmp_path: Path) -> None:
 
 
 def test_too_many_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddbench.saved_tensors.MOST_INSTRUCTIONS", 100)
+    monkeypatch.setattr("ddbench.io.torch_files.MOST_INSTRUCTIONS", 100)
     with pytest.raises(ValueError, match=r"^has a pickle of more than 100 bytes$"):
         load_tensors(saved(tmp_path / "x.pt", FIVE))
 

@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench import commands, pools
-from ddbench.artifact import DistilledDataset
-from ddbench.config import make_board
+import ddbench
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import Job, resolve
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
-from ddbench.evaluate import Judge
-from ddbench.files import read_sealed
-from ddbench.jobs import Job, resolve
-from ddbench.protocols import Protocol
-from ddbench.record_files import problems, read_record
-from ddbench.records import FurtherScore, Network, Record, Scoring, run_key
+from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.selection import select
+from ddbench.evaluation.trainer import Judge
+from ddbench.io.atomic import read_sealed
+from ddbench.records.files import problems, read_record
+from ddbench.records.schema import FurtherScore, Network, Record, Scoring, run_key
 from ddbench.registry import METHODS, PROTOCOLS
-from ddbench.run import failed_record, run
-from ddbench.selection import select
+from ddbench.runs.run import failed_record, run
+from ddbench.task import pretrained as pools
 
 CPU = torch.device("cpu")
 CONVNET = "convnet,depth=1,width=8"
@@ -276,7 +277,7 @@ def test_a_method_never_sees_the_held_out_images(walk: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("held_back", [{"peek": SECRET}, {"validation": SECRET}, {}])
 @pytest.mark.parametrize(
-    "command", [partial(commands.show, out=Path("grid.png")), partial(commands.score, protocol="short-6@1", count=1)]
+    "command", [partial(ddbench.show, out=Path("grid.png")), partial(ddbench.score, protocol="short-6@1", count=1)]
 )
 def test_an_artefact_is_read_as_its_run_read_it(
     walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_back: dict[str, float], command: Any

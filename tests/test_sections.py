@@ -9,12 +9,12 @@ import pytest
 
 from ddbench.leaderboard import Origin, csv_table, markdown, rows
 from ddbench.leaderboard.anytime import artefacts
-from ddbench.leaderboard.layout import Group, Lines, groups
+from ddbench.leaderboard.columns import Group, Lines, groups
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
-from ddbench.leaderboard.storage import front
 from ddbench.leaderboard.tables import pipe_table
-from ddbench.records import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score
+from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score
+from ddbench.stats import front
 
 NETWORK = Network(name="convnet")
 WHOLE = {"name": "quick@1", "steps": 300, "epochs": None, "short": 300}

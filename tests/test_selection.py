@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.artifact import DistilledDataset
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset, Preprocessing, load_dataset
-from ddbench.evaluate import Judge
-from ddbench.protocols import Protocol
-from ddbench.records import Network, Selected
-from ddbench.selection import READINGS, moments, select
+from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.selection import READINGS, moments, select
+from ddbench.evaluation.trainer import Judge
+from ddbench.records.schema import Network, Selected
 
 TINY = Network(name="convnet", parameters={"depth": 1, "width": 8})
 

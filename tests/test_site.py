@@ -17,18 +17,18 @@ import pytest
 
 from ddbench import cli
 from ddbench.errors import UserError
-from ddbench.files import write_atomically
+from ddbench.evaluation.protocols import Protocol
+from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard import rows
-from ddbench.leaderboard.layout import groups
-from ddbench.leaderboard.statistics import interval
-from ddbench.leaderboard.views import views
-from ddbench.protocols import Protocol
-from ddbench.record_files import dump_record, read_record, read_records
-from ddbench.records import Record, Status, run_key
+from ddbench.leaderboard.columns import groups
+from ddbench.leaderboard.cross_architecture import views
+from ddbench.records.files import dump_record, read_record, read_records
+from ddbench.records.schema import Record, Status, run_key
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.site import MARK, methodology, write_site
 from ddbench.site.docs import arguments
 from ddbench.site.record_pages import SHOWN
+from ddbench.stats import interval
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 LIMIT = 3_000_000

@@ -1,4 +1,4 @@
-"""What the pages are made of: numbers, names, geometry, pictures and commands."""
+"""What the pages are made of: numbers, names, geometry, pictures and ddbench."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from ddbench import cli, commands
-from ddbench.artifact import DistilledDataset
+import ddbench
+from ddbench import cli
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.leaderboard import rows
-from ddbench.leaderboard.layout import groups
-from ddbench.record_files import read_records
-from ddbench.records import Record
+from ddbench.leaderboard.columns import groups
+from ddbench.records.files import read_records
+from ddbench.records.schema import Record
 from ddbench.registry import METHODS, discover
 from ddbench.site import charts, docs, figures, reproduce
 from ddbench.site.content import read_content
-from ddbench.site.names import relative, slug
+from ddbench.site.format import relative, slug
 from ddbench.site.pictures import picture
 from ddbench.site.sparklines import sparklines
 from ddbench.site.tables import tables_of
@@ -270,7 +271,7 @@ def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
     settings = {"batch_real": 16, "augment": False, "lr_images": 0.1}
     chosen = {"ipc": 1, "seed": 1, "network": "convnet,depth=1,width=8", "device": "cpu"}
     first = tmp_path / "first.safetensors"
-    record = commands.distill("dm", "digits", first, budget="0.4s", settings=settings, **chosen)  # type: ignore[arg-type]
+    record = ddbench.distill("dm", "digits", first, budget="0.4s", settings=settings, **chosen)  # type: ignore[arg-type]
     assert record.result.status == "truncated"
     written = reproduce.of_run(record)
     assert written is not None
@@ -284,7 +285,7 @@ def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
         assert not end.value.code, capsys.readouterr().err
     again = DistilledDataset.load(tmp_path / reproduce.DISTILLED).parts
     assert all(torch.equal(again[name], part) for name, part in DistilledDataset.load(first).parts.items())
-    scores = [score.model_dump(mode="json") for score in commands.score(first)]
+    scores = [score.model_dump(mode="json") for score in ddbench.score(first)]
     assert json.loads(capsys.readouterr().out) == scores
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.checkpoint import State, capture, restore
-from ddbench.generators import Generators, seeded
-from ddbench.matching.sources import Between, Fresh, Queue, Settling, Source, View
-from ddbench.matching.training import OnSynthetic, Trained, Trainer
-from ddbench.networks.weights import flatten
-from ddbench.task import Task
+from ddbench.compute.generators import Generators, seeded
+from ddbench.families.network_sources import Between, Fresh, Queue, Settling, Source, View
+from ddbench.families.training import OnSynthetic, Trained, Trainer
+from ddbench.meter.checkpoint import State, capture, restore
+from ddbench.networks.flatten import flatten
+from ddbench.task.task import Task
 from tasks import random_task
 
 

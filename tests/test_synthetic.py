@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddbench.artifact import Recipe, check_artifact
-from ddbench.checkpoint import State, capture, restore
+from ddbench.artifacts.distilled_dataset import Recipe, check_artifact
+from ddbench.compute.generators import Generators, seeded
 from ddbench.data import make_dataset
 from ddbench.decoders import Canvas, Pixels
 from ddbench.errors import UserError
-from ddbench.generators import Generators, seeded
-from ddbench.matching.synthetic import Init, Synthetic
-from ddbench.task import Task
+from ddbench.families.synthetic_set import Init, Synthetic
+from ddbench.meter.checkpoint import State, capture, restore
+from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 
 DECODERS = [

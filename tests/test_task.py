@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.augment import DSA
-from ddbench.compiling import Compiler
+from ddbench.compute.compiling import Compiler
+from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.data import Dataset, RealData
-from ddbench.generators import Generators, derive_seed, seeded
+from ddbench.data.augmentation import DSA
 from ddbench.networks import Chunks, InitialWeights
-from ddbench.task import Setting, Task
+from ddbench.task.task import Setting, Task
 from ddbench.testing import tiny_dataset, tiny_task
 
 CPU = torch.device("cpu")

@@ -25,13 +25,13 @@ from ddbench.bench import (
 from ddbench.bench import setups as make_setups
 from ddbench.bench.growth import AXES
 from ddbench.bench.measure import LEAST, WARM, Stopwatch
-from ddbench.compiling import Compiler
+from ddbench.compute.compiling import Compiler
 from ddbench.errors import UserError
-from ddbench.matching.experts import experts
-from ddbench.meter import Meter
-from ddbench.records import Budget
+from ddbench.families.experts import experts
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget
 from ddbench.registry import METHODS, discover
-from ddbench.task import Task
+from ddbench.task.task import Task
 from tasks import needs_compiler
 
 COMPILED = pytest.param(True, marks=[pytest.mark.slow, needs_compiler])

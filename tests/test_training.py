@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.augment import cutmix
-from ddbench.checkpoint import State, capture, restore
-from ddbench.generators import seeded
-from ddbench.matching.training import OnReal, OnSynthetic, Trained, Trainer
+from ddbench.compute.generators import seeded
+from ddbench.data.augmentation import cutmix
+from ddbench.families.training import OnReal, OnSynthetic, Trained, Trainer
+from ddbench.meter.checkpoint import State, capture, restore
 from tasks import random_task
 
 COUNT = 10

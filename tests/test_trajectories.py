@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from ddbench.artifact import DistilledDataset
-from ddbench.checkpoint import State, capture
-from ddbench.generators import seeded
-from ddbench.matching import trajectories
-from ddbench.matching.experts import Expert, experts
-from ddbench.matching.steps import made
-from ddbench.matching.synthetic import Synthetic
-from ddbench.matching.trajectories import match_trajectories
-from ddbench.matching.unroll import Unroll
-from ddbench.meter import Meter
-from ddbench.networks.weights import flatten, unflatten
-from ddbench.records import Budget
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.compute.generators import seeded
+from ddbench.families import trajectories
+from ddbench.families.experts import Expert, experts
+from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.trajectory_matching import match_trajectories
+from ddbench.families.unrolling.recompute import made
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.meter.checkpoint import State, capture
+from ddbench.meter.meter import Meter
+from ddbench.networks.flatten import flatten, unflatten
+from ddbench.records.schema import Budget
 from ddbench.registry import discover
-from ddbench.task import Task
+from ddbench.task.task import Task
 from methods.difficulty_aligned_matching import DifficultyAlignedMatching, choose, mean_of_right
 from methods.flat_trajectory_matching import FlatTrajectoryMatching
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
@@ -446,7 +446,7 @@ def test_experts_of_flat_trajectories_are_sharpness_aware(
     monkeypatch: pytest.MonkeyPatch, cls: type[Any], sharpness: tuple[float, float] | None
 ) -> None:
     asked = []
-    for module in {cls.__module__, "ddbench.matching.trajectories"}:
+    for module in {cls.__module__, "ddbench.families.trajectory_matching"}:
         if hasattr(sys.modules[module], "experts"):
             monkeypatch.setattr(f"{module}.experts", lambda task, meter, expert: asked.append(expert) or paths())
     settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}

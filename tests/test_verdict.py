@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from ddbench.claims.verdict import compare, compare_equal_seeds, compare_further_seeds
-from ddbench.records import Network, Score
+from ddbench.records.schema import Network, Score
+from ddbench.submissions.verdict import compare, compare_equal_seeds, compare_further_seeds
 
 NETWORK = Network(name="convnet")
 

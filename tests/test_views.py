@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from ddbench.leaderboard import csv_table, markdown, rows
-from ddbench.leaderboard.agreement import kendall_tau, places
-from ddbench.leaderboard.cells import storage_conditions
-from ddbench.leaderboard.layout import Lines, groups
-from ddbench.leaderboard.views import views
-from ddbench.records import (
+from ddbench.leaderboard.columns import Lines, groups
+from ddbench.leaderboard.cross_architecture import views
+from ddbench.leaderboard.grouping import storage_conditions
+from ddbench.records.schema import (
     Budget,
     Cell,
     FurtherScore,
@@ -28,6 +27,7 @@ from ddbench.records import (
     Selected,
     run_key,
 )
+from ddbench.stats import kendall_tau, places
 
 SOURCE = "sha256:" + "0" * 64
 CONVNET, MLP, LENET = "convnet", "mlp", "lenet"

@@ -12,18 +12,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddbench.commands import score
-from ddbench.config import make_board
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
+from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing
 from ddbench.errors import UserError
-from ddbench.generators import seeded
-from ddbench.jobs import resolve
+from ddbench.evaluation.score_file import score
 from ddbench.networks import InitialWeights, build_network
+from ddbench.networks.flatten import flatten, unflatten
 from ddbench.networks.imagenet import save_network, save_pretrained
-from ddbench.networks.weights import flatten, unflatten
 from ddbench.registry import discover
-from ddbench.run import run
-from ddbench.weight_files import describe, read
+from ddbench.runs.run import run
+from ddbench.task.weight_files import describe, read
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (1, 8, 8), 10

@@ -15,9 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 READ = """
 import json
-from ddbench.config import load_board
+from ddbench.boards.board import load_board
 from ddbench.leaderboard.published import load_published
-from ddbench.options import SHIPPED
+from ddbench.boards.command_line import SHIPPED
 boards = sorted(path.name for path in SHIPPED.glob("*.yaml") if load_board(path))
 print(json.dumps([str(SHIPPED), boards, len(load_published().entries)]))
 """

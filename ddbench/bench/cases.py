@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddbench.artifact import DistilledDataset
-from ddbench.augment import DSA
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.bench import textbook
-from ddbench.checkpoint import State
-from ddbench.compiling import Compiler
+from ddbench.compute.compiling import Compiler
+from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
-from ddbench.evaluate import Judge, evaluate
-from ddbench.generators import Generators, seeded
-from ddbench.matching.experts import Expert, train_experts
-from ddbench.meter import Meter
+from ddbench.data.augmentation import DSA
+from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.trainer import Judge, evaluate
+from ddbench.families.experts import Expert, train_experts
+from ddbench.meter.checkpoint import State
+from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
-from ddbench.protocols import Protocol
-from ddbench.records import Network
+from ddbench.records.schema import Network
 from ddbench.registry import METHODS
-from ddbench.task import Task
+from ddbench.task.task import Task
 
 EPOCHS, TESTS = 20, 500
 """what the network of the evaluation case is trained for and tested on: a fifteenth of DC's evaluation on CIFAR-10"""

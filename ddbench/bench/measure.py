@@ -14,11 +14,11 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from ddbench.bench.cases import CASES, Setup
+from ddbench.compute.flops import FlopCounter
+from ddbench.compute.memory import keep_freed_memory, peak_bytes
 from ddbench.errors import UserError, suggestion
-from ddbench.flops import FlopCounter
-from ddbench.memory import keep_freed_memory, peak_bytes
-from ddbench.meter import Meter
-from ddbench.records import Budget
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget
 from ddbench.registry import discover
 
 Given = ParamSpec("Given")

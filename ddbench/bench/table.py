@@ -8,9 +8,9 @@ from tabulate import tabulate
 
 from ddbench.bench.cases import Setup
 from ddbench.bench.measure import Row
-from ddbench.environment import device_name
+from ddbench.compute.device import resolve_device
+from ddbench.compute.environment import device_name
 from ddbench.errors import UserError
-from ddbench.jobs import resolve_device
 
 HEADINGS = (
     "case", "width", "ipc", "textbook ms", "ours ms", "ratio", "n", "GFLOP/s", "of limit", "textbook MB", "ours MB",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
-from ddbench.augment import DSA, Draw
+from ddbench.data.augmentation import DSA, Draw
 
 Batch = tuple[Tensor, Tensor]
 

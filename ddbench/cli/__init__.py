@@ -1,4 +1,4 @@
-"""The `ddbench` command: thin over `ddbench.commands`. A command imports what it needs when it runs."""
+"""The `ddbench` command, thin over the package's public functions. A command imports what it needs when it runs."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ def score(
 
     ddbench score digits.safetensors --protocol dsa-1000@1 --network convnet --network lenet --json
     """
-    from ddbench import commands
+    from ddbench.cli.progress import Gauge
+    from ddbench.evaluation.score_file import score as score_
     from ddbench.leaderboard import interval
-    from ddbench.progress import Gauge
 
     with Gauge(messages) as gauge:
-        scores = commands.score(
+        scores = score_(
             file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device, report=gauge
         )
     if as_json:
@@ -52,9 +52,9 @@ def show(
 
     ddbench show digits.safetensors --out digits.png
     """
-    from ddbench import commands
+    from ddbench.artifacts.pictures import show as show_
 
-    commands.show(file, out, dataset)
+    show_(file, out, dataset)
     say(f"wrote {out}")
 
 
@@ -75,9 +75,9 @@ def convert(
 
     ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
     """
-    from ddbench import commands
+    from ddbench.artifacts.releases import convert as convert_
 
-    commands.convert(
+    convert_(
         file,
         layout,
         dataset,
@@ -100,6 +100,6 @@ def card(
 
     hf upload NAME/digits digits --repo-type dataset    # the Hub's own command
     """
-    from ddbench import commands
+    from ddbench.artifacts.card import card as card_
 
-    say(f"wrote {commands.card(file, out, record)}; `hf upload NAME {out} --repo-type dataset` publishes the folder")
+    say(f"wrote {card_(file, out, record)}; `hf upload NAME {out} --repo-type dataset` publishes the folder")

@@ -54,12 +54,12 @@ def evaluate(
 
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
     """
-    from ddbench.commands import evaluate_board
-    from ddbench.jobs import Selection
+    from ddbench.boards.command_line import board_from, settings_from
+    from ddbench.boards.jobs import Selection
+    from ddbench.cli.progress import Display
     from ddbench.leaderboard import load_published, rich_table
-    from ddbench.leaderboard.cells import runs_by_cell
-    from ddbench.options import board_from, settings_from
-    from ddbench.progress import Display
+    from ddbench.leaderboard.grouping import runs_by_cell
+    from ddbench.runs.api import evaluate
 
     options = {
         "methods": method,
@@ -76,7 +76,7 @@ def evaluate(
     selection = Selection(tuple(method or ()), tuple(dataset or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     with Display(messages) as display:
-        records = evaluate_board(
+        records = evaluate(
             chosen,
             folder,
             device=device,
@@ -115,13 +115,13 @@ def distill(
 
     ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
     """
-    from ddbench import commands
-    from ddbench.commands.boards import trace_of
-    from ddbench.options import settings_from
-    from ddbench.progress import Display
+    from ddbench.boards.command_line import settings_from
+    from ddbench.cli.progress import Display
+    from ddbench.runs.api import distill as distill_
+    from ddbench.runs.api import trace_of
 
     with Display(messages) as display:
-        record = commands.distill(
+        record = distill_(
             method,
             dataset,
             out,

@@ -31,8 +31,8 @@ def leaderboard(
 
     ddbench leaderboard leaderboards --site site
     """
-    from ddbench.catalogue import origins
     from ddbench.leaderboard import boards, check_tables, published_beside, rich_table, write_tables
+    from ddbench.leaderboard.origins import origins
 
     if out is not None and (check or site is not None):
         raise UserError("--out is where tables are written, and --check and --site write none; leave it out")
@@ -82,9 +82,9 @@ def submit(
 
     Exit code 0: in order; 1: something is wrong with the records, a sentence each; 2: bad usage or input.
     """
-    from ddbench import commands
+    from ddbench.submissions.submit import submit as submit_
 
-    submission = commands.submit(runs, to, sources=source or [], datasets=dataset or [])
+    submission = submit_(runs, to, sources=source or [], datasets=dataset or [])
     for sentence in (*submission.complaints, *submission.notes):
         say(sentence)
     if submission.complaints:
@@ -115,11 +115,11 @@ def verify(
 
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
     """
-    from ddbench import commands
-    from ddbench.progress import Gauge
+    from ddbench.cli.progress import Gauge
+    from ddbench.submissions.verify import verify as verify_
 
     with Gauge(messages) as gauge:
-        found = commands.verify(
+        found = verify_(
             record,
             artifact=artifact,
             dataset=dataset,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import keyword
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ddbench.cli.app import SOME_FAILED, Json, say
 from ddbench.errors import UserError, suggestion
+from ddbench.io.atomic import write_atomically
+from ddbench.registry import discover, find_method
+from ddbench.testing import check_method
 
 
 def list_(
@@ -21,8 +27,8 @@ def list_(
 
     ddbench list methods --json
     """
-    from ddbench.catalogue import catalogue
-    from ddbench.options import SHIPPED
+    from ddbench.boards.command_line import SHIPPED
+    from ddbench.cli.listing import catalogue
 
     listed, broken = catalogue(SHIPPED)
     if what is not None and what not in listed:
@@ -46,9 +52,9 @@ def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py 
 
     ddbench check ./mine.py
     """
-    from ddbench import commands
 
-    complaints = commands.check(method)
+    discover()
+    complaints = check_method(find_method(method))
     for complaint in complaints:
         say(f"{method}: {complaint}")
     if complaints:
@@ -61,9 +67,7 @@ def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an 
 
     ddbench new mine && ddbench check mine
     """
-    from ddbench import commands
-
-    path = commands.new_method(name)
+    path = new_method(name)
     say(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
 
 
@@ -72,9 +76,30 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.
 
     ddbench prepare cifar10
     """
-    from ddbench import commands
+    from ddbench.data import load_dataset
 
-    data = commands.prepare(dataset)
+    data = load_dataset(dataset)
     channels, height, width = data.shape
     size = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
     say(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
+
+
+def new_method(name: str, folder: Path | None = None) -> Path:
+    """Write a method file that runs as it is, into `methods/` of a clone or the current folder.
+
+    Raises:
+        UserError: when the name is no identifier, or the file exists.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise UserError(f"{name!r} cannot name a method; use lower-case letters, digits and underscores")
+    if folder is None:
+        clone = Path.cwd() / "methods"
+        folder = clone if clone.resolve() == Path(__file__).resolve().parents[2] / "methods" else Path.cwd()
+    path = folder / f"{name}.py"
+    if path.exists():
+        raise UserError(f"{path} exists already; choose another name")
+    title = name.replace("_", " ")
+    text = files("ddbench.cli").joinpath("method_template.txt").read_text()
+    text = text.replace("TITLE", title[:1].upper() + title[1:]).replace("NAME", name)
+    write_atomically(path, text.replace("CLASS", title.title().replace(" ", "")).encode())
+    return path

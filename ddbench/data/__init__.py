@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from ddbench.data import builtin as builtin  # registers the data sets
 from ddbench.data.dataset import Dataset, make_dataset
-from ddbench.data.files import load_npz
 from ddbench.data.folders import load_folder
-from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
+from ddbench.data.npz import load_npz
+from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
 from ddbench.data.preprocess import KINDS, Preprocessing, Transform
 from ddbench.data.real import RealData
 from ddbench.data.resize import resized
@@ -71,3 +71,10 @@ def dataset_names() -> list[str]:
 def _load_once(load: Callable[[], Dataset], data_folder: str | None, cache: str | None) -> Dataset:
     """The folders' names are in the key, because what a loader gives depends on them."""
     return load()
+
+
+def load_split(dataset: str, validation: float | None, peek: float | None) -> Dataset:
+    data = load_dataset(dataset)
+    if peek is not None:
+        return data.holding_out(peek)
+    return data if validation is None else data.validation(validation)

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ddbench.data.dataset import Array, Dataset, make_dataset
-from ddbench.data.files import load_npz
-from ddbench.data.places import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided
-from ddbench.data.split import stratified_split
+from ddbench.data.dataset import Array, Dataset, make_dataset, stratified_split
+from ddbench.data.npz import load_npz
+from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided
 from ddbench.errors import UserError
 from ddbench.registry import DATASETS
 

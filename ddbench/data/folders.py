@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddbench.archives import RATIO, ROOM
-from ddbench.data.dataset import Array, Dataset, make_dataset
-from ddbench.data.places import user_path
-from ddbench.data.split import stratified_split
+from ddbench.data.dataset import Array, Dataset, make_dataset, stratified_split
+from ddbench.data.paths import user_path
 from ddbench.errors import UserError
+from ddbench.io.archives import RATIO, ROOM
 
 TEST_FRACTION = 0.2
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddbench.files import write_atomically
+from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.plots import plot_curves
 from ddbench.leaderboard.published import Figure, Published, load_published, published_beside
 from ddbench.leaderboard.rows import Row, rows
-from ddbench.leaderboard.statistics import Interval, interval, paired_difference
 from ddbench.leaderboard.tables import csv_table, markdown, rich_table
-from ddbench.record_files import read_records
-from ddbench.records import Record
+from ddbench.records.files import read_records
+from ddbench.records.schema import Record
+from ddbench.stats import Interval, interval, paired_difference
 
 __all__ = [
     "Figure",

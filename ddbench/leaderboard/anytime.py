@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddbench.leaderboard.statistics import Interval, interval
-from ddbench.records import Budget, Record
+from ddbench.records.schema import Budget, Record
+from ddbench.stats import Interval, interval
 
 SHARE = 0.9
 """of the best accuracy in the table"""

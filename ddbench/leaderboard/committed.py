@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ddbench.files import write_atomically
+from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.plots import drawn_from, numbers, plot_curves
 from ddbench.leaderboard.published import published_beside
 from ddbench.leaderboard.readme import readme_of, with_board
 from ddbench.leaderboard.tables import csv_table, markdown
-from ddbench.record_files import check_record, read_records, record_paths
-from ddbench.records import Record
+from ddbench.records.files import check_record, read_records, record_paths
+from ddbench.records.schema import Record
 
 SUFFIXES = (".md", ".csv", ".png")
 OF_NO_BOARD = "README.md"

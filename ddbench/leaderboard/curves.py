@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ddbench.leaderboard.layout import Group, groups
+from ddbench.leaderboard.columns import Group, groups
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.rows import REFERENCE, Row, rows
-from ddbench.leaderboard.statistics import Interval
-from ddbench.records import Record
+from ddbench.records.schema import Record
+from ddbench.stats import Interval
 
 LOGARITHMIC_SPAN = 30
 """how much longer the longest run is than the shortest where seconds get a logarithmic axis"""

@@ -19,12 +19,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
-from ddbench.files import canonical_json, digest, write_atomically
+from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panels, spans_decades
-from ddbench.leaderboard.labels import INCHES, Label, draw_labels, width
 from ddbench.leaderboard.origins import CONTROL, Origins
 from ddbench.leaderboard.rows import REFERENCE
-from ddbench.records import Record
+from ddbench.records.schema import Record
 
 NUMBERS = "ddbench numbers"
 """what the PNG calls the digest in its metadata"""
@@ -234,7 +233,69 @@ def _annotate(figure: Figure, drawn: Sequence[Panel], looks: dict[str, Look], ca
 
 
 def _save(figure: Figure, path: Path, digest_of_numbers: str) -> None:
-    # Not shared with ddbench.pictures: the leaderboard knows nothing of images.
+    # Not shared with ddbench.artifacts.pictures: the leaderboard knows nothing of images.
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None, NUMBERS: digest_of_numbers})
     write_atomically(path, buffer.getvalue())
+
+
+INCHES = 0.135
+"""from one label to the next"""
+CHARACTER_INCHES = 0.057
+LONGEST = 40
+"""characters of a label"""
+FONT_SIZE = 7.5
+LEADER, MARK, TEXT = 0.16, 0.22, 0.3
+"""inches from the right edge of a panel to where leaders end, marks and texts stand"""
+
+
+@dataclass(frozen=True)
+class Label:
+    """The name of a curve at its height."""
+
+    height: float
+    """on the y axis"""
+    text: str
+    colour: str
+    marker: str
+
+
+def width(texts: Sequence[str]) -> float:
+    """Inches that labels need right of a panel."""
+    return TEXT + CHARACTER_INCHES * max((min(len(text), LONGEST) for text in texts), default=0) + 0.1
+
+
+def draw_labels(axis: Axes, labels: Sequence[Label], panel: tuple[float, float]) -> None:
+    """Write labels right of a panel of that width and height in inches, each led to from its height."""
+    low, high = axis.get_ylim()
+    ordered = sorted(labels, key=lambda label: (label.height, label.text))
+    true = [(label.height - low) / (high - low) for label in ordered]
+    frame = axis.transAxes
+    across = [1 + inches / panel[0] for inches in (0.02, LEADER, MARK, TEXT)]
+    for label, own, y in zip(ordered, true, spread(true, INCHES / panel[1]), strict=True):
+        axis.plot(across[:2], [own, y], color=label.colour, linewidth=0.5, alpha=0.7, transform=frame, clip_on=False)
+        axis.plot(across[2], y, color=label.colour, marker=label.marker, markersize=4, transform=frame, clip_on=False)
+        text = label.text if len(label.text) <= LONGEST else label.text[: LONGEST - 1] + "…"
+        axis.text(across[3], y, text, transform=frame, fontsize=FONT_SIZE, va="center_baseline")
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights, moved by the least sum of squares that leaves `gap` between neighbours, within [0, 1] where
+    they fit: isotonic regression of what is left when the gaps are taken out (pooling adjacent violators).
+
+    >>> spread([0.5, 0.5, 0.875], 0.125)
+    [0.4375, 0.5625, 0.875]
+    """
+    pools: list[list[float]] = []
+    for index, height in enumerate(heights):
+        pools.append([height - gap * index])
+        while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+    last_start = max(0.0, 1 - gap * (len(heights) - 1))
+    starts = [min(max(_mean(pool), 0.0), last_start) for pool in pools for _ in pool]
+    return [start + gap * index for index, start in enumerate(starts)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from ddbench.documents import parse_yaml, read_bytes
 from ddbench.errors import UserError
-from ddbench.records import Cell, Setting, Strict
-from ddbench.schema import complaint
+from ddbench.io.documents import parse_yaml, read_bytes
+from ddbench.records.fields import complaint
+from ddbench.records.schema import Cell, Setting, Strict
 
 MOST_BYTES = 2**20
 """of a file of figures, which PyYAML reads in two seconds; the one that ships has 43 kB"""

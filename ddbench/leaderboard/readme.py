@@ -8,13 +8,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ddbench.leaderboard.cells import oldest_first
+from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, summary
 from ddbench.leaderboard.curves import has_curve
-from ddbench.leaderboard.layout import Group, Lines, Strong, groups, percent, summary
+from ddbench.leaderboard.grouping import oldest_first
 from ddbench.leaderboard.origins import CONTROL, Origins
 from ddbench.leaderboard.rows import NOTHING, REFERENCE, Row, rows
 from ddbench.leaderboard.tables import link_definitions, pipe_table
-from ddbench.records import Record
+from ddbench.records.schema import Record
 
 MARKS = re.compile(r"(<!-- leaderboard: (?P<board>\S+) -->\n).*?(<!-- end of leaderboard -->)", re.DOTALL)
 

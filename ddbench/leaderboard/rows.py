@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from ddbench.leaderboard.anytime import Anytime, anytime
-from ddbench.leaderboard.cells import conditions, identity, oldest_first, runs_by_cell, storage_conditions
+from ddbench.leaderboard.grouping import conditions, identity, oldest_first, runs_by_cell, storage_conditions
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
-from ddbench.leaderboard.ranks import ranks
-from ddbench.leaderboard.statistics import Interval, interval, paired_difference
-from ddbench.leaderboard.storage import front
-from ddbench.records import Budget, Cell, Record, Status
+from ddbench.records.schema import Budget, Cell, Record, Status
+from ddbench.stats import Interval, front, interval, paired_difference, ranks
 
 REFERENCE = "random_real"
 """the control that every other method is compared with"""

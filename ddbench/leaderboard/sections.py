@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddbench.leaderboard.cells import storage_conditions
-from ddbench.leaderboard.layout import COLUMNS, Column, Group, Lines, kilobytes, percent
+from ddbench.leaderboard.columns import COLUMNS, Column, Group, Lines, kilobytes, percent
+from ddbench.leaderboard.grouping import storage_conditions
 from ddbench.leaderboard.rows import NOTHING, Row
 
 LEAST_SECONDS = 0.05

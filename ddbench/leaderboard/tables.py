@@ -12,15 +12,15 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from ddbench.files import canonical_json
-from ddbench.leaderboard.layout import Group, Lines, Strong, escape, groups, summary
+from ddbench.io.atomic import canonical_json
+from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, summary
+from ddbench.leaderboard.cross_architecture import further_fields, views
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import NOTHING, Row, rows
 from ddbench.leaderboard.sections import anytime, budgets, cost, storage
-from ddbench.leaderboard.statistics import Interval
-from ddbench.leaderboard.views import further_fields, views
-from ddbench.records import Record
+from ddbench.records.schema import Record
+from ddbench.stats import Interval
 
 LEFT = ("method", "family", "charged seconds", "not charged", "machine", "status")
 STATUS_WIDTH = 10

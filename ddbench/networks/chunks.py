@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddbench.compiling import Weights
+from ddbench.compute.compiling import Weights
 
 NUMBERS = {"cpu": 2**20, "cuda": 2**28}
 """in the largest feature map of a chunk: on a CPU, what stays in the cache"""

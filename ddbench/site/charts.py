@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ddbench.leaderboard.columns import Group
 from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panel, spans_decades
-from ddbench.leaderboard.labels import spread
-from ddbench.leaderboard.layout import Group
+from ddbench.leaderboard.plots import spread
 from ddbench.leaderboard.rows import REFERENCE
 from ddbench.site.families import look
 

@@ -8,18 +8,17 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from ddbench.artifact import file_digest
-from ddbench.catalogue import origins
-from ddbench.files import canonical_json, digest
-from ddbench.leaderboard.cells import oldest_first, runs_by_cell
-from ddbench.leaderboard.layout import Group, groups
-from ddbench.leaderboard.origins import Origin
+from ddbench.artifacts.distilled_dataset import file_digest
+from ddbench.io.atomic import canonical_json, digest
+from ddbench.leaderboard.columns import Group, groups
+from ddbench.leaderboard.grouping import oldest_first, runs_by_cell
+from ddbench.leaderboard.origins import Origin, origins
 from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
-from ddbench.record_files import records_by_path
-from ddbench.records import Record
+from ddbench.records.files import records_by_path
+from ddbench.records.schema import Record
 from ddbench.registry import METHODS
-from ddbench.site.names import slug
+from ddbench.site.format import slug
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ddbench import clock, compiling, evaluate, records, snapshots
-from ddbench.leaderboard import anytime, cells, ranks, statistics, storage
+from ddbench import stats
+from ddbench.compute import clock, compiling
+from ddbench.evaluation import trainer
+from ddbench.leaderboard import anytime, grouping
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
+from ddbench.meter import snapshots
+from ddbench.records import schema
 from ddbench.site.docs import described, note_of, prose
 
 Terms = list[tuple[str, str]]
@@ -24,23 +28,23 @@ STATUSES = {
     "failed": "the method raised, exited, or gave something else than a distilled set",
 }
 RECORD: tuple[tuple[type[BaseModel], str], ...] = (
-    (records.Record, ""),
-    (records.Result, "result."),
-    (records.Cell, "result.cell."),
-    (records.Score, "result.scores[]."),
-    (records.CurvePoint, "result.curve[]."),
-    (records.Measured, "measured."),
+    (schema.Record, ""),
+    (schema.Result, "result."),
+    (schema.Cell, "result.cell."),
+    (schema.Score, "result.scores[]."),
+    (schema.CurvePoint, "result.curve[]."),
+    (schema.Measured, "measured."),
 )
 
 
 def values() -> dict[str, Any]:
     """What the template `methodology.html` shows."""
     return {
-        "confidence": f"{100 * statistics.CONFIDENCE:g}",
+        "confidence": f"{100 * stats.CONFIDENCE:g}",
         "fractions": ", ".join(f"{fraction:g}" for fraction in snapshots.SNAPSHOTS),
         "quotes": _quotes(),
-        "statuses": [(status, STATUSES.get(status, "")) for status in get_args(records.Status)],
-        "budget": _fields(records.Budget, "budget."),
+        "statuses": [(status, STATUSES.get(status, "")) for status in get_args(schema.Status)],
+        "budget": _fields(schema.Budget, "budget."),
         "published": _fields(Figure),
         "record": [term for model, prefix in RECORD for term in _fields(model, prefix)],
     }
@@ -49,12 +53,12 @@ def values() -> dict[str, Any]:
 def _quotes() -> dict[str, str]:
     """Docstrings by the names of what they describe."""
     things = (
-        statistics.interval, statistics.paired_difference, statistics.welch, statistics.discoveries, ranks.ranks,
-        anytime.anytime, storage.front, cells.conditions, Row, evaluate, clock, clock.ProcessClock, clock.DeviceClock,
+        stats.interval, stats.paired_difference, stats.welch, stats.discoveries, stats.ranks,
+        anytime.anytime, stats.front, grouping.conditions, Row, trainer.evaluate, clock, clock.ProcessClock, clock.DeviceClock,
         compiling.worth_compiling,
     )  # fmt: skip
     quoted = {thing.__name__: prose(thing) for thing in things}
-    return quoted | {"Setting": note_of(records, "Setting"), "SNAPSHOTS": note_of(snapshots, "SNAPSHOTS")}
+    return quoted | {"Setting": note_of(schema, "Setting"), "SNAPSHOTS": note_of(snapshots, "SNAPSHOTS")}
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Terms:

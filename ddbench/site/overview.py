@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ddbench.leaderboard.layout import CONDITIONS
+from ddbench.leaderboard.columns import CONDITIONS
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.rows import Row
 from ddbench.site.charts import SMALL, chart

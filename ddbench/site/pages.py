@@ -18,8 +18,8 @@ from ddbench.site import (
     shared_page,
 )
 from ddbench.site.content import Content, shipping
+from ddbench.site.format import board_page, method_page, protocol_page, slug
 from ddbench.site.method_pages import Shown
-from ddbench.site.names import board_page, method_page, protocol_page, slug
 from ddbench.site.pictures import picture
 from ddbench.site.rendering import HERE, Renderer
 from ddbench.site.tables import Table, tables_of

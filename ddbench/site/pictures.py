@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddbench.artifact import DistilledDataset
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.pictures import drawable
 from ddbench.data import Preprocessing, Transform
 from ddbench.errors import UserError
-from ddbench.pictures import drawable
 
 CLASSES, EACH = 10, 10
 """drawn at most, and how many images of each"""

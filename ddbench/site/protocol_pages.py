@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ddbench.evaluation.protocols import Protocol
 from ddbench.leaderboard import Row
-from ddbench.protocols import Protocol
 from ddbench.registry import PROTOCOLS
 from ddbench.site.content import Content
 from ddbench.site.docs import arguments, prose
-from ddbench.site.figures import significant
+from ddbench.site.format import significant
 
 
 def names(content: Content) -> list[str]:

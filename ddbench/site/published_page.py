@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ddbench.leaderboard.evaluations import ways
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
-from ddbench.leaderboard.ways import ways
 from ddbench.site.content import Content
 from ddbench.site.families import look
 from ddbench.site.tables import Line, Table

@@ -7,16 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ddbench.files import canonical_json
-from ddbench.leaderboard.statistics import interval
-from ddbench.records import Measured, Record, Result
+from ddbench.io.atomic import canonical_json
+from ddbench.records.schema import Measured, Record, Result
 from ddbench.site import reproduce
 from ddbench.site.content import Entry
-from ddbench.site.figures import number, significant
+from ddbench.site.format import Pairs, number, pairs, significant
 from ddbench.site.method_pages import Shown
-from ddbench.site.pairs import Pairs, pairs
 from ddbench.site.shared_page import Shared, shared_by
 from ddbench.site.sparklines import sparklines
+from ddbench.stats import interval
 
 SHOWN = {
     Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version",

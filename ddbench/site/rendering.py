@@ -11,9 +11,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ddbench.leaderboard.layout import Strong
-from ddbench.site import docs, figures
-from ddbench.site.names import board_page, method_page, protocol_page, relative, slug
+from ddbench.leaderboard.columns import Strong
+from ddbench.site import docs
+from ddbench.site.format import (
+    MINUS,
+    board_page,
+    difference,
+    method_page,
+    number,
+    percent,
+    protocol_page,
+    relative,
+    significant,
+    slug,
+)
 
 HERE = Path(__file__).resolve().parent
 NAVIGATION = (
@@ -41,11 +52,11 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "percent": figures.percent,
-            "difference": figures.difference,
-            "number": figures.number,
+            "percent": percent,
+            "difference": difference,
+            "number": number,
             "thousands": _thousands,
-            "significant": figures.significant,
+            "significant": significant,
             "markdown": docs.render_markdown,
             "inline": docs.render_inline,
             "slug": slug,
@@ -85,10 +96,10 @@ def _breakable(name: str) -> Markup:
 def _soft_half(text: str) -> Markup:
     """`71.5 ± 0.5` with its half-width set apart, and nothing in its place where there is none."""
     mean, _, half = text.partition(" ± ")
-    signed = f"{figures.MINUS}{mean[1:]}" if re.match(r"-\d", mean) else mean
+    signed = f"{MINUS}{mean[1:]}" if re.match(r"-\d", mean) else mean
     return Markup("{} <i>{}</i>").format(signed, f"± {half}" if half else "")
 
 
 def _thousands(text: object) -> str:
     """Digits in groups of three; what is no whole number stays as it is."""
-    return figures.number(int(str(text))) if str(text).isdigit() else str(text)
+    return number(int(str(text))) if str(text).isdigit() else str(text)

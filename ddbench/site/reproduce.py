@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ddbench.compiling import worth_compiling
-from ddbench.notation import parse_settings
-from ddbench.records import Budget, Cell, Network, Record, Result
+from ddbench.compute.compiling import worth_compiling
+from ddbench.records.notation import parse_settings
+from ddbench.records.schema import Budget, Cell, Network, Record, Result
 from ddbench.site.content import shipped
 
 WORD = re.compile(r"[A-Za-z][\w,=.-]*")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ddbench.files import canonical_json, digest
+from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard.rows import describe_budget
-from ddbench.records import Cell, Record, Scoring
+from ddbench.records.schema import Cell, Record, Scoring
 from ddbench.registry import PROTOCOLS
 from ddbench.site.content import Content
-from ddbench.site.pairs import Pairs, pairs
+from ddbench.site.format import Pairs, pairs
 
 PAGE = "shared.html"
 KINDS = {

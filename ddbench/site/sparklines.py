@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
-from ddbench.records import Record
+from ddbench.records.schema import Record
 
 POINTS = 24
 WIDTH, HEIGHT = 200, 36

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard import sections
-from ddbench.leaderboard.layout import Group, Lines
+from ddbench.leaderboard.columns import Group, Lines
+from ddbench.leaderboard.cross_architecture import views
+from ddbench.leaderboard.evaluations import ways
 from ddbench.leaderboard.rows import Row
-from ddbench.leaderboard.statistics import Interval
-from ddbench.leaderboard.views import views
-from ddbench.leaderboard.ways import ways
 from ddbench.site.content import Board, family, shipped
 from ddbench.site.families import look
-from ddbench.site.names import slug
+from ddbench.site.format import slug
+from ddbench.stats import Interval
 
 ARXIV = "https://arxiv.org/abs/"
 PARTS: dict[str, Callable[[Group], Lines]] = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ddbench.cache import Cache
-from ddbench.config import make_method
 from ddbench.data import load_dataset
-from ddbench.meter import Meter
-from ddbench.records import Budget, Network
+from ddbench.meter.cache import Cache
+from ddbench.meter.meter import Meter
+from ddbench.records.schema import Budget, Network
 from ddbench.registry import METHODS, discover
+from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
 
 NETWORK = Network(name="convnet", parameters={"depth": 2, "width": 32})

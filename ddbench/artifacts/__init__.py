@@ -1,0 +1,1 @@
+"""The artefact: one file that describes itself; read, checked, shown, converted, published."""

@@ -1,0 +1,326 @@
+"""The artefact: one `.safetensors` file that says what it holds and how to train on it."""
+
+from __future__ import annotations
+
+import math
+import os
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make_decoder, settings_of
+from ddbench.errors import UserError
+from ddbench.io.atomic import digest, write_atomically
+from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
+
+if TYPE_CHECKING:
+    from ddbench.records.schema import Attack
+
+FORMAT_VERSION = 1
+MOST_STEPS = 10**6
+"""of a recipe: what is learned by unrolling has some thousand"""
+LabelKind = Literal["index", "probabilities", "logits", "targets"]
+LABEL_KINDS = ("index", "probabilities", "logits", "targets")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an artefact wants to be trained on, where the method learned that too; None leaves it to the protocol.
+
+    Args:
+        lr: step size, (), or one for each step of training, (epochs * batches,); positive
+        order: which images each step sees, (batches, batch_size) indices, walked in this order every epoch
+        epochs: passes over `order`
+        momentum: of SGD
+    """
+
+    lr: Tensor | None = None
+    order: Tensor | None = None
+    epochs: int | None = None
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class DistilledDataset:
+    """A distilled training set. Construction detaches and copies to the CPU, so that no later step can change it.
+
+    Args:
+        parts: what the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
+            preprocessed space and `labels`, (N,) int64 or (N, K) float32
+        decoder: a registered one
+        label_kind: `index` classes, `probabilities` that sum to 1, `logits`, or `targets` of a regression
+        recipe: learned training settings
+        initial: the weights that a method of the `fixed` setting distilled for, by parameter name
+        provenance: filled by the harness: dataset, preprocessing, method, seed, versions
+
+    Raises:
+        FloatingPointError: when a part is not finite (the runner records such a run as diverged).
+        ValueError: when types do not fit.
+    """
+
+    parts: Mapping[str, Tensor]
+    decoder: Decoder = field(default_factory=Pixels)
+    label_kind: LabelKind = "index"
+    recipe: Recipe = field(default_factory=Recipe)
+    initial: Mapping[str, Tensor] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.label_kind not in LABEL_KINDS:
+            raise ValueError(f"label_kind {self.label_kind!r} is none of {', '.join(LABEL_KINDS)}")
+        object.__setattr__(self, "parts", _freeze("parts", self.parts))
+        _check_parts(self.decoder, self.parts, self.label_kind)
+        object.__setattr__(self, "recipe", _freeze_recipe(self.recipe))
+        if self.initial is not None:
+            object.__setattr__(self, "initial", _freeze("initial", self.initial))
+
+    @classmethod
+    def pixels(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        label_kind: LabelKind = "index",
+        recipe: Recipe | None = None,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> DistilledDataset:
+        """Plain images, (N, C, H, W), and their labels, (N,) or (N, K)."""
+        return cls({"images": images, "labels": labels}, Pixels(), label_kind, recipe or Recipe(), initial)
+
+    def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Training images, (M, C, H, W), and labels for one epoch."""
+        return self.decoder.decode(self.parts, epoch, generator)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes of the image parts, the labels, the recipe and the initial weights, apart."""
+        tensors = self._tensors()
+
+        def size(prefix: str) -> int:
+            return sum(value.nbytes for name, value in tensors.items() if name.startswith(prefix))
+
+        labels = size("parts.labels")
+        return {
+            "images": size("parts.") - labels,
+            "labels": labels,
+            "recipe": size("recipe."),
+            "initial": size("initial."),
+        }
+
+    def with_provenance(self, provenance: Mapping[str, Any]) -> DistilledDataset:
+        return replace(self, provenance=dict(provenance))
+
+    def to_bytes(self) -> bytes:
+        """The file's content: equal artefacts give equal bytes."""
+        header = {
+            "format_version": FORMAT_VERSION,
+            "decoder": self.decoder.name,
+            "decoder_settings": settings_of(self.decoder),
+            "label_kind": self.label_kind,
+            "recipe": {"epochs": self.recipe.epochs, "momentum": self.recipe.momentum},
+            "provenance": self.provenance,
+        }
+        return tensor_bytes(self._tensors(), header)
+
+    def save(self, path: Path) -> str:
+        """Write the file atomically and return its digest."""
+        data = self.to_bytes()
+        write_atomically(path, data)
+        return digest(data)
+
+    @classmethod
+    def load(cls, path: Path) -> DistilledDataset:
+        """Read an artefact, which a stranger may have made, and check that it is whole and can be decoded.
+
+        Raises:
+            UserError: when the file is missing, truncated, no artefact, or of another format version.
+        """
+        header, tensors = _read(path)
+        if header.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {header.get('format_version')!r} and this ddbench reads {FORMAT_VERSION}; "
+                "score it with the release that wrote it"
+            )
+        try:
+            recipe = Recipe(lr=tensors.get("recipe.lr"), order=tensors.get("recipe.order"), **header["recipe"])
+            artifact = cls(
+                _with_prefix(tensors, "parts."),
+                make_decoder(header["decoder"], header.get("decoder_settings", {})),
+                header["label_kind"],
+                recipe,
+                _with_prefix(tensors, "initial.") or None,
+                dict(header["provenance"].items()),
+            )
+            _check_decoded(artifact)
+            return artifact
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, FloatingPointError) as error:
+            raise UserError(f"{path} is no sound artefact ({error}); write it again with `ddbench distill`") from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"parts.{name}": value for name, value in self.parts.items()}
+        for name in ("lr", "order"):
+            value = getattr(self.recipe, name)
+            if value is not None:
+                tensors[f"recipe.{name}"] = value
+        for name, value in (self.initial or {}).items():
+            tensors[f"initial.{name}"] = value
+        return tensors
+
+
+def check_artifact(
+    artifact: DistilledDataset,
+    shape: tuple[int, int, int],
+    classes: int,
+    ipc: int,
+    attack: Attack | None = None,
+) -> None:
+    """Refuse an artefact that is not what the task asked for.
+
+    Args:
+        attack: under which the images of its source may all have the label of its target
+
+    Raises:
+        ValueError: more bytes than K * ipc images, images of another shape, labels that are unbalanced or none of the
+            task's classes, or an attack of no such class.
+    """
+    allowed = 4 * classes * ipc * math.prod(shape)
+    stored = artifact.stored_bytes()["images"]
+    if stored > allowed:
+        raise ValueError(f"image parts take {stored} bytes; {ipc} images a class are {allowed}")
+    images, labels = artifact.decode(0, torch.Generator().manual_seed(0))
+    if images.shape[1:] != shape:
+        raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    if artifact.recipe.order is not None:
+        _check_order(artifact.recipe.order, len(images))
+    if attack is not None:
+        check_attack(attack, classes)
+    if artifact.label_kind != "index":
+        if labels.shape[1:] != (classes,):
+            raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
+        return
+    if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels lie outside 0 to {classes - 1}")
+    if attack is not None:
+        labels = _as_before(attack, labels)
+    counts = labels.bincount(minlength=classes)
+    if len(counts.unique()) != 1:
+        raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
+    if isinstance(artifact.decoder, Pixels) and len(images) != classes * ipc:
+        raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
+
+
+def check_attack(attack: Attack, classes: int) -> None:
+    """Raise ValueError where an attack is not of two of so many classes."""
+    if max(attack.source, attack.target) >= classes or attack.source == attack.target:
+        raise ValueError(f"an attack of class {attack.source} for {attack.target}, where there are {classes} classes")
+
+
+def _as_before(attack: Attack, labels: Tensor) -> Tensor:
+    """Labels, (N,), with half of the target's back at the source's, where that has none."""
+    if bool((labels == attack.source).any()):
+        return labels
+    return labels.index_fill(0, (labels == attack.target).nonzero().flatten()[::2], attack.source)
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's content; what is a pipe or a device, which may never end, raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; remove it")
+    return digest(path.read_bytes())
+
+
+def _check_decoded(artifact: DistilledDataset) -> None:
+    """Raise ValueError unless it decodes to images and labels, in bounded memory, and its recipe is for so many."""
+    images, labels = decoded_shapes(artifact.decoder, artifact.parts)
+    if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
+        raise ValueError(f"its images are {_kind(images)}; they must be (N, C, H, W) float32")
+    if len(labels) != len(images):
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    order = artifact.recipe.order
+    if order is not None:
+        _check_order(order, len(images))
+        if order.shape[1] * images[0].numel() > MOST_NUMBERS:
+            raise ValueError(f"recipe.order has batches of {order.shape[1]} images")
+        if len(order) * (artifact.recipe.epochs or 1) > MOST_STEPS:
+            raise ValueError(f"its recipe has {len(order)} x {artifact.recipe.epochs} steps; {MOST_STEPS} are the most")
+
+
+def _check_order(order: Tensor, count: int) -> None:
+    if int(order.min()) < 0 or int(order.max()) >= count:
+        raise ValueError(f"recipe.order names image {int(order.max())} of {count}")
+
+
+def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    frozen = {}
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{what}[{name!r}] is a {type(value).__name__}; a tensor is needed")
+        value = value.detach().to("cpu", copy=True).contiguous()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"{what}[{name!r}] holds values that are not finite")
+        frozen[name] = value
+    return frozen
+
+
+def _check_parts(decoder: Decoder, parts: Mapping[str, Tensor], label_kind: str) -> None:
+    missing = [part for part in decoder.needs if part not in parts]
+    if missing:
+        raise ValueError(f"decoder {decoder.name!r} needs {', '.join(decoder.needs)}; {', '.join(missing)} is missing")
+    if "labels" in parts:
+        wanted = (torch.int64, 1) if label_kind == "index" else (torch.float32, 2)
+        labels = parts["labels"]
+        if (labels.dtype, labels.ndim) != wanted:
+            shape = "(N,) int64" if label_kind == "index" else "(N, K) float32"
+            raise ValueError(f"labels are {_kind(labels)}; of kind {label_kind!r} they must be {shape}")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _freeze_recipe(recipe: Recipe) -> Recipe:
+    tensors = {name: value for name in ("lr", "order") if (value := getattr(recipe, name)) is not None}
+    frozen = _freeze("recipe", tensors)
+    if "lr" in frozen:
+        _check_lr(frozen["lr"])
+    if "order" in frozen and not _is_order(frozen["order"]):
+        raise ValueError(f"recipe.order is {_kind(frozen['order'])}; it must be (batches, batch_size) int64")
+    if recipe.epochs is not None and (type(recipe.epochs) is not int or recipe.epochs < 1):
+        raise ValueError(f"recipe.epochs is {recipe.epochs!r}; it must be a whole number of at least 1")
+    if recipe.momentum is not None and not (type(recipe.momentum) in (int, float) and 0 <= recipe.momentum < 1):
+        raise ValueError(f"recipe.momentum is {recipe.momentum!r}; it must be at least 0 and below 1")
+    return replace(recipe, lr=frozen.get("lr"), order=frozen.get("order"))
+
+
+def _is_order(order: Tensor) -> bool:
+    return order.dtype == torch.int64 and order.ndim == 2 and order.numel() > 0
+
+
+def _check_lr(lr: Tensor) -> None:
+    if not lr.is_floating_point() or not 0 < lr.numel() <= MOST_STEPS:
+        raise ValueError(f"recipe.lr is {_kind(lr)}; it must be one step size, or one a step, in floating point")
+    if not bool((lr > 0).all()):
+        raise ValueError(f"recipe.lr must be positive, got {reprlib.repr(lr.tolist())}")
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not os.path.isfile(path):
+        raise UserError(f"no artefact at {path}; `ddbench distill` writes one")
+    try:
+        return read_tensors(path)
+    except Headless as error:
+        raise UserError(
+            f"{path} is a safetensors file without a ddbench header; `ddbench distill` writes one"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); copy or write it again") from error

@@ -1,0 +1,74 @@
+"""Where an artefact says that it comes from: what scoring it follows, checked, since a stranger may have written it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.data import Dataset, load_dataset
+from ddbench.errors import UserError
+from ddbench.records.fields import Digest, Name, Word, complaint
+from ddbench.records.schema import Attack, Network
+
+MOST_NETWORKS = 1000
+"""that an artefact may ask to be scored with; boards ask for up to 200"""
+
+
+class Provenance(BaseModel):
+    """What scoring needs; an artefact says more."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    dataset: Name
+    """never a path: no stranger says which file is opened here"""
+    dataset_digest: Digest
+    method: Name
+    ipc: int = Field(gt=0, strict=True)
+    network: Network
+    preprocessing: dict[str, Any]
+    protocol: Word
+    networks: int | None = Field(default=None, gt=0, le=MOST_NETWORKS, strict=True)
+    attack: Attack | None = None
+
+
+def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
+    """What scoring needs of an artefact's header; one that cannot be scored from its file alone is refused.
+
+    Raises:
+        UserError: when something is missing, or is not what it should be.
+    """
+    fields = Provenance.model_fields.items()
+    missing = [name for name, field in fields if field.is_required() and name not in provenance]
+    if missing:
+        raise UserError(f"{file} does not say its {', '.join(missing)}; write it with `ddbench distill`")
+    try:
+        return Provenance.model_validate(dict(provenance))
+    except ValidationError as error:
+        found = error.errors()[0]
+        place = ".".join(map(str, found["loc"]))
+        raise UserError(f"{file} says of its {place}: {found['input']!r}; {complaint(found)}") from error
+
+
+def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:
+    """The data set an artefact was distilled from.
+
+    Raises:
+        UserError: when it is another one, or the artefact has other classes or images.
+    """
+    provenance = check_provenance(artifact.provenance, file)
+    data = load_dataset(dataset or provenance.dataset)
+    wanted = provenance.dataset_digest.partition("+")[0]  # a validation split is a part of the data set
+    if data.digest != wanted:
+        raise UserError(
+            f"{file} was distilled from {provenance.dataset!r} ({wanted[:19]}), but {data.name!r} is another "
+            f"data set ({data.digest[:19]}); name the right one with --dataset"
+        )
+    try:
+        check_artifact(artifact, data.shape, len(data.classes), provenance.ipc, provenance.attack)
+    except ValueError as error:
+        raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
+    return data

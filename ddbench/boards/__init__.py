@@ -1,0 +1,1 @@
+"""YAML and options to jobs."""

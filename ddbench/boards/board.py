@@ -1,0 +1,235 @@
+"""Boards: one YAML of cells and one table. Read strictly; every complaint names the place and the value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from ddbench.errors import UserError
+from ddbench.io.documents import parse_yaml, read_bytes
+from ddbench.records.fields import Strict, Word, sentence
+from ddbench.records.notation import NetworkField, parse_bytes, parse_seconds
+from ddbench.records.schema import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, Network, Setting
+
+MOST_BYTES = 2**18
+"""of a board, which PyYAML reads in two seconds; those that ship have some kilobytes"""
+MOST_RUNS = 100_000
+"""of a board"""
+MOST_THREADS = 1024
+
+
+def _ascending(fractions: list[float]) -> list[float]:
+    if any(later <= earlier for earlier, later in pairwise(fractions)):
+        raise ValueError(f"{fractions} does not ascend; list each fraction once, the smallest first")
+    return fractions
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Ipcs = Annotated[list[Annotated[int, Field(gt=0, strict=True)]], BeforeValidator(_listed), Field(min_length=1)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+Given = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
+Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
+Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
+Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
+Preprocessing = Literal["normalize", "zca"]
+
+
+class PoolField(Strict):
+    """Given networks, as a board names them: what to train them on, see `records.Pool`, or a file of their weights."""
+
+    dataset: str | None = None
+    weights: str | None = None
+    """a `.safetensors` file, see `ddbench.task.pretrained`"""
+    train: Given = 20
+    held_out: Given = 20
+    steps: Trained = 2000
+    batch: Trained = 128
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    margin: Margin = 0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PoolField:
+        if (self.dataset is None) == (self.weights is None):
+            raise ValueError("name a dataset to train networks on, or a file of weights")
+        if self.weights is not None and (unused := self.model_fields_set - {"weights", "held_out"}):
+            raise ValueError(f"{', '.join(sorted(unused))} cannot be set for networks that a file gives")
+        return self
+
+
+class ScoringField(Strict):
+    """A further way to score each artefact; what it leaves out it takes from the cell. See `records.Scoring`."""
+
+    network: NetworkField | None = None
+    protocol: str | None = None
+    networks: Count | None = None
+
+
+class Entry(Strict):
+    """Some methods of a board; what it leaves out it takes from the board."""
+
+    methods: Names
+    source: str | None = None
+    """where its settings come from, and maybe the published figure; no part of the cells"""
+    set: dict[str, Any] = {}
+    """hyper-parameters that differ from the methods' defaults"""
+    datasets: Names | None = None
+    ipc: Ipcs | None = None
+    network: NetworkField | None = None
+    setting: Setting | None = None
+    pool: PoolField | None = None
+    """the networks of the settings `pretrained` and `attack`"""
+    attack: Attack | None = None
+    """the label map of the setting `attack`"""
+    also: list[ScoringField] | None = None
+    """ways to score each artefact beyond `network` and `protocol`; `[]` for none"""
+    preprocessing: Preprocessing | None = None
+    protocol: str | None = None
+    networks: Count | None = None
+    budget: Seconds | None = None
+    steps: Count | None = None
+    seeds: Count | None = None
+    snapshots: Fractions | None = None
+
+
+@dataclass(frozen=True)
+class BoardCell:
+    """A cell of a board: method, data set and ipc of an entry, with what that leaves out taken from the board."""
+
+    entry: int
+    """its entry's place in the file"""
+    method: str
+    dataset: str
+    ipc: int
+    set: dict[str, Any]
+    network: Network
+    setting: Setting
+    preprocessing: Preprocessing
+    protocol: str
+    networks: int | None
+    budget: float | None
+    steps: int | None
+    also: list[ScoringField]
+    seeds: int
+    snapshots: list[float] | None
+    pool: PoolField | None = None
+    attack: Attack | None = None
+
+
+class Board(Strict):
+    """One leaderboard: its cells, and the defaults they share."""
+
+    board: Word
+    title: str = ""
+    datasets: Names
+    ipc: Ipcs
+    network: NetworkField = Network(name="convnet")
+    setting: Setting = "random"
+    preprocessing: Preprocessing = "normalize"
+    protocol: str = "dsa-1000@1"
+    networks: Count | None = None
+    """evaluation networks; None takes the protocol's number"""
+    budget: Seconds | None = None
+    """seconds a run may spend; None runs every planned step"""
+    steps: Count | None = None
+    """steps a run may take, over all its loops"""
+    peak_bytes: Bytes | None = None
+    also: list[ScoringField] = []
+    seeds: Count = 1
+    """distillation seeds 0, 1, ..."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """score on this stratified share of the training data, held back from the methods, in place of the test set"""
+    peek: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """hold back this stratified share of the training data, and say what selecting snapshots and readings of evaluation
+    networks by it would have given, and by the test set; the last ones are the headline all the same"""
+    threads: Annotated[int, Field(gt=0, le=MOST_THREADS, strict=True)] = 1
+    """of a run's process"""
+    compile: bool | None = None
+    """what runs repeat; None compiles those that are long enough, see `compiling.worth_compiling`"""
+    curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
+    snapshots: Fractions | None = None
+    """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
+    stall_seconds: Seconds | None = None
+    """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""
+    entries: Annotated[list[Entry], Field(min_length=1)]
+
+    _file: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Board:
+        if self.validation is not None and self.peek is not None:
+            raise ValueError("validation and peek both hold back training images; leave out one")
+        return self
+
+    @model_validator(mode="after")
+    def _countable(self) -> Board:
+        runs = 0
+        for entry in self.entries:
+            datasets, ipcs = entry.datasets or self.datasets, entry.ipc or self.ipc
+            runs += len(entry.methods) * len(datasets) * len(ipcs) * (entry.seeds or self.seeds)
+        if runs > MOST_RUNS:
+            raise ValueError(f"{runs} runs are more than a board can have, {MOST_RUNS}")
+        return self
+
+    def place(self, index: int) -> str:
+        """Where an entry stands, to begin a complaint with; nothing for a board that came from no file."""
+        return f"{self._file}: entries.{index}: " if self._file else ""
+
+    def cells(self) -> Iterator[BoardCell]:
+        """Every cell, in the order of the file."""
+        shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
+        for index, entry in enumerate(self.entries):
+            own = {name: value for name, value in entry if value is not None and name != "source"}
+            full = {**shared, **own}
+            for method, dataset, ipc in product(*(full.pop(name) for name in ("methods", "datasets", "ipc"))):
+                yield BoardCell(index, method, dataset, ipc, **full)
+
+
+def load_board(path: Path) -> Board:
+    """Read a board from YAML; files of methods that it names are not run.
+
+    Raises:
+        UserError: when the file is missing, is no YAML, or holds an unknown key, a wrong type or a value out of range;
+            the sentence names the place in the file.
+    """
+    try:
+        content = parse_yaml(read_bytes(path, MOST_BYTES))
+    except OSError as error:
+        raise UserError(
+            f"no board at {path} ({error.strerror}); `ddbench list boards` shows those that ship"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}; see configs/quickstart.yaml") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, not a board; see configs/quickstart.yaml")
+    board = make_board(content, where=str(path))
+    board._file = str(path)
+    return board
+
+
+def make_board(content: Mapping[str, Any], where: str = "board") -> Board:
+    """A board from plain values; the same checks as for a file."""
+    try:
+        return Board.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {sentence(error, _model_at)}") from error
+
+
+def _model_at(path: list[str]) -> type[Strict]:
+    """What the last key of a path should be a field of."""
+    for name, model in (("network", Network), ("pool", PoolField), ("attack", Attack), ("also", ScoringField)):
+        if name in path[:-1]:
+            return model
+    return Entry if path[0] == "entries" else Board

@@ -1,0 +1,1 @@
+"""The machine: device, clock, memory, operations, compilation, random generators, environment."""

@@ -1,0 +1,171 @@
+"""Gradients of pure functions, compiled where a run is long enough to pay for it.
+
+What is compiled is the function as `torch.func` differentiates it: one graph without autograd around it, which keeps
+nothing but what it returns. Eager functions go through autograd, several times faster than an eager `torch.func`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ddbench.compute.flops import FlopCounter
+
+Weights = dict[str, Tensor]
+Point = TypeVar("Point", Tensor, Weights)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+Scalar = Callable[Concatenate[Point, Rest], Tensor]
+WORTH_SECONDS = 60.0
+"""of budget from which compiling, some seconds for each graph, is worth it"""
+WORTH_STEPS = 1000
+VARIANTS = 64
+"""shapes that one function may be compiled for"""
+
+
+def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **keywords: Rest.kwargs) -> Point:
+    """Gradient of a scalar function with respect to its first argument: itself differentiable, and compilable.
+
+    For use inside a function whose own gradient is wanted, as the distance between two gradients.
+    """
+    if torch.compiler.is_compiling():
+        slope: Point = torch.func.grad(function)(point, *rest, **keywords)
+        return slope
+    return _autograd(function, point, *rest, create_graph=True, **keywords)[0]
+
+
+def worth_compiling(seconds: float | None, steps: int | None) -> bool:
+    """Whether a run with this budget is long enough to compile what it repeats; None means unlimited."""
+    if seconds is not None:
+        return seconds >= WORTH_SECONDS
+    return steps is None or steps >= WORTH_STEPS
+
+
+class Compiler:
+    """Makes gradients and pure functions fast to call again and again with tensors of the same shapes.
+
+    What it returns takes tensors, or dictionaries of them, and gives tensors without history: pass in nothing that is
+    to be differentiated through. The functions given must be pure: draw random numbers before.
+
+    >>> slope, loss = task.compiler.gradient(task.loss)(weights, images, labels)  # doctest: +SKIP
+
+    Args:
+        enabled: whether to compile; a function that cannot be, or a machine without a compiler, runs eager and warns
+        apart: the context in which compilation happens, by the name `compile`; the meter's `paused`
+    """
+
+    def __init__(
+        self, enabled: bool = False, apart: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+    ) -> None:
+        self.enabled = enabled
+        """false as soon as something could not be compiled"""
+        self.apart = apart
+
+    def gradient(self, function: Scalar[Point, Rest]) -> Callable[Concatenate[Point, Rest], tuple[Point, Tensor]]:
+        """From a scalar function, one that gives the gradient with respect to the first argument and the value."""
+
+        def eager(point: Point, *rest: Rest.args, **keywords: Rest.kwargs) -> tuple[Point, Tensor]:
+            return _autograd(function, point, *rest, create_graph=False, **keywords)
+
+        return self._either(eager, torch.func.grad_and_value(function))
+
+    def function(self, function: Callable[Rest, Result]) -> Callable[Rest, Result]:
+        """The same function without gradients."""
+
+        def eager(*arguments: Rest.args, **keywords: Rest.kwargs) -> Result:
+            with torch.no_grad():
+                return function(*arguments, **keywords)
+
+        return self._either(eager, function)
+
+    def _either(self, eager: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+        return _Compiled(eager, function, self) if self.enabled else eager
+
+
+class _Compiled:
+    """A function that is compiled at its first call with tensors of new shapes, apart from what is charged."""
+
+    def __init__(self, eager: Callable[..., Any], function: Callable[..., Any], compiler: Compiler) -> None:
+        self._eager = eager
+        self._compiled = torch.compile(function, dynamic=False, fullgraph=True)
+        self._compiler = compiler
+        self._ready: dict[object, bool] = {}
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if FlopCounter.active:  # it sees the operations of eager functions alone
+            return self._eager(*arguments, **keywords)
+        signature = tuple(map(_shape, pytree.tree_leaves((arguments, keywords)))), tuple(keywords)
+        if signature not in self._ready:
+            with self._compiler.apart("compile"):
+                self._ready[signature] = self._warmed(arguments, keywords)
+        if not self._ready[signature]:
+            return self._eager(*arguments, **keywords)
+        with torch.no_grad():
+            return self._compiled(*arguments, **keywords)
+
+    def _warmed(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+        """Whether it could be compiled for these arguments."""
+        _allow_variants()
+        try:
+            self._compile(arguments, keywords)
+        except Exception as error:
+            self._eager(*arguments, **keywords)  # an error of the function's own is raised here
+            if self._compiler.enabled:
+                self._compiler.enabled = False
+                warnings.warn(
+                    f"not compiled, runs eager and slower: {_first_line(error)}", RuntimeWarning, stacklevel=3
+                )
+            return False
+        return True
+
+    def _compile(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """At a second try without what earlier processes compiled: one that was killed may have left half a file."""
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
+            try:
+                self._compiled(*arguments, **keywords)
+            except Exception:
+                from torch._inductor.utils import fresh_inductor_cache
+
+                with fresh_inductor_cache():
+                    self._compiled(*arguments, **keywords)
+
+
+def _allow_variants() -> None:
+    import torch._dynamo
+    import torch._inductor.config
+
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    setattr(torch._dynamo.config, limit, VARIANTS)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on a missing GPU
+    torch._inductor.config.compile_threads = 1  # starting its processes takes longer than compiling a graph
+
+
+def _autograd(
+    function: Callable[..., Tensor], point: Point, *rest: Any, create_graph: bool, **keywords: Any
+) -> tuple[Point, Tensor]:
+    leaves, spec = pytree.tree_flatten(point)
+    if not create_graph or not all(leaf.requires_grad for leaf in leaves):
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    with torch.enable_grad():
+        value = function(pytree.tree_unflatten(leaves, spec), *rest, **keywords)
+        slopes = torch.autograd.grad(value, leaves, create_graph=create_graph)
+    gradient: Point = pytree.tree_unflatten(list(slopes), spec)
+    return gradient, value if create_graph else value.detach()
+
+
+def _shape(leaf: object) -> object:
+    if isinstance(leaf, Tensor):
+        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.requires_grad
+    return leaf
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

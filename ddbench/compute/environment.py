@@ -1,0 +1,86 @@
+"""What a measurement may depend on besides its cell: device, versions, revision, time."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def environment(device: torch.device, threads: int, compiled: bool) -> dict[str, Any]:
+    """What a number may depend on besides its cell."""
+    return {
+        "device": device_name(device),
+        "threads": threads,
+        "compiled": compiled,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "git": git_revision(),
+        **versions(),
+        **(determinism() if device.type == "cuda" else {}),
+    }
+
+
+def determinism() -> dict[str, Any]:
+    """What of a GPU's arithmetic is the same in every run; on a CPU all of it is."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul": torch.get_float32_matmul_precision(),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {"ddbench": _installed_version(), "torch": torch.__version__}
+
+
+@lru_cache
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@lru_cache
+def git_revision() -> str | None:
+    """The commit that ddbench runs from, `+` if it was changed since; None outside a repository."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # an installed package may lie inside of somebody's repository
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def instant(date: str) -> datetime.datetime:
+    """What `now` wrote; without a zone it is read as UTC.
+
+    Raises:
+        ValueError: when it is no date of ISO 8601.
+    """
+    found = datetime.datetime.fromisoformat(date)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _installed_version() -> str:
+    try:
+        return version("ddbench")
+    except PackageNotFoundError:  # an uninstalled clone
+        return "unknown"

@@ -1,0 +1,76 @@
+"""A user's own `.npz` file, refused with one sentence where it is not what it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ddbench.data.dataset import Array, Dataset, make_dataset
+from ddbench.data.paths import user_path
+from ddbench.errors import UserError
+from ddbench.io.archives import Archive, open_archive
+
+REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def load_npz(path: Path | str) -> Dataset:
+    """Read a data set from the arrays of an `.npz` file; its name is the file's, without the ending.
+
+    The file holds `train_images` and `test_images`, (N, H, W, C) or (N, H, W) uint8, `train_labels` and
+    `test_labels`, (N,) integers, and optionally `classes`, (K,) strings. Others are ignored.
+
+    Raises:
+        UserError: one sentence naming the file, the array and the fix.
+    """
+    path = user_path(path)
+    if not os.path.isfile(path):
+        raise UserError(f"no file at {path}; give the path of an .npz file with arrays {', '.join(REQUIRED)}")
+    arrays = _read(path)
+    missing = [field for field in REQUIRED if field not in arrays]
+    if missing:
+        raise UserError(
+            f"{path} has no array {', '.join(missing)} (it holds {', '.join(arrays) or 'none'}); "
+            f"save {', '.join(REQUIRED)}"
+        )
+    return make_dataset(
+        path.stem,
+        arrays["train_images"],
+        arrays["train_labels"],
+        arrays["test_images"],
+        arrays["test_labels"],
+        classes=_classes(path, arrays),
+        source=str(path),
+    )
+
+
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        with open_archive(path) as archive:
+            fields = [field for field in (*REQUIRED, "classes") if f"{field}.npy" in archive.names]
+            return {field: _member(path, archive, field) for field in fields}
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} {error}; write it again with numpy.savez") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file and its permissions") from error
+
+
+def _member(path: Path, archive: Archive, field: str) -> Array:
+    try:
+        return archive.array(field)
+    except ValueError as error:
+        raise UserError(f"{path}: {field} {error}; write the file again with numpy.savez") from error
+
+
+def _classes(path: Path, arrays: Mapping[str, Array]) -> list[str] | None:
+    if "classes" not in arrays:
+        return None
+    classes = arrays["classes"]
+    if classes.ndim != 1 or classes.dtype.kind != "U":
+        raise UserError(
+            f"{path}: classes has type {classes.dtype} and shape {classes.shape}; "
+            "save a one-dimensional array of strings, or leave it out"
+        )
+    return [str(name) for name in classes]

@@ -1,0 +1,1 @@
+"""Protocols, and the training that scores an artefact by one."""

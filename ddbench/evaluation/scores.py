@@ -1,0 +1,118 @@
+"""The networks that a run is scored with, one after the other; each score is kept as soon as it is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.evaluation.selection import select
+from ddbench.evaluation.trainer import Judge
+from ddbench.io.atomic import read_sealed, write_sealed
+from ddbench.records.schema import Cell, CurvePoint, FurtherScore, Score, Selected
+from ddbench.registry import PROTOCOLS
+
+
+@dataclass(frozen=True)
+class Files:
+    """What there is to score, and where scores are kept.
+
+    Args:
+        artifact: the finished one
+        digest: of that; scores of another are not taken for its own
+        snapshots: step and file of each
+        kept: scores by name, as JSON, until the record is written
+    """
+
+    artifact: Path
+    digest: str
+    snapshots: Sequence[tuple[int, Path]]
+    kept: Path
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The fields of the same names of a `Result`."""
+
+    scores: list[Score] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
+    also: list[FurtherScore] = field(default_factory=list)
+    snapshots: Selected | None = None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One network to be trained on one file."""
+
+    name: str
+    judge: Judge
+    file: Path
+    seed: int = 0
+    short: bool = False
+
+
+def score_run(cell: Cell, judge: Judge, files: Files, report: Callable[[str, float], None]) -> Scores:
+    """Every score of a run, from wherever an earlier attempt left it.
+
+    Args:
+        judge: of the cell's headline
+        report: called with `evaluate` and the share that is done, before every step of a training
+    """
+    known, trials = _known(files), list[_Trial]()
+
+    def progress(share: float) -> None:
+        report("evaluate", (len(known) + share) / len(trials))
+
+    trials += _trials(cell, replace(judge, report=progress), files)
+    for trial in trials:
+        if trial.name not in known:
+            artifact = DistilledDataset.load(trial.file)
+            known[trial.name] = trial.judge.score(artifact, seed=trial.seed, short=trial.short).model_dump(mode="json")
+            write_sealed(files.kept, json.dumps({"artifact": files.digest, "scores": known}).encode())
+    return _scores(cell, files, {name: Score.model_validate(score) for name, score in known.items()})
+
+
+def _known(files: Files) -> dict[str, Any]:
+    """By an earlier attempt, of the same artefact."""
+    payload = read_sealed(files.kept)
+    content = json.loads(payload) if payload is not None else {}
+    known: dict[str, Any] = content["scores"] if content.get("artifact") == files.digest else {}
+    return known
+
+
+def _trials(cell: Cell, judge: Judge, files: Files) -> Iterator[_Trial]:
+    for seed in range(cell.networks):
+        yield _Trial(f"score-{seed}", judge, files.artifact, seed)
+    for index, scoring in enumerate(cell.also or []):
+        protocol = PROTOCOLS.get(scoring.protocol)
+        other = replace(judge, network=scoring.network, protocol=protocol, held_out=None)
+        for seed in range(scoring.networks):
+            yield _Trial(f"also-{index}-{seed}", other, files.artifact, seed)
+    for index, (_, file) in enumerate(files.snapshots):
+        yield _Trial(f"snapshot-{index}", judge, file, short=True)
+    if files.snapshots and judge.held_out is not None:
+        yield _Trial("final", judge, files.artifact, short=True)
+
+
+def _scores(cell: Cell, files: Files, known: dict[str, Score]) -> Scores:
+    snapshots = [known[f"snapshot-{index}"] for index in range(len(files.snapshots))]
+    return Scores(
+        scores=[known[f"score-{seed}"] for seed in range(cell.networks)],
+        curve=[
+            CurvePoint(step=step, accuracy=score.accuracy)
+            for (step, _), score in zip(files.snapshots, snapshots, strict=True)
+        ],
+        also=[
+            FurtherScore(**known[f"also-{index}-{seed}"].model_dump(), protocol=scoring.protocol)
+            for index, scoring in enumerate(cell.also or [])
+            for seed in range(scoring.networks)
+        ],
+        snapshots=_selected([*snapshots, known["final"]]) if "final" in known else None,
+    )
+
+
+def _selected(scores: Sequence[Score]) -> Selected:
+    return select([score.accuracy for score in scores], [score.metrics["held_out"] for score in scores])

@@ -1,0 +1,283 @@
+"""The one training loop that scores: networks trained on an artefact, accuracy on the test set at the last step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, Recipe
+from ddbench.compute.compiling import Compiler, Weights
+from ddbench.compute.generators import derive_seed, seeded
+from ddbench.data import Dataset, Transform
+from ddbench.data.augmentation import DSA, GREY_DIGITS, always_color, cutmix, shift_scale_rotate
+from ddbench.errors import UserError
+from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.selection import READINGS, moments, select
+from ddbench.networks import Chunks, InitialWeights, build_network
+from ddbench.records.schema import Attack, Network, Score
+from ddbench.task.pretrained import Given
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everything a score depends on but the artefact.
+
+    Args:
+        data: its test split is scored on; lies on `device`
+        transform: the artefact's preprocessing, fitted
+        protocol: how networks are trained
+        network: which architecture
+        device: where
+        compiler: makes training and testing fast; by default nothing is compiled
+        given: the pool whose held-out networks are trained further, in place of fresh ones
+        attack: which class is to be taken for which
+        held_out: a data set whose test split is training images that no method saw; networks are then read along their
+            training, to say what selecting a reading would have given
+        report: told the share of a training that is done, before every step
+    """
+
+    data: Dataset
+    transform: Transform
+    protocol: Protocol
+    network: Network
+    device: torch.device
+    compiler: Compiler = field(default_factory=Compiler)
+    given: Given | None = None
+    attack: Attack | None = None
+    held_out: Dataset | None = None
+    report: Callable[[float], None] = lambda share: None
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The architecture; its own parameters are never used."""
+        shape, classes = self.data.shape, len(self.data.classes)
+        return build_network(self.network.name, shape, classes, self.network.parameters).to(self.device)
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        return Chunks(self.module, self.data.shape)
+
+    def forward(self, weights: Weights, images: Tensor) -> Tensor:
+        """Logits, (N, K), of the network with these weights."""
+        logits: Tensor = functional_call(self.module, weights, (images,))
+        return logits
+
+    def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
+        """Train the seed's network on the artefact and test it.
+
+        The network's weights and the order of its batches come from the protocol's name, the architecture and
+        `seed`, drawn on the CPU: the same for every artefact, method and device. Where networks are given, the seed
+        names one of those held out.
+
+        Args:
+            seed: of the evaluation network, 0, 1, ...
+            short: the protocol's short form, read at its end alone
+        """
+        test, held_out = list[float](), list[float]()
+        for weights in _train(self, artifact, seed, short, 1 if short or self.held_out is None else READINGS):
+            answers = self._answers(weights, self.data)
+            test.append(_share(answers == self.data.test_labels))
+            if self.held_out is not None:
+                held_out.append(_share(self._answers(weights, self.held_out) == self.held_out.test_labels))
+        metrics = {} if short else self._metrics(artifact, answers, seed)
+        if held_out:
+            selected = select(test, held_out)
+            metrics |= {"held_out": held_out[-1], "validation": selected.validation, "oracle": selected.oracle}
+        return Score(network=self.network, seed=seed, accuracy=test[-1], metrics=metrics)
+
+    def start(self, seed: int) -> Weights | None:
+        """The held-out network that the seed names; None where networks are fresh."""
+        return None if self.given is None else self.given.weights(self.given.held_out[seed])
+
+    def _metrics(self, artifact: DistilledDataset, answers: Tensor, seed: int) -> dict[str, float]:
+        """Of a given or fixed network before it was trained on the artefact, and of the attack."""
+        labels, found = self.data.test_labels, {}
+        start = self.start(seed)
+        if start is None and "initial" in self.protocol.honours and artifact.initial is not None:
+            start = {name: weight.to(self.device) for name, weight in artifact.initial.items()}
+        if start is not None:
+            found["before"] = _share(self._answers(start, self.data) == labels)
+        if self.attack is not None:
+            found["success"] = _share(answers[labels == self.attack.source] == self.attack.target)
+        return found
+
+    def _answers(self, weights: Weights, data: Dataset) -> Tensor:
+        """The class of each test image, (N,)."""
+        return self.chunks.map(lambda images: self._answer(weights, self.transform(images)), data.test_images)
+
+    @cached_property
+    def _answer(self) -> Callable[[Weights, Tensor], Tensor]:
+        return self.compiler.function(lambda weights, images: self.forward(weights, images).argmax(1))
+
+    @cached_property
+    def gradients(self) -> dict[str, Callable[..., tuple[Weights, Tensor]]]:
+        """Of the mean loss, by the kind of labels."""
+
+        def of(kind: str) -> Callable[..., tuple[Weights, Tensor]]:
+            return self.compiler.gradient(
+                lambda weights, images, labels: _loss(self.forward(weights, images), labels, kind)
+            )
+
+        return {kind: of(kind) for kind in get_args(LabelKind)}
+
+
+def evaluate(
+    artifact: DistilledDataset, judge: Judge, networks: int, on_score: Callable[[Score], None] = lambda score: None
+) -> list[Score]:
+    """Train `networks` networks on an artefact, a Score each; `on_score` is told each as soon as it is known.
+
+    >>> evaluate(DistilledDataset.load(path), judge, networks=5)  # doctest: +SKIP
+    """
+    scores = []
+    for seed in range(networks):
+        scores.append(judge.score(artifact, seed=seed))
+        on_score(scores[-1])
+    return scores
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training, resolved from a protocol and what it honours of a recipe.
+
+    Args:
+        lrs: one step size a step
+        drop: the step at which the step size falls and the momentum starts anew; None where it does not
+        order: (batches, batch_size) indices walked every epoch; None shuffles
+    """
+
+    lrs: list[float]
+    drop: int | None
+    momentum: float
+    weight_decay: float
+    order: Tensor | None
+
+
+def plan(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) -> Plan:
+    """The training that `protocol` gives an artefact of `count` images with this recipe."""
+    if recipe.order is not None and "order" in protocol.honours:
+        return _learned_plan(protocol, recipe, recipe.order)
+    batches = -(-count // protocol.batch_size)
+    steps = protocol.steps or (protocol.epochs or 0) * batches
+    if short:
+        steps = protocol.short * (1 if protocol.steps else batches)
+    lr = float(recipe.lr.mean()) if recipe.lr is not None and "lr" in protocol.honours else protocol.lr
+    shares = protocol.decay_at if isinstance(protocol.decay_at, tuple) else (protocol.decay_at,)
+    falls = [round(share * steps) for share in shares]
+    lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
+    return Plan(lrs, falls[0] if protocol.restart else None, protocol.momentum, protocol.weight_decay, None)
+
+
+def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
+    """Plain gradient descent along the learned order; one learned step size serves every step."""
+    epochs = recipe.epochs if recipe.epochs is not None and "epochs" in protocol.honours else 1
+    steps = epochs * len(order)
+    lrs = recipe.lr.flatten().tolist() if recipe.lr is not None and "lr" in protocol.honours else [protocol.lr]
+    if len(lrs) not in (1, steps):
+        raise UserError(f"recipe.lr has {len(lrs)} step sizes for {steps} steps; store one, or one a step")
+    momentum = recipe.momentum if recipe.momentum is not None and "momentum" in protocol.honours else 0.0
+    return Plan(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
+
+
+def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, readings: int = 1) -> Iterator[Weights]:
+    """The seed's network, trained by the plan: its weights at evenly spaced moments, the last at the end.
+
+    What is yielded changes in place as the training goes on.
+    """
+    protocol = judge.protocol
+    generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
+    weights = _initial(judge, artifact, seed, generator)
+    count = len(artifact.decode(0, seeded(0))[1])
+    training = plan(protocol, artifact.recipe, count, short)
+    batches = _batches(judge, artifact, training, generator)
+    optimizer = _sgd(weights, training)
+    gradient = judge.gradients[_trained_kind(protocol, judge.data.name, artifact.label_kind)]
+    read = moments(len(training.lrs), readings)
+    for step, lr in enumerate(training.lrs):
+        judge.report(step / len(training.lrs))
+        if step == training.drop:
+            optimizer = _sgd(weights, training)
+        optimizer.param_groups[0]["lr"] = lr
+        slope, _ = judge.chunks.gradient(gradient, weights, *next(batches))
+        for name, weight in weights.items():
+            weight.grad = slope[name]
+        optimizer.step()
+        if step + 1 in read:
+            yield weights
+
+
+def _initial(judge: Judge, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
+    weights = InitialWeights(judge.module)(generator)
+    if artifact.initial is not None and "initial" in judge.protocol.honours:
+        ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (weights, artifact.initial))
+        if ours != theirs:
+            raise UserError("the artefact's initial weights are of another network; score it with the one it names")
+        weights = dict(artifact.initial)
+    weights = judge.start(seed) or weights
+    return {name: weight.to(judge.device, copy=True) for name, weight in weights.items()}
+
+
+def _sgd(weights: Weights, training: Plan) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        weights.values(), lr=training.lrs[0], momentum=training.momentum, weight_decay=training.weight_decay
+    )
+
+
+def _batches(
+    judge: Judge, artifact: DistilledDataset, training: Plan, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
+    augment = _augmentation(judge.protocol, judge.data.name)
+    kind = _trained_kind(judge.protocol, judge.data.name, artifact.label_kind)
+    fresh, epoch = artifact.decoder.fresh, 0
+    images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
+    while True:
+        if fresh and epoch:
+            images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
+        for chosen in _indices(training.order, len(labels), judge.protocol.batch_size, generator):
+            positions = chosen.to(judge.device, non_blocking=True)
+            batch, own = images[positions], labels[positions]
+            batch = batch if augment is None else augment(batch, generator)
+            if kind != artifact.label_kind:
+                own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(judge.data.classes)).to(batch.dtype)
+            yield cutmix(batch, own, generator) if _mixes(judge.protocol, judge.data.name) else (batch, own)
+        epoch += 1
+
+
+def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch.Generator) -> Iterable[Tensor]:
+    return order if order is not None else torch.randperm(count, generator=generator).split(batch_size)
+
+
+def _augmentation(protocol: Protocol, dataset: str) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    if protocol.augmentation == "none":
+        return None
+    if protocol.augmentation == "dsa":
+        return DSA.for_dataset(dataset)
+    if protocol.augmentation == "always_color_cutmix":
+        return partial(always_color, dataset=dataset)
+    return shift_scale_rotate
+
+
+def _mixes(protocol: Protocol, dataset: str) -> bool:
+    return protocol.augmentation == "always_color_cutmix" and dataset.lower() not in GREY_DIGITS
+
+
+def _trained_kind(protocol: Protocol, dataset: str, kind: LabelKind) -> LabelKind:
+    """What labels are while training: mixed classes are probabilities."""
+    return "probabilities" if _mixes(protocol, dataset) and kind in ("index", "logits") else kind
+
+
+def _share(marks: Tensor) -> float:
+    return int(marks.sum()) / len(marks)
+
+
+def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
+    if kind == "targets":
+        return F.mse_loss(logits, labels)
+    return F.cross_entropy(logits, labels.softmax(1) if kind == "logits" else labels)

@@ -1,0 +1,40 @@
+"""Real and synthetic images of a class under one draw of augmentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ddbench.task.task import Task
+
+
+def siamese_by_class(task: Task, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
+    """Both batches, each class under the same operation with the same strength.
+
+    Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, arXiv 2102.08259.
+
+    Args:
+        real: (K * n, C, H, W), class by class
+        synthetic: (K * m, C, H, W), class by class
+    """
+    generator = task.generator("augment", device="cpu")
+    pairs = [
+        siamese(task, own_real, own_synthetic, generator)
+        for own_real, own_synthetic in zip(real.chunk(task.classes), synthetic.chunk(task.classes), strict=True)
+    ]
+    return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+
+
+def siamese(task: Task, real: Tensor, synthetic: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Both batches under the same operation with the same strength; sizes may differ.
+
+    Args:
+        real: (N, C, H, W)
+        synthetic: (M, C, H, W)
+        generator: on the CPU
+    """
+    draw = task.augmentation.draw(real.shape, generator, shared=True)
+    return task.augmentation.apply(real, draw), task.augmentation.apply(synthetic, draw)

@@ -1,0 +1,1 @@
+"""Files, safely: atomic writes, locks, bounded documents and archives."""

@@ -1,0 +1,226 @@
+"""Which rows stand in one table, what they are called, and what their cells say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ddbench.errors import printable
+from ddbench.leaderboard.grouping import conditions
+from ddbench.leaderboard.published import Figure
+from ddbench.leaderboard.rows import NOTHING, Row
+from ddbench.records.schema import NEUTRAL, Cell, Pool
+from ddbench.stats import Interval
+
+
+class Strong(str):
+    """A text that stands out."""
+
+
+Column = Callable[[Row, str], str]
+"""a row and its label to the text of a cell"""
+Lines = list[tuple[Row, dict[str, str]]]
+"""a table: each row with its texts by column, the same columns in each"""
+
+COLUMNS: dict[str, Column] = {
+    "rank": lambda row, label: NOTHING if row.rank is None else str(row.rank),
+    "method": lambda row, label: label,
+    "family": lambda row, label: row.origin.family if row.origin else NOTHING,
+    "accuracy %": lambda row, label: percent(row.accuracy),
+    "std %": lambda row, label: NOTHING if row.spread is None else f"{100 * row.spread:.1f}",
+    "before %": lambda row, label: percent(row.metrics.get("before")),
+    "success %": lambda row, label: percent(row.metrics.get("success")),
+    "n": lambda row, label: str(row.accuracy.n if row.accuracy else 0),
+    "paper %": lambda row, label: _papers(row, lambda figure: f"{figure.accuracy:.1f}"),
+    "ours - paper": lambda row, label: _papers(row, lambda figure: _difference(row, figure)),
+    "vs random": lambda row, label: _versus_random(row),
+    "seconds": lambda row, label: f"{row.seconds:.1f}",
+    "stored kB": lambda row, label: kilobytes(row.total_bytes),
+    "status": lambda row, label: status(row),
+}
+"""what the table of a group can show"""
+OPTIONAL: dict[str, Callable[[Row], bool]] = {
+    "family": lambda row: row.origin is not None,
+    "std %": lambda row: row.spread is not None,
+    "before %": lambda row: "before" in row.metrics,
+    "success %": lambda row: "success" in row.metrics,
+    "paper %": lambda row: bool(row.published),
+    "ours - paper": lambda row: bool(row.published),
+}
+"""columns that a table has only where one of its rows says something there"""
+REASON_LENGTH = 120
+
+CONDITIONS: dict[str, Callable[[Row], str]] = {
+    "network": lambda row: row.network,
+    "protocol": lambda row: row.protocol,
+    "networks": lambda row: f"{row.cell.networks} evaluation network{'s' * (row.cell.networks != 1)} a run",
+    "setting": lambda row: f"setting {_setting(row.cell)}",
+    "preprocessing": lambda row: f"preprocessing {row.cell.preprocessing}",
+    "split": lambda row: f"{row.split} split{_held_out(row.cell)}",
+    "threads": lambda row: f"{row.cell.device}, {row.cell.threads} thread{'s' * (row.cell.threads != 1)}",
+    "digest": lambda row: f"data {row.cell.dataset_digest.removeprefix('sha256:')[:8]}",
+}
+"""what a heading says where it varies between tables"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under equal conditions, best first."""
+
+    rows: tuple[Row, ...]
+    special: tuple[str, ...] = ()
+    """conditions that other groups do not share"""
+
+    @property
+    def heading(self) -> str:
+        images = f"{self.rows[0].ipc} image{'s' * (self.rows[0].ipc != 1)} per class"
+        return ", ".join([self.rows[0].dataset, images, *self.special])
+
+    @property
+    def heading_of_any_ipc(self) -> str:
+        return ", ".join([self.rows[0].dataset, *self.special])
+
+    def name(self, row: Row) -> str:
+        """The method, with the hyper-parameters that tell it from its namesakes."""
+        return _named(row, self._telling(row))
+
+    def label(self, row: Row) -> str:
+        """The method, with whatever tells it from the other rows: hyper-parameters of its namesakes, budgets of all."""
+        return _named(row, [*self._telling(row), *([row.budget] if len(self.budgets) > 1 else [])])
+
+    @cached_property
+    def budgets(self) -> list[str]:
+        """The smallest first."""
+        return list(dict.fromkeys(row.budget for row in sorted(self.rows, key=_size)))
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The texts of each row in those of `COLUMNS` that say something."""
+        shown = {
+            column: text for column, text in COLUMNS.items()
+            if column not in OPTIONAL or any(map(OPTIONAL[column], self.rows))
+        }  # fmt: skip
+        return self.texts(shown)
+
+    def texts(self, columns: Mapping[str, Column], chosen: Iterable[Row] | None = None) -> Lines:
+        """The texts of each row, or of the chosen ones, in the columns."""
+        labelled = ((row, self.label(row)) for row in (self.rows if chosen is None else chosen))
+        return [(row, {column: text(row, label) for column, text in columns.items()}) for row, label in labelled]
+
+    def _telling(self, row: Row) -> list[str]:
+        namesakes = [peer for peer in self.rows if peer.method == row.method]
+        names = sorted({name for peer in namesakes for name in peer.hyperparameters})
+        return [
+            f"{name}={row.hyperparameters.get(name, NEUTRAL.get(name))}"
+            for name in names
+            if len({repr(peer.hyperparameters.get(name)) for peer in namesakes}) > 1
+        ]
+
+
+def groups(made: Iterable[Row]) -> list[Group]:
+    """One group a set of conditions, by data set and ipc; the order of rows is kept."""
+    found: dict[tuple[str, int, str], list[Row]] = {}
+    for row in made:
+        found.setdefault((row.dataset, row.ipc, conditions(row.cell)), []).append(row)
+    everything = [row for members in found.values() for row in members]
+    several = varying(everything)
+    if len({row.cell.dataset_digest for row in everything}) > len({row.dataset for row in everything}):
+        several.append("digest")  # one name stands for several data
+    return [
+        Group(tuple(members), tuple(CONDITIONS[name](members[0]) for name in several))
+        for _, members in sorted(found.items())
+    ]
+
+
+def varying(made: Sequence[Row]) -> list[str]:
+    """The names of the conditions that rows do not share."""
+    return [name for name in CONDITIONS if name != "digest" and len(_values(made, name)) > 1]
+
+
+def summary(made: Sequence[Row]) -> str:
+    """One sentence of what the tables hold."""
+    common = [escape(next(iter(_values(made, name)))) for name in CONDITIONS if name not in ("protocol", "digest")
+              and len(_values(made, name)) == 1]  # fmt: skip
+    protocols = ", ".join(f"`{protocol}`" for protocol in sorted(_values(made, "protocol")))
+    budgets = ", ".join(dict.fromkeys(row.budget for row in sorted(made, key=_size)))
+    limit = "without a budget" if budgets == "unlimited" else f"with a budget of {budgets} a run"
+    return f"Accuracy under {protocols} ({', '.join(common)}) {limit}."
+
+
+def escape(text: str) -> str:
+    """What Markdown shows as this text, on one line: a record's words make no table, link, picture or HTML."""
+    text = printable(text)
+    for sign in "\\|*<`[]":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def _named(row: Row, parts: Sequence[str]) -> str:
+    return printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
+
+
+def _setting(cell: Cell) -> str:
+    """`random`, `pretrained on usps (20 + 20 networks, 2000 steps)`, `attack 0 for 1 on mnist (...)`."""
+    if cell.pool is None:
+        return cell.setting
+    mapped = f" {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
+    size = f"{cell.pool.train} + {cell.pool.held_out} networks"
+    made = f", {cell.pool.steps} steps" if isinstance(cell.pool, Pool) else ""
+    margin = f", margin {cell.pool.margin}" if isinstance(cell.pool, Pool) and cell.pool.margin else ""
+    return f"{cell.setting}{mapped} on {cell.pool.name} ({size}{made}{margin})"
+
+
+def _held_out(cell: Cell) -> str:
+    return f", {100 * cell.peek:g} % of the training images held out" if cell.peek else ""
+
+
+def percent(value: Interval | None, *, signed: bool = False) -> str:
+    """`89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed."""
+    if value is None:
+        return NOTHING
+    mean = round(100 * value.mean, 1) + 0.0  # no "-0.0"
+    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
+    return text if value.half_width is None else f"{text} ± {100 * value.half_width:.1f}"
+
+
+def status(row: Row) -> str:
+    """`ok` or `truncated` where all are, or how many runs ended how and why: `4 ok, 1 diverged (loss is NaN)`."""
+    if list(row.statuses) in (["ok"], ["truncated"]):
+        (name,) = row.statuses
+        return f"{name}{_reasons(row, name)}"
+    return ", ".join(f"{count} {name}{_reasons(row, name)}" for name, count in row.statuses.items())
+
+
+def _versus_random(row: Row) -> str:
+    text = percent(row.versus_random, signed=True)
+    return Strong(text) if row.versus_random and row.versus_random.excludes_zero else text
+
+
+def _papers(row: Row, text: Callable[[Figure], str]) -> str:
+    return " or ".join(map(text, row.published)) or NOTHING
+
+
+def _difference(row: Row, figure: Figure) -> str:
+    return NOTHING if row.accuracy is None else f"{round(100 * row.accuracy.mean - figure.accuracy, 1) + 0.0:+.1f}"
+
+
+def _reasons(row: Row, name: str) -> str:
+    text = " ".join("; ".join(row.reasons.get(name, ())).split())
+    if len(text) > REASON_LENGTH:
+        text = text[: REASON_LENGTH - 1] + "…"
+    return f" ({text})" if text else ""
+
+
+def kilobytes(stored: int) -> str:
+    """Thousands of bytes."""
+    return f"{stored / 1e3:.1f}" if stored else NOTHING
+
+
+def _values(made: Iterable[Row], name: str) -> set[str]:
+    return {CONDITIONS[name](row) for row in made}
+
+
+def _size(row: Row) -> tuple[float, float, str]:
+    budget = row.cell.budget
+    return budget.seconds or float("inf"), budget.steps or float("inf"), row.budget

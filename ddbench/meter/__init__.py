@@ -1,0 +1,1 @@
+"""What a method asks for steps: budget, checkpoints, resuming, snapshots, log, cache."""

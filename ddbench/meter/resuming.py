@@ -1,0 +1,141 @@
+"""How far each loop of a run has come, in memory and on disk: what an interrupted run goes on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddbench.compute.generators import Generators
+from ddbench.meter import checkpoint
+from ddbench.meter.checkpoint import State
+from ddbench.meter.phases import Ledger
+
+
+class Journal:
+    """The loops of a run, and one checkpoint file of their last states.
+
+    Args:
+        path: of the file; None keeps nothing
+        every: wall seconds between checkpoints; more where writing one takes longer than a second
+        generators: saved with every loop and put back with it
+        ledger: its seconds likewise; writing is not charged
+        beside: what else an interrupted run needs, asked for at every write
+        device: of the run
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        every: float,
+        generators: Generators,
+        ledger: Ledger,
+        beside: Callable[[], dict[str, Any]],
+        device: torch.device,
+    ) -> None:
+        self.done: dict[str, int] = {}
+        """steps by loop"""
+        self.planned: dict[str, int] = {}
+        self.cut: set[str] = set()
+        """loops that the budget ended"""
+        self._path, self._every, self._beside, self._device = path, every, beside, device
+        self._generators, self._ledger = generators, ledger
+        self._loops: dict[str, dict[str, Any]] = {}
+        """that have finished, and until it goes on the one that had not"""
+        self._left: tuple[str, dict[str, Any]] | None = None
+        self._written, self._wait = time.monotonic(), every
+
+    @property
+    def steps_done(self) -> int:
+        return sum(self.done.values())
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self._path is not None and time.monotonic() - self._written >= self._wait
+
+    @property
+    def left(self) -> bool:
+        """Whether a loop was broken off and nothing was heard since."""
+        return self._left is not None
+
+    def read(self) -> dict[str, Any] | None:
+        """Take up what an earlier attempt left, and give what was kept beside the loops; None where nothing was."""
+        saved = checkpoint.load(self._path, self._device) if self._path else None
+        if saved is not None:
+            self._loops = saved.pop("loops")
+        return saved
+
+    def plan(self, loops: Mapping[str, int]) -> None:
+        """Note the planned steps of new loops."""
+        for name in loops:
+            if name in self.planned:
+                raise RuntimeError(f"loop {name!r} has run before; give every loop of a method a name of its own")
+        self.planned.update(loops)
+
+    def restore(self, name: str, state: State) -> tuple[int, bool]:
+        """Put back a loop as it was: its next step, and whether it had finished.
+
+        What led up to it is not charged twice.
+        """
+        loop = self._loops.get(name)
+        self.done[name] = loop["step"] if loop else 0
+        if loop is None:
+            return 0, False
+        checkpoint.restore(state, checkpoint.copied(loop["state"]) if loop["finished"] else loop["state"])
+        self._generators.set_state(loop["generators"])
+        self._ledger.restore(loop["seconds"])
+        if not loop["finished"]:
+            del self._loops[name]
+        if loop["cut"]:
+            self.cut.add(name)
+        return loop["step"], loop["finished"]
+
+    def keep(self, name: str, state: State, finished: bool) -> None:
+        """Write a checkpoint with this loop as it stands."""
+        if self._path is not None:
+            with self._ledger.paused("checkpoints"):
+                if finished:
+                    self._loops[name] = self._entry(name, checkpoint.capture(state), finished)
+                    self._write(self._loops)
+                else:
+                    self._write({**self._loops, name: self._entry(name, checkpoint.contents(state), finished)})
+
+    def leave(self, name: str, state: State) -> None:
+        """Remember a loop that was broken off; whether by the method or by an error, only what follows tells."""
+        if self._path is not None:
+            with self._ledger.paused("checkpoints"):
+                self._left = name, self._entry(name, checkpoint.capture(state), finished=True)
+
+    def keep_left(self) -> None:
+        """The method went on after the loop that it had broken off: that loop is finished."""
+        if self._left is not None:
+            (name, entry), self._left = self._left, None
+            with self._ledger.paused("checkpoints"):
+                self._loops[name] = entry
+                self._write(self._loops)
+
+    def forget(self, loops: Iterable[str]) -> None:
+        """Drop the states of loops whose outcome the cache keeps."""
+        for name in loops:
+            self._loops.pop(name, None)
+
+    def _entry(self, name: str, state: dict[str, Any], finished: bool) -> dict[str, Any]:
+        return {
+            "step": self.done[name],
+            "finished": finished,
+            "cut": name in self.cut,
+            "state": state,
+            "generators": self._generators.get_state(),
+            "seconds": dict(self._ledger.seconds),
+        }
+
+    def _write(self, loops: dict[str, dict[str, Any]]) -> None:
+        assert self._path is not None
+        began = time.monotonic()
+        checkpoint.save(self._path, {"loops": loops, **self._beside()})
+        self._written = time.monotonic()
+        self._wait = self._every * max(1.0, self._written - began)

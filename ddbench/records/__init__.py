@@ -1,0 +1,1 @@
+"""The JSON file that a run leaves, and how it is written."""

@@ -1,0 +1,150 @@
+"""Records as files: sealed when they are written, checked when they are read."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ddbench.errors import UserError, printable
+from ddbench.io.atomic import canonical_json, digest, write_atomically
+from ddbench.io.documents import parse_json, read_bytes
+from ddbench.records.fields import complaint
+from ddbench.records.schema import SCHEMA_VERSION, Record, run_key
+
+MOST_BYTES = 2**22
+"""of a record; they have some kilobytes"""
+
+
+def dump_record(record: Record) -> bytes:
+    """Indented JSON with sorted keys and a checksum over everything else."""
+    content = record.model_dump(mode="json")
+    content["checksum"] = digest(canonical_json(content))
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_record(path: Path, record: Record) -> None:
+    write_atomically(path, dump_record(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        UserError: the first thing that is wrong with it.
+    """
+    record, problems = check_record(path)
+    if record is None or problems:
+        raise UserError(problems[0])
+    return record
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record below a folder, in the order of their paths; see `records_by_path`."""
+    return list(records_by_path(folder).values())
+
+
+def records_by_path(folder: Path) -> dict[Path, Record]:
+    """Every record below a folder.
+
+    Raises:
+        UserError: when there is none, or one is not valid.
+    """
+    return {path: read_record(path) for path in record_paths(folder)}
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """Where the records below a folder lie, in order.
+
+    Raises:
+        UserError: when there is none.
+    """
+    found = sorted(folder.rglob("*.json"))
+    if not found:
+        raise UserError(f"no records below {folder}; run `ddbench evaluate` first, or name its --out folder")
+    return found
+
+
+def check_record(path: Path) -> tuple[Record | None, list[str]]:
+    """A file's record, where it has the form of one, and what is wrong with the file, a sentence each."""
+    try:
+        content = _unsealed(path, _content(path))
+    except UserError as error:
+        return None, [str(error)]
+    try:
+        record = Record.model_validate(content)
+    except ValidationError as error:
+        return None, [printable(f"{path}: {complaint}; run the cell again") for complaint in _complaints(error)]
+    return record, [printable(f"{path}: {problem}") for problem in _contradictions(record)]
+
+
+def problems(path: Path) -> list[str]:
+    """What is wrong with a record file, a sentence each; an empty list means valid."""
+    return check_record(path)[1]
+
+
+def damage(path: Path) -> str | None:
+    """Why a file is not what was written as a record; None for a whole one, whatever is wrong with what it says."""
+    try:
+        content = _read_json(path)
+    except (OSError, ValueError) as error:
+        return f"no readable JSON: {error}"
+    return None if isinstance(content, dict) and _is_sealed(content) else "its checksum does not match"
+
+
+def _read_json(path: Path) -> Any:
+    return parse_json(read_bytes(path, MOST_BYTES))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if path.is_symlink():
+        raise UserError(f"{path} is a link; put the record itself there")
+    try:
+        content = _read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable JSON file ({error}); remove it and run the cell again") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
+        )
+    return content
+
+
+def _unsealed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content without its checksum, which must be right."""
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
+        )
+    if not _is_sealed(content):
+        raise UserError(
+            f"{path} was edited after it was written (its checksum does not match); restore it or run the cell again"
+        )
+    return {name: value for name, value in content.items() if name != "checksum"}
+
+
+def _is_sealed(content: dict[str, Any]) -> bool:
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return content.get("checksum") == digest(canonical_json(rest))
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors():
+        where = ".".join(map(str, detail["loc"]))
+        received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"
+        yield f"{where}: {complaint(detail)}{received}"
+
+
+def _contradictions(record: Record) -> Iterator[str]:
+    """What cannot be true together."""
+    result = record.result
+    if record.key != run_key(result.cell, result.seed, record.method_source):
+        yield f"key {record.key} is not the hash of its cell and seed; run the cell again"
+    if result.status in ("ok", "truncated") and not result.scores:
+        yield f"status {result.status} without scores; run the cell again"
+    if len(record.measured.curve_seconds) != len(result.curve):
+        yield f"{len(result.curve)} curve points but {len(record.measured.curve_seconds)} times"

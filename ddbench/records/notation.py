@@ -1,0 +1,88 @@
+"""What people write in a board or on a command line: `60s`, `8GB`, `convnet,width=32`, `KEY=VALUE`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from ddbench.errors import UserError
+from ddbench.io.documents import parse_yaml
+from ddbench.records.fields import sentence
+from ddbench.records.schema import Network
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_seconds(value: object) -> object:
+    """Seconds from `60s`, `2m`, `1.5h`, or a plain number of them; other things are refused by type.
+
+    >>> parse_seconds("2m")
+    120.0
+    """
+    wanted = "a budget such as 60s, 2m or 1h"
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not {wanted}")
+    return _parse_quantity(value, SECONDS, wanted) if isinstance(value, str) else value
+
+
+def parse_bytes(value: object) -> object:
+    """Bytes from `8GB`, `512MiB`."""
+    return _parse_quantity(value, BYTES, "an amount such as 8GB") if isinstance(value, str) else value
+
+
+def _parse_quantity(text: str, units: Mapping[str, float], wanted: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+    if match is None or match[2] not in units or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is not {wanted}")
+    return float(match[1]) * units[match[2]]
+
+
+def parse_network(value: object) -> object:
+    """A network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
+    if isinstance(value, str):
+        name, *settings = value.split(",")
+        return {"name": name, "parameters": _plain(parse_settings(settings))}
+    if isinstance(value, Mapping) and "parameters" not in value:
+        return {"name": value.get("name"), "parameters": _plain({k: v for k, v in value.items() if k != "name"})}
+    return value
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    for name, value in parameters.items():
+        if not isinstance(value, bool | int | float | str):
+            raise ValueError(f"{name} is {value!r}; a network's parameters are numbers, words, true or false")
+    return parameters
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["lr=0.5", "init=real"]` to a dictionary; values are read as YAML."""
+    parsed = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{setting!r} is not KEY=VALUE")
+        try:
+            parsed[name.strip()] = parse_yaml(_with_point(value))
+        except ValueError as error:
+            raise ValueError(f"{setting!r} has no value that YAML can read; quote it") from error
+    return parsed
+
+
+def _with_point(value: str) -> str:
+    """YAML 1.1 reads `1e-3` as text; nobody who writes it means that."""
+    return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value, flags=re.IGNORECASE)
+
+
+NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+
+
+def make_network(text: str) -> Network:
+    """A network from the text of an option; see `parse_network`."""
+    try:
+        return TypeAdapter(NetworkField).validate_python(text)
+    except ValidationError as error:
+        raise UserError(f"network {text!r}: {sentence(error, lambda path: Network)}") from error

@@ -1,0 +1,150 @@
+"""Distil: the runs of a board, or one artefact."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ddbench.artifacts.distilled_dataset import file_digest
+from ddbench.artifacts.pictures import show
+from ddbench.boards.board import Board, make_board
+from ddbench.boards.jobs import Selection, resolve
+from ddbench.errors import UserError
+from ddbench.io.atomic import write_atomically
+from ddbench.io.locks import claimed
+from ddbench.records.run_folder import ARTIFACT, TRACE
+from ddbench.records.schema import UNFINISHED, Record
+from ddbench.registry import discover
+from ddbench.runs.executors import make_executor
+from ddbench.runs.plan import Event, Todo, read_runs, run_jobs, survey
+
+
+def evaluate(
+    board: Board,
+    out: Path,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    executor: str = "local",
+    again: bool = False,
+    selection: Selection | None = None,
+    on_start: Callable[[Todo], None] = lambda todo: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> list[Record]:
+    """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
+
+    Calling it again resumes what was interrupted and repeats nothing.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`
+        workers: runs side by side on this machine; None is one
+        executor: `local`, or `ray` for a cluster, see `ddbench.runs.executors.ray`
+        again: run anew what is done; older records stay
+        selection: a part of the board; the tables hold whatever `out` has records of
+        on_start: told what is left to do
+        on_event: told what happens, for a display
+
+    Raises:
+        UserError: before anything is written, when a part of the board does not fit.
+    """
+    from ddbench.leaderboard import render
+    from ddbench.leaderboard.origins import origins
+
+    discover()
+    where = make_executor(executor, device, workers)
+    jobs = resolve(board, where.device, selection)
+    with claimed(out):
+        todo = survey(jobs, out, again)
+        on_start(todo)
+        records = run_jobs(todo, out, executor=where, on_event=on_event)
+        render(read_runs(out), out, board.title or board.board, origins())
+        _draw_first_seeds(records, out, {job.cell.dataset_digest: job.dataset for job in jobs})
+    return records
+
+
+def distill(
+    method: str,
+    dataset: str,
+    out: Path,
+    *,
+    ipc: int = 1,
+    seed: int = 0,
+    network: str = "convnet",
+    budget: str | None = None,
+    steps: int | None = None,
+    setting: str = "random",
+    settings: Mapping[str, Any] | None = None,
+    compile: bool | None = None,
+    device: str = "auto",
+    on_start: Callable[[Todo], None] = lambda todo: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Record:
+    """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
+
+    Args:
+        method: a registered name, or a `.py` file that registers one
+        dataset: a name, an `.npz` file or a folder of class folders
+        network: `convnet,width=32` sets parameters
+        budget: `60s`, `2m`, `1h`; None takes every planned step
+        settings: hyper-parameters
+        compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
+    """
+    discover()
+    if out.suffix != ".safetensors":
+        raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
+    board = make_board(
+        {
+            "board": "distill",
+            "datasets": [dataset],
+            "ipc": [ipc],
+            "network": network,
+            "setting": setting,
+            "protocol": "quick-300@1",
+            "networks": 1,
+            "snapshots": [],
+            "budget": budget,
+            "steps": steps,
+            "compile": compile,
+            "entries": [{"methods": [method], "set": dict(settings or {})}],
+        },
+        where="distill",
+    )
+    jobs = [replace(job, seed=seed) for job in resolve(board, device)]
+    work = out.with_name(f".{out.name}.work")
+    with claimed(work):
+        todo = survey(jobs, work)
+        on_start(todo)
+        record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
+        if record.result.artifact is not None:
+            made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
+            write_atomically(out, made.read_bytes())
+        trace_of(out).unlink(missing_ok=True)
+        if record.result.status not in UNFINISHED:
+            for trace in work.glob(f"*/*/{TRACE}"):
+                write_atomically(trace_of(out), trace.read_bytes())
+            shutil.rmtree(work)
+    return record
+
+
+def trace_of(out: Path) -> Path:
+    """Where `distill` leaves the traceback of a method that raised."""
+    return out.with_name(f"{out.name}.{TRACE}")
+
+
+def _draw_first_seeds(records: Iterable[Record], out: Path, datasets: Mapping[str, str]) -> None:
+    """A picture for each cell's first seed, under `pictures/`.
+
+    Args:
+        datasets: names or paths, by digest
+    """
+    for record in records:
+        cell = record.result.cell
+        artifacts = sorted(out.glob(f"{cell.method}/*{record.key}*/{ARTIFACT}"))
+        if record.result.seed == 0 and artifacts and record.result.artifact:
+            name = f"{cell.method}-{Path(cell.dataset).stem}-ipc{cell.ipc}-{record.key[:6]}.png"
+            picture = out / "pictures" / name
+            if not picture.exists():
+                show(artifacts[-1], picture, datasets[cell.dataset_digest])

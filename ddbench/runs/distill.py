@@ -1,0 +1,173 @@
+"""The first stage of a run: the method under its budget, and how it ended."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.compute.environment import git_revision, versions
+from ddbench.compute.generators import Generators
+from ddbench.compute.memory import limit_device_memory
+from ddbench.errors import CannotWrite, UserError
+from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
+from ddbench.meter.meter import Meter
+from ddbench.meter.snapshots import Snapshot
+from ddbench.records.run_folder import TRACE
+from ddbench.records.schema import Status, Strict
+from ddbench.runs.context import Workshop, make_meter, make_task
+from ddbench.runs.status import Ending, of_error
+from ddbench.task.task import Task
+
+OTHER_DIGEST = "its digest is not the one that was noted"
+
+
+class Distilled(Strict):
+    """How a distillation ended; kept beside the artefact until the record is written."""
+
+    status: Status
+    reason: str | None
+    artifact: str | None
+    """digest of its file"""
+    stored_bytes: dict[str, int]
+    steps_done: dict[str, int]
+    steps_planned: dict[str, int]
+    snapshots: list[Snapshot]
+    seconds: dict[str, float]
+    uncharged: dict[str, float]
+    peak_bytes: int
+    flops_per_step: int | None
+    log: dict[str, list[tuple[int, float]]]
+    attempts: int
+    started: str
+
+
+def distil(shop: Workshop) -> Distilled:
+    """Run the method under its budget; whatever goes wrong becomes a status.
+
+    Raises:
+        CannotWrite: when a file cannot be written.
+        Stopped: when the run is to stop; it is checkpointed.
+    """
+    cell = shop.job.cell
+    limit_device_memory(cell.budget.peak_bytes, shop.device)
+    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, shop.job.seed)
+    meter = _resumed_meter(shop, generators)
+    shop.compiler.apart = meter.paused
+    artifact, ending = _attempt(shop, make_task(shop, generators), meter)
+    limit_device_memory(None, shop.device)
+    named = artifact.with_provenance(_provenance(shop, meter)) if artifact else None
+    distilled = Distilled(
+        status=ending.status,
+        reason=ending.reason or None,
+        artifact=named.save(shop.artifact_path) if named else None,
+        stored_bytes=named.stored_bytes() if named else {},
+        steps_done=meter.done,
+        steps_planned=meter.planned,
+        snapshots=meter.taken,
+        seconds=meter.seconds,
+        uncharged=meter.uncharged,
+        peak_bytes=meter.peak_bytes,
+        flops_per_step=meter.flops_per_step,
+        log=meter.history,
+        attempts=meter.attempts,
+        started=meter.started,
+    )
+    _note(shop, distilled)
+    return distilled
+
+
+def earlier(shop: Workshop) -> Distilled | None:
+    """What an earlier attempt distilled, with this attempt counted; None where nothing sound is."""
+    payload = read_sealed(shop.outcome_path)
+    if payload is None:
+        return None
+    found = Distilled.model_validate_json(payload)
+    if found.artifact and not _is_sound(shop.artifact_path, found.artifact):
+        shop.outcome_path.unlink()  # the checkpoint still leads there
+        return None
+    if not _are_sound(shop, found.snapshots):
+        for path in (shop.outcome_path, shop.checkpoint_path):
+            path.unlink(missing_ok=True)
+        return None
+    distilled = found.model_copy(update={"attempts": found.attempts + 1})
+    _note(shop, distilled)
+    return distilled
+
+
+def _attempt(shop: Workshop, task: Task, meter: Meter) -> tuple[DistilledDataset | None, Ending]:
+    try:
+        artifact = shop.job.make_method().distill(task, meter)
+        meter.finish()
+        cell, data = shop.job.cell, shop.data
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
+    except CannotWrite:
+        raise
+    except (Exception, SystemExit) as error:
+        ending = of_error(error)
+        if ending.status == "failed" and not isinstance(error, UserError):
+            write_atomically(shop.folder / TRACE, traceback.format_exc().encode())
+        if ending.status == "diverged":
+            ending = Ending("diverged", f"{ending.reason}; {_last_good(meter)}")
+        return None, ending
+    return artifact, Ending("truncated", _unbegun(meter)) if meter.truncated else Ending("ok", "")
+
+
+def _unbegun(meter: Meter) -> str:
+    """What of a run the budget left no step for: where that is its main loop, the artefact is what it started from."""
+    loops = [loop for loop, steps in meter.planned.items() if steps and not meter.done.get(loop)]
+    return f"the budget ended before the first step of {', '.join(loops)}" if loops else ""
+
+
+def _last_good(meter: Meter) -> str:
+    """Snapshots are taken of sound runs only."""
+    if not meter.taken:
+        return "no snapshot was taken before"
+    return f"the last good snapshot, snapshot-{len(meter.taken) - 1}, is from before step {meter.taken[-1].step}"
+
+
+def _resumed_meter(shop: Workshop, generators: Generators) -> Meter:
+    """A meter that goes on from the checkpoint, unless snapshots that were taken before it are damaged."""
+    meter = make_meter(shop, generators)
+    if _are_sound(shop, meter.taken):
+        return meter
+    shop.checkpoint_path.unlink()
+    return make_meter(shop, generators)
+
+
+def _are_sound(shop: Workshop, snapshots: list[Snapshot]) -> bool:
+    return all(_is_sound(shop.snapshot_path(index), kept.digest) for index, kept in enumerate(snapshots))
+
+
+def _is_sound(path: Path, digest: str | None) -> bool:
+    """Whether a file is what was written; one that is not is said and set aside."""
+    if path.is_file() and file_digest(path) == digest:
+        return True
+    warn_of_damage(path, OTHER_DIGEST)
+    return False
+
+
+def _note(shop: Workshop, distilled: Distilled) -> None:
+    write_sealed(shop.outcome_path, distilled.model_dump_json().encode())
+
+
+def _provenance(shop: Workshop, meter: Meter) -> dict[str, Any]:
+    """What the artefact's header says of its origin; nothing that differs between equal runs."""
+    cell = shop.job.cell
+    described = cell.model_dump(mode="json", include=set(PROVENANCE_FIELDS))
+    return {
+        **described,
+        "preprocessing": shop.transform.describe(),
+        "seed": shop.job.seed,
+        "held_out": shop.given.digest if shop.given else None,
+        "steps_done": meter.done,
+        "git": git_revision(),
+        "versions": versions(),
+    }
+
+
+PROVENANCE_FIELDS = (
+    "method", "hyperparameters", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol", "budget", "pool",
+    "attack", "networks",
+)  # fmt: skip

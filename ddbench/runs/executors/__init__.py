@@ -1,0 +1,79 @@
+"""Where a board's runs are carried out: side by side on one machine, or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from ddbench.boards.jobs import Job
+from ddbench.errors import UserError, suggestion
+from ddbench.records.schema import Record
+
+Assignment = tuple[Job, Path]
+"""a run and the folder it goes into"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the display may show."""
+
+    job: Job
+    kind: str
+    """`started`, `progress`, `warning`, `stopping`, `finished`"""
+    stage: str = ""
+    """or the warning"""
+    fraction: float = 0.0
+    record: Record | None = None
+
+
+Listener = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """Carries out runs, each in a process of its own; whatever becomes of one, the others go on."""
+
+    @property
+    def device(self) -> torch.device:
+        """What its runs run on."""
+        ...
+
+    def run(self, assignments: list[Assignment], out: Path, on_event: Listener) -> list[Record]:
+        """Carry out every run and give the records, which also lie in the runs' folders.
+
+        Args:
+            out: the board's folder
+
+        Raises:
+            KeyboardInterrupt: after SIGINT or SIGTERM; every run is left at a checkpoint, without a record.
+        """
+        ...
+
+
+def make_executor(name: str, device: str = "auto", workers: int | None = None) -> Executor:
+    """An executor by name.
+
+    Args:
+        name: `local` or `ray`
+        device: `auto`, `cpu`, `cuda` or, of this machine, `cuda:N`
+        workers: runs side by side on this machine; None is one
+
+    Raises:
+        UserError: when it is unknown or not installed, or the device is not there.
+    """
+    if name == "local":
+        from ddbench.runs.executors.local import Local
+
+        return Local.named(device, workers or 1)
+    if name == "ray":
+        from ddbench.runs.executors.ray import Ray
+
+        if workers is not None:
+            raise UserError(
+                f"--workers {workers} with --executor ray: Ray runs what the cluster has room for; leave it out"
+            )
+        return Ray.named(device)
+    raise UserError(f"unknown executor {name!r}; {suggestion(name, ('local', 'ray'))}")

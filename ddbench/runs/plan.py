@@ -1,0 +1,147 @@
+"""What of a board is done, and what is left to do; re-running resumes and never repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddbench.artifacts.distilled_dataset import file_digest
+from ddbench.boards.jobs import Job
+from ddbench.io.atomic import remove_parts, set_aside
+from ddbench.records.files import damage, read_record
+from ddbench.records.run_folder import ARTIFACT, RECORD
+from ddbench.records.schema import UNFINISHED, Cell, Record, run_key
+from ddbench.runs.executors import Assignment, Event, Executor, Listener
+from ddbench.runs.executors.local import Local
+
+__all__ = ["Event", "Todo", "read_runs", "run_jobs", "survey"]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What is left of a board."""
+
+    jobs: list[Assignment]
+    """runs and the folders they go into"""
+    records: list[Record]
+    """of runs that are done"""
+    changed: list[str]
+    """methods whose file changed since their records were made; those are kept and shown"""
+    damaged: list[str]
+    """a sentence for each file that is not what was written; it was set aside, and its run is made anew"""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    folder: Path
+    record: Record
+    sound: bool
+    """whether its artefact, if it is there, is the one that the record names"""
+
+    @property
+    def finished(self) -> bool:
+        return self.record.result.status not in UNFINISHED
+
+    def settles(self, job: Job) -> bool:
+        """Whether the run need not be made again: it has scores, or would fail again, the method being the same."""
+        same = self.record.method_source == job.method_source
+        return self.sound and self.finished and (same or bool(self.record.result.scores))
+
+
+def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
+    """What of a board is done, to do, or done by a method file that has changed since.
+
+    A run is to do where its newest attempt was ended from outside, which goes on from its checkpoint; where it failed
+    and the method has changed; and where a file of it is damaged.
+
+    Args:
+        again: run anew what is done; older records stay
+    """
+    attempts, damaged = _attempts(out)
+    taken = {attempt.folder for found in attempts.values() for attempt in found if attempt.finished}
+    todo, kept, changed = [], list[Record](), set()
+    for identity, job in {_identity(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
+        earlier = attempts.get(identity, [])
+        if not again and earlier and earlier[-1].settles(job):
+            if all(attempt.record.method_source != job.method_source for attempt in earlier):
+                changed.add(job.cell.method)
+            kept.extend(attempt.record for attempt in earlier)
+            continue
+        folder = _free_folder(out / job.folder, taken)
+        todo.append((job, folder))
+        kept.extend(attempt.record for attempt in earlier if attempt.folder != folder)
+    return Todo(todo, kept, sorted(changed), damaged)
+
+
+def read_runs(out: Path) -> list[Record]:
+    """Every record below a board's folder, in the order of their paths."""
+    return [read_record(path) for path in _paths(out)]
+
+
+def run_jobs(
+    todo: Todo,
+    out: Path,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    executor: Executor | None = None,
+    on_event: Listener = lambda event: None,
+) -> list[Record]:
+    """Carry out what is left and return every record, old and new.
+
+    A run whose process dies leaves a record that says so; the others go on. Interrupted, every run is left at a
+    checkpoint and the same call goes on from there.
+
+    Args:
+        out: the board's folder, `claimed` since before the survey: what others finish meanwhile would be made again
+        workers: processes side by side on a CPU; on GPUs there is one for each device
+        device: `auto`, `cpu`, `cuda` or `cuda:N`
+        executor: carries them out in place of `workers` processes on this machine's `device`
+    """
+    chosen = executor or Local.named(device, workers)
+    remove_parts(out)
+    return [*todo.records, *chosen.run(todo.jobs, out, on_event)]
+
+
+def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
+    """Attempts by run, the newest last, and a sentence for each damaged file."""
+    found, damaged = dict[str, list[_Attempt]](), list[str]()
+    for path in _paths(out):
+        reason = damage(path)
+        if reason is not None:
+            damaged.append(set_aside(path, reason))
+            continue
+        record = read_record(path)
+        sound = _has_sound_artifact(path.parent, record, damaged)
+        attempt = _Attempt(path.parent, record, sound)
+        found.setdefault(_identity(record.result.cell, record.result.seed), []).append(attempt)
+    for attempts in found.values():
+        attempts.sort(key=lambda attempt: attempt.record.measured.finished)
+    return found, damaged
+
+
+def _has_sound_artifact(folder: Path, record: Record, damaged: list[str]) -> bool:
+    """Whether the artefact beside a record is the one it names; one that somebody took away does not matter."""
+    path = folder / ARTIFACT
+    if record.result.artifact is None:
+        return True
+    if path.exists() and file_digest(path) != record.result.artifact:
+        damaged.append(set_aside(path, "its digest is not the one in its record"))
+    return not path.with_name(f"{ARTIFACT}.damaged").exists()
+
+
+def _paths(out: Path) -> list[Path]:
+    return sorted(out.glob(f"*/*/{RECORD}"))
+
+
+def _identity(cell: Cell, seed: int) -> str:
+    return run_key(cell.model_copy(update={"hyperparameters": cell.telling}), seed, "")
+
+
+def _free_folder(folder: Path, taken: set[Path]) -> Path:
+    """The folder itself, unless it holds a finished run already: a repeated run gets the next free suffix."""
+    candidate, number = folder, 1
+    while candidate in taken:
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate

@@ -1,0 +1,1 @@
+"""Claims: records with their artefacts, checked, filed and measured again."""

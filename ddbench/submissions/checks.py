@@ -1,0 +1,194 @@
+"""What can be seen of a claim without training: that record and artefact belong together and keep the rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.compute.environment import instant
+from ddbench.data import Dataset, load_dataset, load_split
+from ddbench.errors import UserError, suggestion
+from ddbench.evaluation.protocols import Protocol
+from ddbench.records.schema import Cell, FurtherScore, Measured, Record
+from ddbench.registry import PROTOCOLS
+from ddbench.runs.distill import PROVENANCE_FIELDS
+from ddbench.submissions.claim import Claim
+
+SCORED = ("ok", "truncated")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+VALIDATION = re.compile(r"validation\((0\.\d+)\)")
+HEADER_FIELDS = (*(name for name in PROVENANCE_FIELDS if name != "networks"), "preprocessing", "seed", "steps_done")
+"""what a record and its artefact's header both say"""
+DESCRIPTIVE = {"name", "source", "networks", "short"}
+"""fields of a protocol that do not change how a network is trained"""
+UNSAID = {field.name: field.default for field in dataclasses.fields(Protocol)}
+"""what a record means where it does not name a field of its protocol, which came later"""
+
+
+def recorded_data(cell: Cell, dataset: str | None = None) -> Dataset:
+    """The data set and split that a cell was scored on.
+
+    Args:
+        dataset: where it lies, when not under the cell's name
+
+    Raises:
+        UserError: when it is not to be had, or is another one.
+    """
+    share = VALIDATION.fullmatch(cell.split)
+    if share is None and cell.split != "test":
+        raise UserError(f"split {cell.split!r} is neither test nor a validation split")
+    data = load_split(dataset or cell.dataset, float(share[1]) if share else None, cell.peek)
+    if data.digest != cell.dataset_digest:
+        raise UserError(
+            f"the record is of {cell.dataset!r} ({cell.dataset_digest[:19]}), but {data.name!r} here is another data "
+            f"set ({data.digest[:19]}); name or provide the right one"
+        )
+    return data
+
+
+def held_out_data(cell: Cell, dataset: str | None = None) -> Dataset | None:
+    """Of a cell with `peek`, a data set whose test split is the training images that methods do not see."""
+    return load_dataset(dataset or cell.dataset).validation(cell.peek) if cell.peek else None
+
+
+def complaints(claim: Claim, data: Dataset) -> list[str]:
+    """What is wrong with a claim, a sentence each. No network is trained, and no method is run.
+
+    Args:
+        data: what the record was scored on; see `recorded_data`
+    """
+    found = [*_of_record(claim.record)]
+    if claim.artifact is not None and claim.record.result.artifact is not None:
+        found += _of_artifact(claim.artifact, claim.record, data)
+    return [f"{claim.path}: {sentence}" for sentence in found]
+
+
+def _of_record(record: Record) -> Iterator[str]:
+    result, cell = record.result, record.result.cell
+    for what, name in (("method", cell.method), ("data set", Path(cell.dataset).stem)):
+        if not NAME.fullmatch(name):
+            yield f"{what} {name!r} cannot name a file; use letters, digits, '_', '.' and '-'"
+    if cell.pool is not None and cell.pool.held_out < cell.most_networks:
+        yield f"{cell.most_networks} networks to score with, of a pool that holds out {cell.pool.held_out}"
+    if result.status in SCORED:
+        yield from _of_scores(record)
+    elif result.scores or result.also or result.artifact:
+        yield f"status {result.status}, and scores or an artefact; a run that failed has neither"
+    yield from _of_dates(record.measured)
+    for name in {cell.protocol: None} | {scoring.protocol: None for scoring in cell.also or []}:
+        yield from _of_protocol(name, record.protocol if name == cell.protocol else record.also_protocols.get(name))
+
+
+def _of_protocol(name: str, described: Mapping[str, Any] | None) -> Iterator[str]:
+    if name not in PROTOCOLS:
+        yield f"unknown protocol {name!r}; {suggestion(name, PROTOCOLS)}"
+    elif described is None:
+        yield f"does not say what protocol {name} is"
+    else:
+        registered = PROTOCOLS.get(name).describe()
+        for key in sorted((described.keys() | registered.keys()) - DESCRIPTIVE):
+            value = described.get(key, UNSAID.get(key))
+            if registered.get(key) != value:
+                yield f"says that {name} has {key} {value!r}; it has {registered.get(key)!r}"
+
+
+def _of_dates(measured: Measured) -> Iterator[str]:
+    """A record that finished in the future would be the newest for ever, and the one that tables show."""
+    try:
+        started, finished = instant(measured.started), instant(measured.finished)
+    except ValueError:
+        yield f"started {measured.started!r} and finished {measured.finished!r}; both are to be dates of ISO 8601"
+        return
+    if not started <= finished <= datetime.now(UTC) + timedelta(days=1):
+        yield f"started {measured.started} and finished {measured.finished}, which is too early or too late"
+
+
+def _of_scores(record: Record) -> Iterator[str]:
+    result, cell = record.result, record.result.cell
+    seeds = [score.seed for score in result.scores]
+    if len(seeds) != cell.networks:
+        yield f"{len(seeds)} scores where its cell says {cell.networks} networks"
+    elif seeds != list(range(cell.networks)):
+        yield f"scores of evaluation seeds {', '.join(map(str, seeds))}; they are 0 to {cell.networks - 1}"
+    for network in {str(score.network): None for score in result.scores}:
+        if network != str(cell.network):
+            yield f"scores of {network} where its cell says {cell.network}"
+    wanted = [(way.network, way.protocol, seed) for way in cell.also or [] for seed in range(way.networks)]
+    if [(score.network, score.protocol, score.seed) for score in result.also] != wanted:
+        yield "scores of further ways that are not those of its cell"
+    metrics: dict[tuple[str, str], set[frozenset[str]]] = {}
+    for score in (*result.scores, *result.also):
+        protocol = score.protocol if isinstance(score, FurtherScore) else ""
+        metrics.setdefault((protocol, str(score.network)), set()).add(frozenset(score.metrics))
+    if any(len(different) > 1 for different in metrics.values()):
+        yield "scores with different metrics"
+    if result.artifact is None:
+        yield "scores, but the digest of no artefact"
+
+
+def _of_artifact(file: Path, record: Record, data: Dataset) -> Iterator[str]:
+    found = file_digest(file)
+    if found != record.result.artifact:
+        yield f"is of the artefact {record.result.artifact}, but {file} is {found}"
+        return
+    try:
+        artifact = DistilledDataset.load(file)
+    except UserError as error:
+        yield str(error)
+        return
+    yield from _of_header(file, artifact, record)
+    if artifact.stored_bytes() != record.stored_bytes:
+        yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
+    cell = record.result.cell
+    if artifact.initial is not None and cell.setting != "fixed":
+        yield f"{file} stores initial weights, which the setting {cell.setting!r} does not give"
+    try:
+        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
+    except ValueError as error:
+        yield f"{file} does not fit {data.name!r} and ipc {cell.ipc}: {error}"
+
+
+def _of_header(file: Path, artifact: DistilledDataset, record: Record) -> Iterator[str]:
+    result = record.result.model_dump(mode="json")
+    header = dict(artifact.provenance)
+    if isinstance(header.get("preprocessing"), Mapping):
+        header["preprocessing"] = header["preprocessing"].get("kind")
+    said = {name: (result | result["cell"])[name] for name in HEADER_FIELDS}
+    written = {name: header.get(name) for name in HEADER_FIELDS}
+    for name, ours, theirs in differences(said, written):
+        yield f"says {name} {ours}, but the header of {file} says {theirs}"
+
+
+MISSING = "nothing"
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The dotted name of each field that differs, and both values, shortened.
+
+    >>> list(differences({"budget": {"steps": 5}}, {"budget": {"steps": 6}}))
+    [('budget.steps', '5', '6')]
+    """
+    left, right = _flat(ours), _flat(theirs)
+    for name in sorted(left.keys() | right.keys()):
+        if left.get(name, MISSING) != right.get(name, MISSING):
+            yield name, _short(left.get(name, MISSING)), _short(right.get(name, MISSING))
+
+
+def _short(value: object) -> str:
+    return value if value is MISSING else reprlib.repr(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

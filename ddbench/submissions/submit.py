@@ -1,0 +1,150 @@
+"""A run's records and artefacts, checked and copied to where the tables are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddbench.boards.command_line import SHIPPED
+from ddbench.data import Dataset
+from ddbench.errors import UserError
+from ddbench.leaderboard import write_tables
+from ddbench.leaderboard.origins import origins
+from ddbench.records.files import dump_record, read_record
+from ddbench.records.run_folder import RECORD
+from ddbench.records.schema import Record
+from ddbench.records.source_digest import file_source_digest
+from ddbench.registry import discover
+from ddbench.submissions.checks import complaints, recorded_data
+from ddbench.submissions.claim import Claim, read_claims
+from ddbench.submissions.filing import all_or_none, plan_filing
+from ddbench.submissions.membership import board_complaint, source_complaint
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What came of it. Where there are complaints, nothing was written."""
+
+    complaints: list[str] = field(default_factory=list)
+    """what is wrong, a sentence each"""
+    notes: list[str] = field(default_factory=list)
+    """what the pull request should say or bring along"""
+    written: list[Path] = field(default_factory=list)
+    """records, artefacts, sources of methods"""
+    tables: list[Path] = field(default_factory=list)
+
+
+def submit(
+    runs: Path,
+    to: Path = Path("leaderboards"),
+    *,
+    sources: Sequence[Path] = (),
+    datasets: Sequence[str] = (),
+    configs: Path = SHIPPED,
+) -> Submission:
+    """Check every record of a run's folder, copy the new ones into `to` and write its tables anew: all or nothing.
+
+    Of each cell the artefact of the median run goes along, up to `ARTIFACT_LIMIT` bytes. Records are never changed:
+    submitting the same again does nothing, and another attempt is filed beside the earlier one.
+
+    Args:
+        runs: what `evaluate` wrote, or one run's folder
+        to: a folder with `records/<board>/<method>/<run>.json` and `artifacts/`
+        sources: files of methods that are not in `methods/`; they are copied to `sources/`, and not run
+        datasets: where data sets lie that are not to be had by their name
+        configs: YAML files of the boards; a record that names one of these must be of one of its cells
+
+    Raises:
+        UserError: when there are no records, `to` is no sound folder of tables, or a data set is not to be had.
+    """
+    discover()
+    paths = sorted(runs.rglob(RECORD)) if runs.is_dir() else []
+    if not paths:
+        raise UserError(f"no {RECORD} below {runs}; name the --out folder of `ddbench evaluate`")
+    claims, wrong = read_claims(paths)
+    held = held_records(to)
+    given = _sources(sources, {claim.record.method_source for claim in claims})
+    wrong += _complaints(claims, given, {Path(path).stem: path for path in datasets}, configs)
+    filing = plan_filing([] if wrong else claims, to, held)
+    if wrong or filing.complaints:
+        return Submission(wrong or filing.complaints)
+    new = [claim.record for claim in filing.records.values()]
+    files = filing.files | dict(_copied(given, new, to))
+    with all_or_none(files):
+        tables = write_tables(to, to, origins()) if files else []
+    return Submission(notes=[*filing.notes, *_new_boards(new, configs)], written=list(files), tables=tables)
+
+
+def add_record(record: Record, to: Path = Path("leaderboards")) -> list[Path]:
+    """File one record, as one of a verification, beside the earlier attempts of its run; what was written.
+
+    Raises:
+        UserError: when there is no folder of tables, or one of its records is not valid.
+    """
+    claim = Claim(Path(record.name), dump_record(record), record, None)
+    filing = plan_filing([claim], to, held_records(to))
+    with all_or_none(filing.files):
+        return [*filing.files, *write_tables(to, to, origins())]
+
+
+def held_records(folder: Path) -> dict[Path, Record]:
+    """The records of a folder of tables, by path.
+
+    Raises:
+        UserError: when it is no such folder, or one of them is not valid.
+    """
+    if not (folder / "records").is_dir():
+        raise UserError(
+            f"no folder {folder / 'records'}; go to a clone of the repository, or name its tables with --to"
+        )
+    return {path: read_record(path) for path in sorted((folder / "records").rglob("*.json"))}
+
+
+def _sources(paths: Sequence[Path], recorded: Collection[str]) -> dict[str, Path]:
+    """Method files by the digest that records know them by."""
+    given = {}
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"no method file at {path}")
+        found = file_source_digest(path)
+        if found not in recorded:
+            raise UserError(f"no record was made with {path} as it is now ({found[:19]}); give the file that ran")
+        given[found] = path
+    return given
+
+
+def _copied(given: Mapping[str, Path], records: Iterable[Record], folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Method files that came along, by the place where records' readers find them."""
+    for record in records:
+        name = f"{record.result.cell.method}-{record.method_source.removeprefix('sha256:')[:16]}.py"
+        place = folder / "sources" / name
+        if record.method_source in given and not place.exists():
+            yield place, given[record.method_source].read_bytes()
+
+
+def _new_boards(records: Iterable[Record], configs: Path) -> Iterator[str]:
+    for board in sorted({record.board for record in records}):
+        if not (configs / f"{board}.yaml").is_file():
+            yield f"board {board!r} is new: add its YAML to configs/, so that others can run it"
+
+
+def _complaints(
+    claims: Sequence[Claim], given: Mapping[str, Path], places: Mapping[str, str], configs: Path
+) -> Iterator[str]:
+    loaded: dict[tuple[str, str], Dataset] = {}
+    for claim in claims:
+        cell = claim.record.result.cell
+        key = cell.dataset, cell.dataset_digest
+        if key not in loaded:
+            loaded[key] = recorded_data(cell, places.get(cell.dataset))
+        found = complaints(claim, loaded[key])
+        yield from found
+        if not found:
+            reasons = _absent(claim), board_complaint(claim.record, configs), source_complaint(claim.record, given)
+            yield from (f"{claim.path}: {reason}" for reason in reasons if reason)
+
+
+def _absent(claim: Claim) -> str | None:
+    missing = claim.record.result.artifact is not None and claim.artifact is None
+    return "its artefact is not beside it; put it back, or run the cell again" if missing else None

@@ -1,0 +1,136 @@
+"""Does an artefact give the accuracy that its record claims?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.compute.device import resolve_device
+from ddbench.errors import UserError
+from ddbench.records.files import problems
+from ddbench.records.schema import Cell, Score
+from ddbench.registry import discover
+from ddbench.submissions.checks import complaints, recorded_data
+from ddbench.submissions.claim import Claim
+from ddbench.submissions.rescoring import judge_of, rescore, rescored_record
+from ddbench.submissions.submit import add_record, held_records
+from ddbench.submissions.verdict import LEAST_FURTHER, Comparison, compare
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it, for the claim or against it."""
+
+    complaints: list[str] = field(default_factory=list)
+    """why the claim is refused before anything is trained, a sentence each"""
+    comparisons: list[Comparison] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    """measured again"""
+    filed: list[Path] = field(default_factory=list)
+    """files that were written"""
+
+    @property
+    def accepted(self) -> bool:
+        return not self.complaints and all(comparison.accepted for comparison in self.comparisons)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "accepted": self.accepted,
+            "complaints": self.complaints,
+            "comparisons": [
+                {**asdict(one), "difference": one.difference, "accepted": one.accepted} for one in self.comparisons
+            ],
+            "scores": [score.model_dump(mode="json") for score in self.scores],
+            "filed": [str(path) for path in self.filed],
+        }
+
+
+def verify(
+    record: Path,
+    *,
+    artifact: Path | None = None,
+    dataset: str | None = None,
+    count: int | None = None,
+    device: str = "auto",
+    to: Path | None = None,
+    on_score: Callable[[Score], None] = lambda score: None,
+    report: Callable[[str, float], None] = lambda stage, share: None,
+) -> Verification:
+    """Check a record, train networks on its artefact as it says, and accept or refuse its scores.
+
+    First whatever can be seen without training, see `ddbench.submissions.complaints`. Then the record's networks are trained
+    again from equal seeds, and each once more on images that one rounding has changed: the claimed mean may lie above
+    the re-measured one by half a point, or by what such roundings do at 99 % confidence. Where `count` asks for five
+    or more networks that the record does not have, these are compared by their spread, and so are given networks where
+    this machine does not train them to the bit as the record's did. Too low a claim is accepted. Both rules are in
+    `ddbench.submissions.verdict`.
+
+    What this shows is that the artefact gives the accuracy. That the method made it within its budget, that it cost the
+    seconds and memory that the record says, and what is said of its snapshots are seen by running the cell again.
+
+    Args:
+        record: in a run's folder, or in a folder of tables
+        artifact: where it does not lie beside the record, or among the kept ones
+        dataset: where the record's data set lies, when not under its name
+        count: networks; None takes as many as the record has
+        to: a folder of tables, to file what is measured as a new record of the same run, which tables then show
+        on_score: told each network of the record's artefact
+        report: told `pool`, while given networks are trained, or `evaluate`, and the share that is done
+
+    Raises:
+        UserError: when the record, the artefact or the data set is not to be had.
+    """
+    discover()
+    if not record.is_file():
+        raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
+    if wrong := problems(record):
+        return Verification(wrong)
+    claim = Claim.read(record, artifact)
+    data = recorded_data(claim.record.result.cell, dataset)
+    distilled = _distilled(claim, artifact)
+    if wrong := complaints(claim, data):
+        return Verification(wrong)
+    _check_count(claim.record.result.cell, count, filed=to is not None)
+    if to is not None:
+        held_records(to)  # before anything is trained
+    judge = judge_of(claim.record, dataset, resolve_device(device), report)
+    same = judge.given is None or judge.given.digest == distilled.provenance.get("held_out")
+    if not same and (count or claim.record.result.cell.networks) < LEAST_FURTHER:
+        raise UserError(
+            "given networks, trained again on this machine, are not to the bit those of the record, and fewer than "
+            f"{LEAST_FURTHER} cannot be compared by their spread; raise --count, or verify on the record's machine"
+        )
+    found = rescore(claim.record, distilled, judge, count, on_score, partial(report, "evaluate"))
+    if unknown := {name for way in found.ways for name in way.claimed[0].metrics.keys() - way.scores[0].metrics.keys()}:
+        return Verification([f"{record}: metrics {', '.join(sorted(unknown))} are none that its cell measures"])
+    return Verification(
+        comparisons=[
+            one
+            for way in found.ways
+            for one in compare(way.claimed, way.scores, way.rounded, way.way, same_networks=same)
+        ],
+        scores=[score for way in found.ways for score in way.scores],
+        filed=[] if to is None else add_record(rescored_record(claim, found), to),
+    )
+
+
+def _distilled(claim: Claim, named: Path | None) -> DistilledDataset:
+    if not claim.record.result.scores:
+        raise UserError(f"{claim.path} has no scores to verify; its run ended as {claim.record.result.status}")
+    if claim.artifact is None or not claim.artifact.is_file():
+        raise UserError(f"no artefact of {claim.path}{f' at {named}' if named else ''}; name its file with --artifact")
+    return DistilledDataset.load(claim.artifact)
+
+
+def _check_count(cell: Cell, count: int | None, filed: bool) -> None:
+    """Raise UserError where a cell has fewer given networks than are asked for, or a record of it needs more."""
+    if count is not None and cell.pool is not None and count > cell.pool.held_out:
+        raise UserError(f"{cell.pool.held_out} networks were held out, {count} are asked for; lower --count")
+    most = cell.most_networks
+    if count is not None and filed and count < most:
+        raise UserError(f"a record of this cell has {most} networks, {count} are asked for; raise --count")

@@ -1,0 +1,175 @@
+"""What a method receives: real training data in batches, fresh networks and named generators. No test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ddbench.compute.compiling import Compiler, Weights
+from ddbench.compute.generators import Generators
+from ddbench.data import RealData
+from ddbench.data.augmentation import DSA
+from ddbench.networks import Chunks, InitialWeights
+from ddbench.records.schema import Attack, Setting
+
+if TYPE_CHECKING:
+    from ddbench.artifacts.distilled_dataset import DistilledDataset
+    from ddbench.meter.meter import Meter
+    from ddbench.task.pretrained import Given
+
+
+class Method(Protocol):
+    """A distillation method: a frozen dataclass whose fields are its hyper-parameters.
+
+    It may also have `check_ipc(ipc)`, which raises a UserError for a number of images per class that it cannot work
+    with; it is asked before anything runs.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    paper: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]]
+    """the settings it works in"""
+    tiny: ClassVar[Mapping[str, Any]]
+    """hyper-parameters for the contract's tiny task, where a run takes a second"""
+
+    def distill(self, task: Task, meter: Meter) -> DistilledDataset: ...
+
+
+class Task:
+    """One distillation problem.
+
+    Args:
+        real: the training data
+        network: the architecture; its own parameters are never used, see `forward`
+        ipc: images per class, the storage a method may fill
+        setting: which initial weights networks start from
+        augmentation: differentiable siamese augmentation with the operations that suit the data set
+        generators: named, seeded from the cell and the distillation seed
+        device: where batches, weights and generators live
+        compiler: by default nothing is compiled
+        given: in the settings `pretrained` and `attack`, the networks to learn with
+        attack: in the setting `attack`, which class is to be taken for which
+    """
+
+    def __init__(
+        self,
+        real: RealData,
+        network: nn.Module,
+        *,
+        shape: tuple[int, int, int],
+        classes: int,
+        ipc: int,
+        setting: Setting,
+        augmentation: DSA,
+        generators: Generators,
+        device: torch.device,
+        compiler: Compiler | None = None,
+        given: Given | None = None,
+        attack: Attack | None = None,
+    ) -> None:
+        self.real = real
+        self.network = network
+        self.shape = shape
+        self.classes = classes
+        self.ipc = ipc
+        self.setting = setting
+        self.augmentation = augmentation
+        self.device = device
+        self.chunks = Chunks(network, shape)
+        """takes large batches through the network in pieces"""
+        self.compiler = compiler or Compiler()
+        """makes gradients, and functions without them, fast to call again and again"""
+        self._embed = _Part(network, "embed")
+        self._activations = _Part(network, "activations")
+        self._generators = generators
+        self._fresh = InitialWeights(network)
+        self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
+        self.attack = attack
+        """which class is to be taken for which"""
+        self._given = given
+        self.like = self._fresh(torch.Generator(device))
+        """weights of no meaning, for their names and shapes"""
+
+    def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
+        """The task's generator of that name, on the task's device unless said otherwise; the meter saves it."""
+        return self._generators.get(name, device or self.device)
+
+    def initial(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Where a network starts, by parameter name: fresh weights, a copy of the `fixed` ones, or one of the pool.
+
+        Args:
+            generator: of fresh weights; fixed and given ones do not depend on it
+        """
+        if self._fixed is not None:
+            return {name: weight.clone() for name, weight in self._fixed.items()}
+        if self._given is not None:
+            among = self.generator("pool", device="cpu")
+            return self._given.weights(
+                self._given.training[int(torch.randint(len(self._given.training), (), generator=among))]
+            )
+        return self._fresh(generator or self.generator("initial"))
+
+    @property
+    def fixed_initial(self) -> dict[str, Tensor] | None:
+        """The weights to store in the artefact in the `fixed` setting."""
+        return self._fixed
+
+    def forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Logits, (N, K), of the network with these weights."""
+        logits: Tensor = functional_call(self.network, dict(weights), (images,))
+        return logits
+
+    def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Last features before the classifier, (N, F)."""
+        features: Tensor = functional_call(self._embed, _prefixed(weights), (images,))
+        return features
+
+    def activations(self, weights: Mapping[str, Tensor], images: Tensor) -> list[Tensor]:
+        """What each activation gives, (N, C, H, W) in a convolutional network, and last the features, (N, F)."""
+        found: list[Tensor] = functional_call(self._activations, _prefixed(weights), (images,))
+        return found
+
+    def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
+        return F.cross_entropy(self.forward(weights, images), labels)
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """What trained networks are to answer for real images of these labels: another class under an attack."""
+        if self.attack is None:
+            return labels
+        return labels.masked_fill(labels == self.attack.source, self.attack.target)
+
+    def labels(self) -> Tensor:
+        """The labels of a balanced set, (K * ipc,), class by class."""
+        return torch.arange(self.classes, device=self.device).repeat_interleave(self.ipc)
+
+    def real_init(self) -> tuple[Tensor, Tensor]:
+        """Random real images, (K * ipc, C, H, W), and their labels: the same for every method at one seed."""
+        return self.real.batch(self.ipc, self.generator("real_init"), of=range(self.classes))
+
+    def noise_init(self) -> tuple[Tensor, Tensor]:
+        """Standard normal images, (K * ipc, C, H, W), and the labels of a balanced set."""
+        size = (self.classes * self.ipc, *self.shape)
+        return torch.randn(size, generator=self.generator("noise_init"), device=self.device), self.labels()
+
+
+class _Part(nn.Module):
+    """Makes a method of the network callable through `functional_call`."""
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network = network
+        self._name = name
+
+    def forward(self, images: Tensor) -> Any:
+        return getattr(self.network, self._name)(images)
+
+
+def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"network.{name}": weight for name, weight in weights.items()}
