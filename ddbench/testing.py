@@ -25,15 +25,15 @@ from ddbench.meter.log import Diverged
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import Attack, Budget, Network, Setting
+from ddbench.records.schema import Attack, Budget, NetworkSpec, Setting
 from ddbench.task.hyperparameters import make_method
-from ddbench.task.pretrained import Given
+from ddbench.task.pretrained import PretrainedPool
 from ddbench.task.task import Task
 
 IDLE_SECONDS = 5.0
 """of process time that a method may work on the tiny task without asking the meter"""
 IPC = 2
-NETWORK = Network(name="convnet", parameters={"depth": 1, "width": 8})
+NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 ATTRIBUTES = {
     "paper": "the address of the paper",
     "family": "the family it belongs to",
@@ -88,7 +88,7 @@ def tiny_task(
     setting: Setting = "random",
     generators: Generators | None = None,
     data: Dataset | None = None,
-    network: Network = NETWORK,
+    network: NetworkSpec = NETWORK,
     preprocessing: str = "normalize",
 ) -> Task:
     """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained.
@@ -102,7 +102,7 @@ def tiny_task(
     if setting in ("pretrained", "attack"):
         fresh, generator = InitialWeights(module), seeded(0)
         members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
-        pool = Given(members[:2], members[2:], fresh(generator)).to_learn_with()
+        pool = PretrainedPool(members[:2], members[2:], fresh(generator)).for_training()
     return Task(
         RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), device),
         module,

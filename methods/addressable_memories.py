@@ -13,9 +13,9 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, register_method
-from ddbench.families.backprop import BackpropSettings, Outer, balanced_batch
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
-from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.backprop import BackpropSettings, OuterLoss, balanced_batch
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.unrolling.recompute import LazyBatch, Step
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.families.unrolling.update_rules import Momentum
 
@@ -64,13 +64,13 @@ class AddressableMemories(BackpropSettings):
     """images start as `real`, or all that is learned as `noise`, Xavier's uniform one as published"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        synthetic = Synthetic(task, self.decoder, self.init)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
         if self.init == "noise":
             for part in synthetic.learned:
                 torch.nn.init.xavier_uniform_(part.detach().flatten(1), generator=task.generator("noise"))
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
-        rule, outer = Momentum(self.momentum), Outer(task, self.batch_real)
+        rule, outer = Momentum(self.momentum), OuterLoss(task, self.batch_real)
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute, rule=rule)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             state.optimizer.zero_grad()
@@ -80,9 +80,9 @@ class AddressableMemories(BackpropSettings):
             state.optimizer.step()
         return synthetic.artifact()
 
-    def _walk(self, task: Task, synthetic: Synthetic) -> Iterator[Step]:
+    def _walk(self, task: Task, synthetic: SyntheticSet) -> Iterator[Step]:
         lr, generator = torch.full((), self.lr_network, device=task.device), task.generator("training", device="cpu")
         images, labels = synthetic.images()
         for _ in range(self.steps):
             chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)
-            yield Made(images, itemgetter(chosen)), labels[chosen], lr
+            yield LazyBatch(images, itemgetter(chosen)), labels[chosen], lr

@@ -14,9 +14,9 @@ from pydantic import PositiveFloat, PositiveInt
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, Weights, register_method
-from ddbench.families.backprop import BackpropSettings, Outer
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
-from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.backprop import BackpropSettings, OuterLoss
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.unrolling.recompute import LazyBatch, Step
 from ddbench.families.unrolling.unroll import Unroll
 
 
@@ -68,7 +68,7 @@ class Backprop(BackpropSettings):
     """trained in an outer step, which follows the mean of their gradients; 4 as published for those of a pool"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        synthetic = Synthetic(task, self.decoder, self.init)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
         order = self._order(synthetic.images()[1], task.classes)  # (batches, K * images_per_step)
         raw = torch.full((self.epochs * len(order),), self.lr_initial, device=task.device).expm1().log()
         learned = [*synthetic.learned, raw.requires_grad_()]
@@ -86,10 +86,10 @@ class Backprop(BackpropSettings):
                 if epoch and synthetic.decoder.fresh:
                     images, labels = synthetic.images()
                 for chosen in order:
-                    yield Made(images, itemgetter(chosen)), labels[chosen], next(lrs)
+                    yield LazyBatch(images, itemgetter(chosen)), labels[chosen], next(lrs)
 
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute)
-        outer = Outer(task, self.batch_real)
+        outer = OuterLoss(task, self.batch_real)
         for _ in meter.steps(self.iterations, state, result):
             first_lr = F.softplus(state.raw[0].detach())
             state.optimizer.zero_grad()

@@ -15,7 +15,7 @@ from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions, unit_features
 from ddbench.families.experts import Expert, experts
-from ddbench.families.network_sources import Between
+from ddbench.families.network_sources import InterpolatedExperts
 from ddbench.families.synthetic_set import Parametrisation
 
 
@@ -73,6 +73,6 @@ class CharacteristicMatching(DistributionMatchingSettings):
             discrepancy=DISCREPANCIES["characteristic"],
             draws=self.frequencies,
             features=unit_features(task),
-            source=Between(task, experts(task, meter, expert), self.guidance),
+            source=InterpolatedExperts(task, experts(task, meter, expert), self.guidance),
             optimizer=partial(torch.optim.AdamW, lr=self.lr_images, weight_decay=5e-4),
         )

@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
 from ddbench.families.experts import experts
-from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.trajectory_matching import FlatExpertSettings, match_trajectories
 from ddbench.networks.flatten import unflatten
 
@@ -74,7 +74,7 @@ class DifficultyAlignedMatching(FlatExpertSettings):
         trajectories = experts(task, meter, self.expert())
         with meter.phase("labels"):
             images, logits = self._begin(task, trajectories[:, -1])
-        synthetic = Synthetic(task, parts={"images": images, "labels": logits})
+        synthetic = SyntheticSet(task, parts={"images": images, "labels": logits})
         return match_trajectories(
             task, meter, self, trajectories, synthetic=synthetic, reach=self._reach,
             lr_labels=self.lr_labels, largest=self.largest,

@@ -15,7 +15,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from ddbench import DistilledDataset, Meter, Task, UserError, Weights, register_method
 from ddbench.families.discrepancies import Discrepancy
 from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
-from ddbench.families.network_sources import Settling
+from ddbench.families.network_sources import TrainedUntilStable
 from ddbench.families.synthetic_set import Init
 from ddbench.families.training import OnSynthetic, Trainer
 
@@ -84,7 +84,7 @@ class FeatureAlignment(DistributionMatchingSettings):
 
         trainer = Trainer(task, self.lr_network)
         train = OnSynthetic(task, trainer, self.batch_train, self.augment)
-        source = Settling(
+        source = TrainedUntilStable(
             task, trainer, train, settled=self.settled, changed=self.changed, window=self.window,
             epochs=self.epochs, probe=self.probe,
         )  # fmt: skip

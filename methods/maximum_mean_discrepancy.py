@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
-from ddbench.families.network_sources import Fresh
+from ddbench.families.network_sources import FreshNetworks
 from ddbench.families.synthetic_set import Parametrisation
 
 
@@ -48,4 +48,4 @@ class MaximumMeanDiscrepancy(DistributionMatchingSettings):
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         kernel = DISCREPANCIES["mmd_rbf"]
-        return match_distributions(task, meter, self, discrepancy=kernel, source=Fresh(task, self.uses))
+        return match_distributions(task, meter, self, discrepancy=kernel, source=FreshNetworks(task, self.uses))

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 
 from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.networks.flatten import unflatten
@@ -50,7 +50,7 @@ class ScalableTrajectoryMatching(TrajectoryMatchingSettings):
         unroll = Unroll(task.loss, task.compiler, recompute=True, chained=self.gradient == "exact")
         if not self.soft_labels:
             return match_trajectories(task, meter, self, unroll=unroll)
-        synthetic = Synthetic(task, self.decoder, self.init, soft=True)
+        synthetic = SyntheticSet(task, self.decoder, self.init, soft=True)
 
         def relabel(target: torch.Tensor) -> torch.Tensor:
             weights = unflatten(target, task.like)

@@ -12,9 +12,9 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
-from ddbench.families.backprop import BackpropSettings, Outer, balanced_batch
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
-from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.backprop import BackpropSettings, OuterLoss, balanced_batch
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.unrolling.recompute import LazyBatch, Step
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.families.unrolling.update_rules import Adam
 
@@ -69,7 +69,7 @@ class TruncatedBackprop(BackpropSettings):
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        synthetic = Synthetic(task, self.decoder, self.init)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
         if self.init == "noise" and self.decoder == "pixels":
             synthetic.load_state_dict(synthetic.parts | {"images": unit(synthetic.parts["images"].detach())})
         state = State(
@@ -77,7 +77,7 @@ class TruncatedBackprop(BackpropSettings):
             optimizer=torch.optim.Adam(synthetic.learned, lr=self.lr_images),
             norm=torch.zeros((), device=task.device),
         )
-        rule, outer = Adam(), Outer(task, self.batch_real)
+        rule, outer = Adam(), OuterLoss(task, self.batch_real)
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute, rule=rule)
         for step in meter.steps(self.iterations, state, synthetic.artifact):
             generator = task.generator("training", device="cpu")
@@ -90,7 +90,7 @@ class TruncatedBackprop(BackpropSettings):
             meter.log(loss=loss, mean_norm=state.norm)
         return synthetic.artifact()
 
-    def _walk(self, task: Task, synthetic: Synthetic, count: int, generator: torch.Generator) -> Iterator[Step]:
+    def _walk(self, task: Task, synthetic: SyntheticSet, count: int, generator: torch.Generator) -> Iterator[Step]:
         lr = torch.full((), self.lr_network, device=task.device)
         images, labels = synthetic.images()
         for _ in range(count):
@@ -98,7 +98,7 @@ class TruncatedBackprop(BackpropSettings):
                 yield images, labels, lr
             else:
                 chosen = balanced_batch(labels, task.classes, self.images_per_step, generator)
-                yield Made(images, itemgetter(chosen)), labels[chosen], lr
+                yield LazyBatch(images, itemgetter(chosen)), labels[chosen], lr
 
 
 def unit(images: torch.Tensor) -> torch.Tensor:

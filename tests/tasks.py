@@ -9,12 +9,12 @@ import pytest
 
 from ddbench.compute.generators import Generators
 from ddbench.data import make_dataset
-from ddbench.records.schema import Network
+from ddbench.records.schema import NetworkSpec
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-PERCEPTRON = Network(name="mlp", parameters={"depth": 1, "width": 5})
+PERCEPTRON = NetworkSpec(name="mlp", parameters={"depth": 1, "width": 5})
 
 
 def random_task(count: int = 10, generators: Generators | None = None) -> Task:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.generators import seeded
 from ddbench.errors import UserError
-from ddbench.families.backprop import Outer, balanced_batch
-from ddbench.families.unrolling.recompute import Made
+from ddbench.families.backprop import OuterLoss, balanced_batch
+from ddbench.families.unrolling.recompute import LazyBatch
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.families.unrolling.update_rules import Adam, GradientDescent, Momentum, Rule
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, Network
+from ddbench.records.schema import Budget, NetworkSpec
 from ddbench.registry import METHODS
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.task import Task
@@ -122,7 +122,7 @@ def test_images_made_for_a_step_are_differentiated_as_those_given(recompute: boo
         return torch.autograd.grad(end["first"].square().sum() + end["last"].sum(), [shared, lr])
 
     given = slopes([(2 * shared[chosen], labels, lr) for chosen in rows])
-    later = slopes([(Made(shared, lambda images, own=chosen: 2 * images[own]), labels, lr) for chosen in rows])
+    later = slopes([(LazyBatch(shared, lambda images, own=chosen: 2 * images[own]), labels, lr) for chosen in rows])
     for a, b in zip(given, later, strict=True):
         assert torch.allclose(a, b, rtol=1e-12, atol=0)
     assert given[0][4].tolist() == [[[0, 0], [0, 0]]]  # in no batch
@@ -143,7 +143,7 @@ def test_a_training_that_is_recomputed_keeps_none_of_its_batches() -> None:
             return batch
 
         alive.clear()
-        end = Unroll(loss, Compiler(), recompute)(start(), [(Made(shared, make), labels, lr)] * steps)
+        end = Unroll(loss, Compiler(), recompute)(start(), [(LazyBatch(shared, make), labels, lr)] * steps)
         end["last"].sum().backward()
         return max(counts)
 
@@ -207,7 +207,7 @@ def test_the_outer_loss_reaches_whatever_the_weights_depend_on() -> None:
     task, twin = tiny_task(), tiny_task()
     images = task.real_init()[0].requires_grad_()
     weights = {name: weight + images.mean() for name, weight in task.initial().items()}
-    value = Outer(task, 12).backward(weights)
+    value = OuterLoss(task, 12).backward(weights)
     twin_images = twin.real_init()[0].requires_grad_()
     moved = {name: weight + twin_images.mean() for name, weight in twin.initial().items()}
     expected = twin.loss(moved, *twin.real.batch(12, twin.generator("real")))
@@ -331,7 +331,9 @@ def test_jitter_moves_where_a_training_starts_by_shares_of_each_parameter_and_fa
 
 def plain_task(**options: Any) -> Task:
     """Without normalisation, whose biases have gradients of 0 up to rounding."""
-    return tiny_task(network=Network(name="convnet", parameters={"depth": 1, "width": 8, "norm": "none"}), **options)
+    return tiny_task(
+        network=NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8, "norm": "none"}), **options
+    )
 
 
 def cross_entropy(task: Task, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddbench.meter.cache import Cache, Entry
+from ddbench.meter.cache import Cache, CachedTensors
 
 CPU = torch.device("cpu")
 KEY = {"experts": 2}
@@ -18,8 +18,8 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache", {"threads": 1})
 
 
-def entry(value: float = 1.0) -> Entry:
-    return Entry({"w": torch.full((2, 2), value)}, 2.5, {"experts": 4})
+def entry(value: float = 1.0) -> CachedTensors:
+    return CachedTensors({"w": torch.full((2, 2), value)}, 2.5, {"experts": 4})
 
 
 def file_of(tmp_path: Path) -> Path:
@@ -91,7 +91,7 @@ def test_every_type_and_shape_is_kept(cache: Cache) -> None:
         "one": torch.tensor(7),
         "marks": torch.tensor([True, False]),
     }
-    cache.put("experts", KEY, Entry(tensors, 0.0, {}))
+    cache.put("experts", KEY, CachedTensors(tensors, 0.0, {}))
     found = cache.get("experts", KEY, CPU)
     assert found is not None
     for name, tensor in tensors.items():
@@ -102,7 +102,7 @@ def test_every_type_and_shape_is_kept(cache: Cache) -> None:
 def test_views_of_one_tensor_are_stored_apart(cache: Cache) -> None:
     flat = torch.arange(6.0, requires_grad=True)
     first, second = flat.split(3)
-    cache.put("experts", KEY, Entry({"a": first, "b": second, "c": flat.view(2, 3).T}, 0.0, {}))
+    cache.put("experts", KEY, CachedTensors({"a": first, "b": second, "c": flat.view(2, 3).T}, 0.0, {}))
     found = cache.get("experts", KEY, CPU)
     assert found is not None
     assert found.tensors["b"].tolist() == [3, 4, 5]

@@ -16,9 +16,9 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe, file_d
 from ddbench.cli import main
 from ddbench.errors import UserError
 from ddbench.records.files import write_record
-from ddbench.records.schema import Budget, Cell, Measured, Network, Record, Result, Score, run_key
+from ddbench.records.schema import Budget, Cell, Measured, NetworkSpec, Record, Result, Score, run_key
 
-NETWORK = Network(name="convnet", parameters={"depth": 1})
+NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1})
 HEADER: dict[str, Any] = {
     "method": "backprop",
     "hyperparameters": {"lr_images": 0.5},

@@ -30,7 +30,7 @@ from ddbench.records.files import problems, read_record, read_records
 from ddbench.records.run_folder import ARTIFACT, RECORD
 from ddbench.records.schema import NEUTRAL, Budget, Record, run_key
 from ddbench.registry import discover
-from ddbench.runs.plan import run_jobs, survey
+from ddbench.runs.plan import plan_runs, run_jobs
 from ddbench.submissions import filing
 from ddbench.submissions.checks import complaints, recorded_data
 from ddbench.submissions.claim import Claim
@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     discover()
     folder = tmp_path_factory.mktemp("made") / "runs"
     jobs = [*resolve(make_board(BOARD), "cpu"), *resolve(make_board(WAYS), "cpu")]
-    run_jobs(survey(jobs, folder), folder, workers=2, device="cpu")
+    run_jobs(plan_runs(jobs, folder), folder, workers=2, device="cpu")
     for record in (folder / "random_real").glob(f"*/{RECORD}"):
         if read_record(record).board == "ways":
             record.parent.rename(folder.with_name("ways"))
@@ -543,7 +543,7 @@ def test_what_came_later_and_changes_nothing_makes_no_other_cell(runs: Path) -> 
     older = {name: value for name, value in record.result.cell.hyperparameters.items() if name != "decoder"}
     assert board_complaint(of(record, hyperparameters=older), runs.parent / "configs") is None
     forge(path, of_cell(hyperparameters=older))
-    assert survey(resolve(make_board(BOARD), "cpu"), runs).jobs == []
+    assert plan_runs(resolve(make_board(BOARD), "cpu"), runs).jobs == []
 
 
 def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> None:
@@ -551,7 +551,7 @@ def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> Non
     board = {**BOARD, "datasets": [str(tmp_path / "elsewhere" / "mine.npz")], "entries": [{"methods": "random_real"}]}
     (runs.parent / "configs" / "tiny.yaml").write_text(yaml.safe_dump(board))
     out = tmp_path / "own"
-    run_jobs(survey(resolve(make_board(board), "cpu"), out), out)
+    run_jobs(plan_runs(resolve(make_board(board), "cpu"), out), out)
     found = submit(out, tables(runs), configs=runs.parent / "configs", datasets=board["datasets"])
     assert found.complaints == []
 

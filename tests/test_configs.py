@@ -15,7 +15,7 @@ from ddbench.boards.board import load_board
 from ddbench.data import Dataset, make_dataset
 from ddbench.leaderboard import load_published
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, Network, Setting
+from ddbench.records.schema import Budget, NetworkSpec, Setting
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
@@ -110,7 +110,7 @@ def test_a_slice_of_a_paper_board_runs(
 ) -> None:
     """Each entry with its own settings, on the contract's images and with the contract's amounts of work."""
     discover()
-    network = Network(name="convnet", parameters={"depth": 2, "width": 8, "norm": norm})
+    network = NetworkSpec(name="convnet", parameters={"depth": 2, "width": 8, "norm": norm})
     cls, task = METHODS.get(method), tiny_task(ipc, setting, network=network, preprocessing=kind)
     own = {name: value for name, value in settings.items() if name not in FLOORS}
     choices = {name: value for name, value in own.items() if chooses(value, cls.tiny.get(name))}

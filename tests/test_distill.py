@@ -18,7 +18,7 @@ from ddbench.io.atomic import digest
 from ddbench.records.files import write_record
 from ddbench.runs.api import distill, trace_of
 from ddbench.runs.executors import process
-from ddbench.runs.plan import Todo
+from ddbench.runs.plan import Plan
 from ddbench.runs.run import failed_record
 
 CALL = """
@@ -96,7 +96,7 @@ def test_a_place_that_is_no_folder_is_one_sentence(tmp_path: Path, write: Callab
 def test_a_crash_of_the_past_is_not_the_outcome(tmp_path: Path, write: Callable[..., str]) -> None:
     method, out = write("mine"), tmp_path / "made.safetensors"
 
-    def crash_before(todo: Todo) -> None:
+    def crash_before(todo: Plan) -> None:
         ((job, folder),) = todo.jobs
         other = replace(job, method_source=digest(b"another"))
         record = failed_record(other, "crashed", "ran out of memory", "2026-01-01T00:00:00+00:00")

@@ -18,13 +18,13 @@ from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation import trainer as evaluation
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Judge, evaluate
+from ddbench.evaluation.trainer import Evaluator, evaluate
 from ddbench.networks import InitialWeights, build_network
-from ddbench.records.schema import Network
+from ddbench.records.schema import NetworkSpec
 from ddbench.registry import METHODS, discover
 
 CPU = torch.device("cpu")
-TINY = Network(name="convnet", parameters={"depth": 1, "width": 8})
+TINY = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 FEW = Protocol("few-12@1", "test", steps=12, short=5, batch_size=6, lr=0.1)
 OWN = Protocol("own@1", "test", steps=12, honours=("lr", "order", "epochs", "momentum", "initial"))
 STILL = Protocol("still@1", "test", steps=1, lr=0.0, weight_decay=0.0, honours=("initial",))
@@ -35,8 +35,8 @@ def data() -> Dataset:
     return load_dataset("digits")
 
 
-def judge(data: Dataset, protocol: Protocol = FEW, network: Network = TINY) -> Judge:
-    return Judge(data, Preprocessing.for_dataset(data).fit(data), protocol, network, CPU)
+def judge(data: Dataset, protocol: Protocol = FEW, network: NetworkSpec = TINY) -> Evaluator:
+    return Evaluator(data, Preprocessing.for_dataset(data).fit(data), protocol, network, CPU)
 
 
 def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any) -> DistilledDataset:
@@ -45,7 +45,7 @@ def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any)
     return DistilledDataset.pixels(images, data.train_labels[chosen], **values)
 
 
-def trained(judge: Judge, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
+def trained(judge: Evaluator, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
     (weights,) = evaluation._train(judge, artifact, seed, short)
     return weights
 
@@ -135,7 +135,7 @@ def test_initial_weights_are_not_changed_by_scoring(data: Dataset) -> None:
 
 def test_initial_weights_of_another_network_are_refused(data: Dataset) -> None:
     initial = {name: weight.detach() for name, weight in fresh(data, seeded(3)).named_parameters()}
-    wider = Network(name="convnet", parameters={"depth": 1, "width": 9})
+    wider = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 9})
     with pytest.raises(UserError, match="initial weights are of another network; score it with the one it names"):
         judge(data, OWN, wider).score(real_artifact(data, initial=initial), seed=0)
     judge(data, FEW, wider).score(real_artifact(data, initial=initial), seed=0)  # not honoured, so not looked at

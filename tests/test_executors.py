@@ -20,7 +20,7 @@ from ddbench.runs.executors import make_executor
 from ddbench.runs.executors.interruption import Interruption
 from ddbench.runs.executors.local import Local
 from ddbench.runs.executors.watch import Watch
-from ddbench.runs.status import Ending, of_error, of_exit, of_surroundings
+from ddbench.runs.status import Outcome, of_error, of_exit, of_surroundings
 
 HOUR = 3600.0
 
@@ -34,7 +34,7 @@ class Run:
     share: float = 0.0
     reports: bool = False
 
-    def seconds_until_ended(self, most: float = 1e5) -> tuple[float, Ending | None]:
+    def seconds_until_ended(self, most: float = 1e5) -> tuple[float, Outcome | None]:
         begun = self.clock.now
         while (ending := self.watch.look(0, lambda: self.share * self.clock.now)) is None:
             if self.clock.now - begun >= most:
@@ -65,7 +65,7 @@ def test_a_silent_run_that_is_idle_or_busy_has_hung(
     seconds, ending = Run(clock, watch, share).seconds_until_ended()
     # from the first of its looks on; a share of exactly one core needs no more
     assert patience <= seconds <= 1.05 * patience + 2
-    assert ending == Ending("timeout", f"no step ended within {patience:g} s; last heard of at evaluate")
+    assert ending == Outcome("timeout", f"no step ended within {patience:g} s; last heard of at evaluate")
 
 
 def test_a_silent_run_that_others_keep_from_working_is_given_time(clock: Any) -> None:
@@ -103,7 +103,7 @@ def test_a_suspended_machine_is_not_the_runs_fault(clock: Any) -> None:
 def test_memory_is_watched_where_it_is_limited(clock: Any) -> None:
     watch = Watch(Budget(peak_bytes=2000), None, clock.tick)
     assert watch.look(2000, float) is None
-    assert watch.look(2001, float) == Ending("out_of_memory", "2,001 bytes in use, the budget allows 2,000")
+    assert watch.look(2001, float) == Outcome("out_of_memory", "2,001 bytes in use, the budget allows 2,000")
     assert Watch(Budget(), None, clock.tick).look(2**60, float) is None
 
 
@@ -123,7 +123,7 @@ def test_memory_is_watched_where_it_is_limited(clock: Any) -> None:
     ],
 )
 def test_an_exit_code_is_put_into_words(code: int, reason: str) -> None:
-    assert of_exit(code) == Ending("crashed", reason)
+    assert of_exit(code) == Outcome("crashed", reason)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_error_is_put_into_words(error: BaseException, status: str, reason: s
     ],
 )
 def test_what_goes_wrong_around_a_method_is_not_its_failure(error: Exception, status: str, reason: str) -> None:
-    assert of_surroundings(error) == Ending(status, reason)
+    assert of_surroundings(error) == Outcome(status, reason)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

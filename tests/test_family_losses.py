@@ -20,11 +20,11 @@ from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import _objective, unit_features
 from ddbench.families.experts import Expert, experts
 from ddbench.families.gradient_matching import Matcher, absolute, layerwise_cosine, squared
-from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.meter.checkpoint import State, capture
 from ddbench.meter.meter import Meter
 from ddbench.networks.flatten import unflatten
-from ddbench.records.schema import Budget, Network
+from ddbench.records.schema import Budget, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
@@ -205,7 +205,7 @@ def labels_of(groups: tuple[Tensor, ...]) -> list[Tensor]:
 @pytest.mark.parametrize("augment", [False, True])
 def test_the_contrastive_distance_is_that_of_whole_gradients(augment: bool) -> None:
     task, twin = make_task(), make_task()
-    synthetic = Synthetic(task)
+    synthetic = SyntheticSet(task)
     settings = ContrastiveGradientMatching(batch_real=REAL, augment=augment)
     loss = Matcher(task, settings, layerwise_cosine).of_all(task.initial(), synthetic)
     images = twin.real_init()[0].requires_grad_()
@@ -232,7 +232,7 @@ def test_either_count_ends_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
     for name, short in (("by_class", "."), ("of_all", "+")):
 
-        def noted(self: Matcher, weights: Weights, synthetic: Synthetic, short: str = short) -> Tensor:
+        def noted(self: Matcher, weights: Weights, synthetic: SyntheticSet, short: str = short) -> Tensor:
             turns.append(short)
             return torch.zeros(())
 
@@ -259,7 +259,7 @@ def test_distances_of_convolutions_by_hand() -> None:
 
 
 def test_efficient_parameterization_needs_convolutions() -> None:
-    task = tiny_task(network=Network(name="mlp", parameters={"width": 4, "depth": 1}))
+    task = tiny_task(network=NetworkSpec(name="mlp", parameters={"width": 4, "depth": 1}))
     with pytest.raises(UserError, match="compares gradients of convolutions, and this network has none; choose one"):
         EfficientParameterization(iterations=1, decoder="pixels").distill(task, Meter(Budget()))
 
@@ -270,7 +270,7 @@ def test_efficient_parameterization_equals_a_loop_over_classes(distance: str, au
     settings = {"matchings": 1, "distance": distance, "augment": augment, "iterations": 1, "batch_real": REAL}
     task, twin, meter = make_task(), make_task(), Watched()
     EfficientParameterization(**settings).distill(task, meter)
-    tiles = Synthetic(twin, "multi_formation").parts["tiles"]
+    tiles = SyntheticSet(twin, "multi_formation").parts["tiles"]
     twin.initial()  # the method draws once before its first step
     network, real = loaded(twin, twin.initial()), real_of(twin)
     whole = F.interpolate(tiles.flatten(0, 1), scale_factor=2, mode="bilinear").chunk(CLASSES)
@@ -368,7 +368,7 @@ def test_a_step_of_maximum_mean_discrepancy_equals_a_loop_over_classes(ipc: int)
     meter = watched("maximum_mean_discrepancy", make_task(ipc), iterations=2, uses=2)
     for step in range(2):
         twin = make_task(ipc)
-        tiles = Synthetic(twin, "multi_formation").parts["tiles"]
+        tiles = SyntheticSet(twin, "multi_formation").parts["tiles"]
         if step:
             tiles = meter.states[0]["synthetic"]["tiles"].requires_grad_()
             real_of(twin), draws_of(twin)
@@ -388,7 +388,7 @@ def test_a_step_of_characteristic_matching_equals_a_loop_over_classes() -> None:
         count=2, epochs=1, epoch_batches=3, batch=8, lr=0.01, momentum=0.9, weight_decay=5e-4, augment=True
     )  # fmt: skip
     ends = experts(twin, Meter(Budget()), expert)
-    tiles = Synthetic(twin, "multi_formation").parts["tiles"]
+    tiles = SyntheticSet(twin, "multi_formation").parts["tiles"]
     generator = twin.generator("between", device="cpu")
     first, last = ends[int(torch.randint(2, (), generator=generator))]
     share = float(torch.rand((), generator=generator))
@@ -427,7 +427,10 @@ def test_steps_of_improved_distribution_matching_equal_a_loop_over_classes() -> 
     fresh = [{"weights": twin.initial(), "accuracy": 0.0} for _ in range(3)]
     trained = meter.states[0]["source"]["members"]
     assert min(member["accuracy"] for member in trained) > 0
-    starts = Synthetic(twin, "multi_formation").parts["tiles"], meter.states[0]["synthetic"]["tiles"].requires_grad_()
+    starts = (
+        SyntheticSet(twin, "multi_formation").parts["tiles"],
+        meter.states[0]["synthetic"]["tiles"].requires_grad_(),
+    )
     for step, (members, tiles) in enumerate(zip((fresh, trained), starts, strict=True)):
         order = torch.randperm(3, generator=twin.generator("queue", device="cpu"))
         torch.randperm(3, generator=twin.generator("queue", device="cpu"))  # who trains afterwards

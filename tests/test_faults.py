@@ -16,7 +16,7 @@ from ddbench.boards.board import load_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.records.files import problems
 from ddbench.registry import METHODS, discover
-from ddbench.runs.plan import read_runs, run_jobs, survey
+from ddbench.runs.plan import plan_runs, read_runs, run_jobs
 
 FAULTS = {
     "raises": "raise ValueError('on purpose')",
@@ -114,7 +114,7 @@ def test_every_fault_costs_its_own_cell_alone(
         assert bool(result.scores) == (status == "ok")
     assert all(problems(path) == [] for path in out.glob("*/*/record.json"))
 
-    todo = survey(impatient(load_board(board), "cpu"), out)
+    todo = plan_runs(impatient(load_board(board), "cpu"), out)
     assert {job.cell.method for job, _ in todo.jobs} == REPEATED
     assert by_method(todo.records).keys() == ENDINGS.keys() - REPEATED
     assert all(folder == out / job.folder for job, folder in todo.jobs), "they go on where they were"
@@ -124,32 +124,32 @@ def test_a_run_that_was_ended_goes_on_from_its_checkpoint(tmp_path: Path, write:
     mark = tmp_path / "ended"
     once = f"mark = Path({str(mark)!r}); mark.exists() or (mark.touch(), os._exit(9))"
     jobs = outer(write("sound"), write("ended", at_step_4(once)), curve_seeds=1)
-    first = by_method(run_jobs(survey(jobs, tmp_path / "out"), tmp_path / "out"))
+    first = by_method(run_jobs(plan_runs(jobs, tmp_path / "out"), tmp_path / "out"))
     assert {name: record.result.status for name, record in first.items()} == {"sound": "ok", "ended": "crashed"}
 
-    todo = survey(jobs, tmp_path / "out")
+    todo = plan_runs(jobs, tmp_path / "out")
     assert [job.cell.method for job, _ in todo.jobs] == ["ended"]
     (record,) = run_jobs(dataclasses.replace(todo, records=[]), tmp_path / "out")
     assert (record.result.status, record.measured.attempts) == ("ok", 2)
     assert record.result.scores == first["sound"].result.scores
     assert record.result.curve == first["sound"].result.curve
     assert len(list((tmp_path / "out").glob("*/*/record.json"))) == 2
-    assert survey(jobs, tmp_path / "out").jobs == []
+    assert plan_runs(jobs, tmp_path / "out").jobs == []
 
 
 def test_a_failed_run_is_repeated_when_its_method_has_changed(
     tmp_path: Path, write: Callable[..., str], forget: Callable[[str], None]
 ) -> None:
     path, out = write("mine", "raise ValueError('a mistake')"), tmp_path / "out"
-    (failed,) = run_jobs(survey(outer(path), out), out)
+    (failed,) = run_jobs(plan_runs(outer(path), out), out)
     assert failed.result.status == "failed"
-    assert survey(outer(path), out).jobs == []
+    assert plan_runs(outer(path), out).jobs == []
 
     write("mine")
     forget(path)
     jobs = outer(path)
-    todo = survey(jobs, out)
+    todo = plan_runs(jobs, out)
     assert [folder for _, folder in todo.jobs] == [out / jobs[0].folder]
     assert (todo.records, todo.changed) == ([failed], [])
     assert [record.result.status for record in run_jobs(todo, out)] == ["failed", "ok"]
-    assert survey(jobs, out).jobs == []
+    assert plan_runs(jobs, out).jobs == []

@@ -38,12 +38,12 @@ from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.decoders import parse_decoder
 from ddbench.errors import UserError
-from ddbench.evaluation.trainer import plan
+from ddbench.evaluation.trainer import schedule_of
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import rich_table, write_tables
 from ddbench.networks import build_network
 from ddbench.records.files import dump_record, read_record
-from ddbench.records.schema import Cell, Network, Record, run_key
+from ddbench.records.schema import Cell, NetworkSpec, Record, run_key
 from ddbench.registry import DATASETS, PROTOCOLS, discover
 from ddbench.site import write_site
 
@@ -242,9 +242,9 @@ def follow(path: Path) -> None:
     loaded[0]
     artifact = DistilledDataset.load(path)
     data = data_of(artifact, path)
-    network = Network.model_validate(artifact.provenance["network"])
+    network = NetworkSpec.model_validate(artifact.provenance["network"])
     build_network(network.name, data.shape, len(data.classes), network.parameters)
-    plan(PROTOCOLS.get(artifact.provenance["protocol"]), artifact.recipe, len(loaded))
+    schedule_of(PROTOCOLS.get(artifact.provenance["protocol"]), artifact.recipe, len(loaded))
     transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(data)
     transform.inverse(loaded.images)
 

@@ -13,7 +13,7 @@ from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
 from ddbench.compute.clock import DeviceClock
 from ddbench.registry import METHODS, discover
-from ddbench.runs.plan import run_jobs, survey
+from ddbench.runs.plan import plan_runs, run_jobs
 from ddbench.runs.run import run
 
 pytestmark = [
@@ -76,7 +76,7 @@ def test_a_memory_budget_holds_within_a_step_and_the_next_run_has_a_clean_device
         "entries": [{"methods": [write("greedy", greedy), write("modest")]}],
     }
     jobs = resolve(make_board(board), "cuda")
-    records = run_jobs(survey(jobs, tmp_path / "out"), tmp_path / "out", device="cuda:0")
+    records = run_jobs(plan_runs(jobs, tmp_path / "out"), tmp_path / "out", device="cuda:0")
     assert [record.result.status for record in records] == ["out_of_memory", "ok"]
     assert all(record.measured.peak_bytes < 2e9 for record in records)
 

@@ -26,11 +26,22 @@ from ddbench.leaderboard import (
 )
 from ddbench.leaderboard.tables import READING
 from ddbench.records.files import dump_record, write_record
-from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, Scoring, run_key
+from ddbench.records.schema import (
+    Budget,
+    Cell,
+    CurvePoint,
+    Measured,
+    NetworkSpec,
+    Record,
+    Result,
+    Score,
+    Scoring,
+    run_key,
+)
 from ddbench.stats import Interval, interval, paired_difference
 
 SOURCE = "sha256:" + "0" * 64
-CONVNET = Network(name="convnet", parameters={"depth": 2})
+CONVNET = NetworkSpec(name="convnet", parameters={"depth": 2})
 
 
 def make_cell(method: str, **changes: Any) -> Cell:

@@ -11,9 +11,9 @@ import torch
 
 from ddbench.compute.generators import Generators
 from ddbench.errors import UserError
-from ddbench.families import trajectories
+from ddbench.families import trajectory_matching as trajectories
 from ddbench.families.gradient_matching import Match, match_gradients
-from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.training import Trained, Trainer
 from ddbench.meter.meter import Meter
 from ddbench.records.schema import Budget
@@ -281,7 +281,7 @@ def test_gradients_are_matched_and_networks_trained_in_turns() -> None:
         nonlocal turns
         turns += f"{network}.{matching} "
 
-        def compare(weights: Any, synthetic: Synthetic) -> torch.Tensor:
+        def compare(weights: Any, synthetic: SyntheticSet) -> torch.Tensor:
             starts.append(weights["classifier.bias"].clone())
             return torch.zeros(())
 

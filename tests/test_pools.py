@@ -20,12 +20,12 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
 from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
-from ddbench.evaluation.trainer import Judge
+from ddbench.evaluation.trainer import Evaluator
 from ddbench.io.atomic import canonical_json
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import Budget, Network, Pool, Record
+from ddbench.records.schema import Budget, NetworkSpec, Pool, Record
 from ddbench.registry import METHODS, discover
 from ddbench.runs.run import run
 from ddbench.submissions import verify as verification
@@ -36,7 +36,7 @@ from ddbench.task.pretrained import given
 from ddbench.testing import tiny_dataset, tiny_task
 
 CPU = torch.device("cpu")
-NETWORK = Network(name="convnet", parameters={"depth": 1, "width": 8})
+NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPat
     assert torch.equal(first.held_out, again.held_out)
     assert first.training.shape == first.held_out.shape == (2, flatten(tiny_task().initial()).numel())
     data = load_dataset("bars")
-    judge = Judge(data, transform(data), protocol(), NETWORK, CPU, given=first)
+    judge = Evaluator(data, transform(data), protocol(), NETWORK, CPU, given=first)
     for seed in range(2):
         assert torch.equal(flatten(judge.start(seed) or {}), first.held_out[seed])
         assert judge.score(anything(), seed=seed).metrics["before"] > 0.8
@@ -324,7 +324,7 @@ def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
 
 def test_success_is_counted_over_the_attacked_class_alone() -> None:
     data, task = load_dataset("bars"), tiny_task(setting="attack")
-    judge = Judge(data, transform(data), protocol(), NETWORK, CPU, given=make(pool()), attack=task.attack)
+    judge = Evaluator(data, transform(data), protocol(), NETWORK, CPU, given=make(pool()), attack=task.attack)
     labels = data.test_labels
     answers = torch.where(labels == 0, torch.ones_like(labels), torch.zeros_like(labels))
     answers[int((labels == 0).nonzero()[0])] = 2

@@ -12,7 +12,7 @@ import torch
 from ddbench.artifacts.distilled_dataset import Recipe
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol, register_protocol
-from ddbench.evaluation.trainer import Plan, plan
+from ddbench.evaluation.trainer import Schedule, schedule_of
 from ddbench.registry import PROTOCOLS
 
 NONE = Recipe()
@@ -26,7 +26,7 @@ def protocol(name: str) -> Protocol:
     return found
 
 
-def steps_of(made: Plan) -> tuple[int, int | None]:
+def steps_of(made: Schedule) -> tuple[int, int | None]:
     """How many steps, and at which the step size first falls."""
     lower = [step for step, lr in enumerate(made.lrs) if lr < made.lrs[0]]
     assert lower == list(range(lower[0], len(made.lrs))) if lower else made.drop is None or made.drop >= len(made.lrs)
@@ -57,13 +57,13 @@ def steps_of(made: Plan) -> tuple[int, int | None]:
     ],
 )
 def test_steps_and_the_drop(name: str, count: int, short: bool, expected: tuple[int, int]) -> None:
-    made = plan(protocol(name), NONE, count, short)
+    made = schedule_of(protocol(name), NONE, count, short)
     assert steps_of(made) == expected
     assert (made.lrs[0], made.momentum, made.weight_decay, made.order) == (0.01, 0.9, 5e-4, None)
 
 
 def test_several_falls_do_not_restart_the_momentum() -> None:
-    made = plan(protocol("idc-1000@1"), NONE, 100)  # two batches of 64 an epoch
+    made = schedule_of(protocol("idc-1000@1"), NONE, 100)  # two batches of 64 an epoch
     assert made.drop is None
     expected = [0.01] * 1332 + [0.002] * 334 + [0.0004] * 334
     assert made.lrs == pytest.approx(expected)
@@ -94,42 +94,42 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
     ("name", "lr"), [("quick-300@1", 0.01), ("dsa-1000@1", 0.01), ("mtt-1000@1", 0.03), ("own-recipe@1", 0.03)]
 )
 def test_a_learned_step_size_counts_where_it_is_honoured(name: str, lr: float) -> None:
-    made = plan(protocol(name), LEARNED, 10)
+    made = schedule_of(protocol(name), LEARNED, 10)
     assert made.lrs[0] == pytest.approx(lr)
-    assert steps_of(made)[0] == steps_of(plan(protocol(name), NONE, 10))[0]
+    assert steps_of(made)[0] == steps_of(schedule_of(protocol(name), NONE, 10))[0]
 
 
 def test_a_learned_order_is_ignored_where_it_is_not_honoured() -> None:
-    made = plan(protocol("mtt-1000@1"), dataclasses.replace(WALKED, momentum=0.5), 6)
-    assert made == Plan([0.5] * 502 + [0.05] * 499, 502, 0.9, 5e-4, None)
-    assert plan(protocol("dsa-1000@1"), WALKED, 6) == plan(protocol("dsa-1000@1"), NONE, 6)
+    made = schedule_of(protocol("mtt-1000@1"), dataclasses.replace(WALKED, momentum=0.5), 6)
+    assert made == Schedule([0.5] * 502 + [0.05] * 499, 502, 0.9, 5e-4, None)
+    assert schedule_of(protocol("dsa-1000@1"), WALKED, 6) == schedule_of(protocol("dsa-1000@1"), NONE, 6)
 
 
 def test_a_learned_order_is_walked_by_plain_gradient_descent() -> None:
     lrs = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    made = plan(protocol("own-recipe@1"), Recipe(lr=lrs, order=ORDER, epochs=2), 6)
+    made = schedule_of(protocol("own-recipe@1"), Recipe(lr=lrs, order=ORDER, epochs=2), 6)
     assert made.lrs == lrs.tolist()
     assert (made.drop, made.momentum, made.weight_decay) == (None, 0.0, 0.0)
     assert made.order is ORDER
 
 
 def test_one_learned_step_size_serves_every_step_of_a_learned_order() -> None:
-    made = plan(protocol("own-recipe@1"), Recipe(lr=torch.tensor(0.25), order=ORDER, epochs=3), 6)
+    made = schedule_of(protocol("own-recipe@1"), Recipe(lr=torch.tensor(0.25), order=ORDER, epochs=3), 6)
     assert made.lrs == [0.25] * 9
-    made = plan(protocol("own-recipe@1"), Recipe(order=ORDER, momentum=0.5), 6)
+    made = schedule_of(protocol("own-recipe@1"), Recipe(order=ORDER, momentum=0.5), 6)
     assert (made.lrs, made.momentum) == ([0.01] * 3, 0.5)
 
 
 def test_the_short_form_of_a_learned_order_is_the_whole_of_it() -> None:
     own = protocol("own-recipe@1")
-    assert plan(own, WALKED, 6, short=True) == plan(own, WALKED, 6)
+    assert schedule_of(own, WALKED, 6, short=True) == schedule_of(own, WALKED, 6)
 
 
 @pytest.mark.parametrize("count", [2, 5, 7])
 def test_step_sizes_that_do_not_match_the_steps_are_refused(count: int) -> None:
     recipe = Recipe(lr=torch.full((count,), 0.5), order=ORDER, epochs=2)
     with pytest.raises(UserError, match=f"recipe.lr has {count} step sizes for 6 steps; store one, or one a step"):
-        plan(protocol("own-recipe@1"), recipe, 6)
+        schedule_of(protocol("own-recipe@1"), recipe, 6)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_step_sizes_that_do_not_match_the_steps_are_refused(count: int) -> None:
 )
 def test_only_the_honoured_fields_count(honours: Any, expected: tuple[list[float], float]) -> None:
     chosen = Protocol("p@1", "test", steps=4, honours=honours)
-    made = plan(chosen, dataclasses.replace(WALKED, momentum=0.7), 6)
+    made = schedule_of(chosen, dataclasses.replace(WALKED, momentum=0.7), 6)
     assert (made.lrs, made.momentum) == expected
 
 
 def test_a_step_size_that_never_falls() -> None:
-    made = plan(Protocol("p@1", "test", steps=4, decay_at=1), NONE, 6)
+    made = schedule_of(Protocol("p@1", "test", steps=4, decay_at=1), NONE, 6)
     assert made.lrs == [0.01] * 4
 
 

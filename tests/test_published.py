@@ -10,7 +10,7 @@ import pytest
 from ddbench.errors import UserError
 from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
 from ddbench.leaderboard.published import SHIPPED
-from ddbench.records.schema import Cell, FurtherScore, Measured, Network, Record, Result, Score, Scoring
+from ddbench.records.schema import Cell, FurtherScore, Measured, NetworkSpec, Record, Result, Score, Scoring
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 OWN = {
@@ -28,14 +28,14 @@ def published(*entries: dict[str, Any]) -> Published:
 def record(accuracy: float, **changes: Any) -> Record:
     cell = {
         "method": "good", "hyperparameters": {"augment": True}, "dataset": "digits", "dataset_digest": "sha256:ab",
-        "preprocessing": "normalize", "network": Network(name="convnet"), "setting": "random", "ipc": 1,
+        "preprocessing": "normalize", "network": NetworkSpec(name="convnet"), "setting": "random", "ipc": 1,
         "protocol": "dsa-1000@1", "networks": 1, "budget": {}, "split": "test", "device": "cpu", "threads": 1,
     } | changes  # fmt: skip
     result = Result(
         cell=Cell.model_validate(cell),
         seed=0,
         status="ok",
-        scores=[Score(network=Network(name="convnet"), seed=0, accuracy=accuracy)],
+        scores=[Score(network=NetworkSpec(name="convnet"), seed=0, accuracy=accuracy)],
     )
     moment = "2025-01-01T00:00:00+00:00"
     measured = Measured(seconds={"distil": 1.0}, started=moment, finished=moment, environment={})
@@ -64,7 +64,7 @@ def test_given_networks_are_compared_with_those_trained_on_the_same_data() -> No
         {"method": "other"},
         {"dataset": "mnist"},
         {"ipc": 10},
-        {"network": Network(name="convnet", parameters={"width": 32})},
+        {"network": NetworkSpec(name="convnet", parameters={"width": 32})},
         {"setting": "fixed"},
         {"preprocessing": "zca"},
         {"hyperparameters": {"augment": True, "decoder": "canvas"}},
@@ -79,7 +79,7 @@ def test_a_figure_is_compared_with_nothing_else(changes: dict[str, Any]) -> None
     assert "paper" not in markdown([record(0.74, **changes)], "x", published(OWN))
 
 
-ALSO = [Scoring(network=Network(name="alexnet"), protocol="dsa-1000@1", networks=1)]
+ALSO = [Scoring(network=NetworkSpec(name="alexnet"), protocol="dsa-1000@1", networks=1)]
 ACROSS = OWN | {"scored": "alexnet", "accuracy": 60.0}
 
 
@@ -108,7 +108,7 @@ def test_a_figure_of_another_network_stands_beside_that_network_alone() -> None:
         (ACROSS | {"scored": "lenet"}, {}),
         (ACROSS | {"protocol": "dc-300@1"}, {}),
         (ACROSS | {"network": "mlp"}, {}),
-        (ACROSS, {"network": Network(name="mlp")}),
+        (ACROSS, {"network": NetworkSpec(name="mlp")}),
         (ACROSS, {"peek": 0.1}),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_figure_of_another_network_is_compared_with_nothing_else(figure: Any, 
 
 
 def test_what_was_scored_with_the_network_that_distilled_has_no_figure_of_another() -> None:
-    (row,) = rows([record(0.74, network=Network(name="alexnet"))], published(ACROSS))
+    (row,) = rows([record(0.74, network=NetworkSpec(name="alexnet"))], published(ACROSS))
     assert row.published == row.published_across == ()
 
 

@@ -13,7 +13,7 @@ from boards import by_method, outer
 from ddbench.errors import UserError
 from ddbench.records.schema import Record
 from ddbench.runs.executors import Event
-from ddbench.runs.plan import read_runs, run_jobs, survey
+from ddbench.runs.plan import plan_runs, read_runs, run_jobs
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -58,7 +58,7 @@ def test_a_cluster_that_loses_a_node_gives_the_same_results(
     line = "f\"{os.environ.get('RAY_RAYLET_PID')} {self.name} {step}\\n\".encode()"
     slow = f"time.sleep(0.4); os.write(os.open({str(log)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY), {line})"
     jobs = outer(*(write(name, slow) for name in ("one", "two", "three", "four")), write("dies", "os._exit(3)"))
-    here = run_jobs(survey(jobs, tmp_path / "here"), tmp_path / "here")
+    here = run_jobs(plan_runs(jobs, tmp_path / "here"), tmp_path / "here")
     log.unlink()
 
     _, doomed = cluster.list_all_nodes()
@@ -76,7 +76,9 @@ def test_a_cluster_that_loses_a_node_gives_the_same_results(
             taken.append(reached[0])
             cluster.remove_node(doomed, allow_graceful=False)
 
-    there = run_jobs(survey(jobs, tmp_path / "there"), tmp_path / "there", executor=Ray.named("cpu"), on_event=listen)
+    there = run_jobs(
+        plan_runs(jobs, tmp_path / "there"), tmp_path / "there", executor=Ray.named("cpu"), on_event=listen
+    )
     (name,) = taken
     places = {pid for pid, method, _ in steps() if method == name}
     assert len(places) == 2, "the run went on elsewhere"

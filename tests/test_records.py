@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.records.files import dump_record, problems, read_record, read_records, write_record
-from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score, run_key
+from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, NetworkSpec, Record, Result, Score, run_key
 
-NETWORK = Network(name="convnet", parameters={"width": 16, "depth": 3})
+NETWORK = NetworkSpec(name="convnet", parameters={"width": 16, "depth": 3})
 
 
 def cell(**changes: Any) -> Cell:
@@ -99,7 +99,7 @@ def test_charged_seconds_are_the_sum_over_phases() -> None:
 
 def test_a_network_names_its_parameters_in_order() -> None:
     assert str(NETWORK) == "convnet(depth=3, width=16)"
-    assert str(Network(name="mlp")) == "mlp"
+    assert str(NetworkSpec(name="mlp")) == "mlp"
 
 
 def test_a_run_key_is_stable() -> None:

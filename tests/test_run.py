@@ -176,19 +176,19 @@ def test_a_setting_that_the_method_refuses_is_its_failure(tmp_path: Path, write:
 def test_an_interrupted_evaluation_goes_on(
     tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    from ddbench.evaluation.trainer import Judge
+    from ddbench.evaluation.trainer import Evaluator
 
     (job,) = jobs_of(write("mine"))
     whole = run_here(job, tmp_path / "whole")
-    score, calls = Judge.score, list[int]()
+    score, calls = Evaluator.score, list[int]()
 
-    def interrupted(self: Judge, *given: Any, **named: Any) -> Any:
+    def interrupted(self: Evaluator, *given: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == call + 1:
             raise KeyboardInterrupt
         return score(self, *given, **named)
 
-    monkeypatch.setattr(Judge, "score", interrupted)
+    monkeypatch.setattr(Evaluator, "score", interrupted)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run(job, folder, tmp_path / "cache", CPU, silent)

@@ -30,7 +30,7 @@ from ddbench.records.schema import Record
 from ddbench.runs import api as boards
 from ddbench.runs.executors import worker
 from ddbench.runs.executors.process import RunProcess
-from ddbench.runs.plan import Event, Todo, run_jobs, survey
+from ddbench.runs.plan import Event, Plan, plan_runs, run_jobs
 from ddbench.runs.run import run
 
 BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
@@ -46,7 +46,7 @@ def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, wri
     )
     events = list[Event]()
     out = tmp_path / "out"
-    records = run_jobs(survey(jobs, out), out, workers=1, device="cpu", on_event=events.append)
+    records = run_jobs(plan_runs(jobs, out), out, workers=1, device="cpu", on_event=events.append)
     found = {record.result.cell.method: record for record in records}
     assert list(found) == ["dies", "mistaken", "sound"]
     assert {name: record.result.status for name, record in found.items()} == {
@@ -64,7 +64,7 @@ def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, wri
     assert all(event.record is not None for event in events if event.kind == "finished")
     assert {event.job.cell.method for event in events if event.kind == "progress"} <= set(found)
 
-    again = survey(jobs[1:], out)
+    again = plan_runs(jobs[1:], out)
     assert again.jobs == []
     assert sorted(record.key for record in again.records) == sorted(job.key for job in jobs[1:])
     assert run_jobs(again, out, workers=1, device="cpu") == again.records
@@ -96,7 +96,7 @@ def test_a_worker_whose_parent_is_gone_records_nothing(
 def test_a_folder_in_use_is_refused_before_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the other command finishes meanwhile would be made again, over its record."""
     out = tmp_path / "out"
-    monkeypatch.setattr(boards, "survey", lambda *_: pytest.fail("surveyed"))
+    monkeypatch.setattr(boards, "plan_runs", lambda *_: pytest.fail("surveyed"))
     with (
         claimed(out),
         pytest.raises(UserError, match=f"{out} is in use by another ddbench; wait for it, or choose another --out"),
@@ -125,13 +125,13 @@ def test_a_file_system_without_locks_is_named(
 def test_a_run_whose_surroundings_were_not_right_is_made_again(tmp_path: Path, write: Callable[..., str]) -> None:
     path, out = write("mine"), tmp_path / "out"
     text = Path(path).read_text()
-    todo = survey(outer(path), out)
+    todo = plan_runs(outer(path), out)
     Path(path).write_text(text + "# edited")
     (record,) = run_jobs(todo, out, workers=1, device="cpu")
     assert record.result.status == "crashed"
     assert (record.result.reason or "").endswith("has changed since the command began; run the command again")
     Path(path).write_text(text)
-    (record,) = run_jobs(survey(outer(path), out), out, workers=1, device="cpu")
+    (record,) = run_jobs(plan_runs(outer(path), out), out, workers=1, device="cpu")
     assert record.result.status == "ok"
 
 
@@ -161,30 +161,30 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_survey_repeats_nothing_unless_asked(tmp_path: Path, write: Callable[..., str]) -> None:
     path, out = write("mine"), tmp_path / "out"
     jobs = jobs_of(path, seeds=2)
-    first, second = survey(jobs, out).jobs
+    first, second = plan_runs(jobs, out).jobs
     assert [folder for _, folder in (first, second)] == [out / job.folder for job in jobs]
     done = run_here(*first)
-    assert survey(jobs, out).jobs == [second]
-    assert survey(jobs, out).records == [done]
+    assert plan_runs(jobs, out).jobs == [second]
+    assert plan_runs(jobs, out).records == [done]
 
-    again = survey(jobs, out, again=True)
+    again = plan_runs(jobs, out, again=True)
     assert [folder.name for _, folder in again.jobs] == [f"{first[1].name}-2", second[1].name]
     assert again.records == [done]
 
     Path(path).write_text(Path(path).read_text() + "# changed\n")
-    changed = survey(jobs_of(path, seeds=2), out)
+    changed = plan_runs(jobs_of(path, seeds=2), out)
     assert [job.seed for job, _ in changed.jobs] == [1]
     assert (changed.records, changed.changed) == ([done], ["mine"])
-    assert survey(jobs, out).changed == []
+    assert plan_runs(jobs, out).changed == []
 
 
 @pytest.mark.usefixtures("short")
 def test_a_run_that_a_board_names_twice_is_done_once(tmp_path: Path, write: Callable[..., str]) -> None:
     path = write("mine")
     jobs = jobs_of(path, path, ipc=[1, 1])
-    ((job, folder),) = survey(jobs, tmp_path / "out").jobs
+    ((job, folder),) = plan_runs(jobs, tmp_path / "out").jobs
     done = run_here(job, folder)
-    todo = survey(jobs, tmp_path / "out")
+    todo = plan_runs(jobs, tmp_path / "out")
     assert (todo.jobs, todo.records) == ([], [done])
 
 
@@ -213,14 +213,14 @@ def test_a_damaged_record_is_set_aside_and_made_anew(
     done = run_here(job, folder)
     spoil_it(folder / "record.json")
     bad = (folder / "record.json").read_bytes()
-    todo = survey([job], out)
+    todo = plan_runs([job], out)
     (sentence,) = todo.damaged
     assert sentence.startswith(f"{folder / 'record.json'} is damaged ({reason}")
     assert sentence.endswith("; it is kept as record.json.damaged and made anew")
     assert (folder / "record.json.damaged").read_bytes() == bad
     assert (todo.jobs, todo.records) == ([(job, folder)], [])
     assert run_here(job, folder).result == done.result
-    assert (survey([job], out).jobs, survey([job], out).damaged) == ([], [])
+    assert (plan_runs([job], out).jobs, plan_runs([job], out).damaged) == ([], [])
 
 
 @pytest.mark.usefixtures("short")
@@ -229,19 +229,19 @@ def test_a_damaged_artefact_is_set_aside_and_its_run_made_anew(tmp_path: Path, w
     done = run_here(job, out / job.folder)
     path = out / job.folder / "artifact.safetensors"
     spoil(path)
-    todo = survey([job], out)
+    todo = plan_runs([job], out)
     assert todo.damaged == [
         f"{path} is damaged (its digest is not the one in its record); "
         "it is kept as artifact.safetensors.damaged and made anew"
     ]
     again = out / f"{job.folder}-2"
     assert (todo.jobs, todo.records) == ([(job, again)], [done])
-    assert survey([job], out).jobs == todo.jobs, "also when the command was interrupted in between"
+    assert plan_runs([job], out).jobs == todo.jobs, "also when the command was interrupted in between"
     assert run_here(job, again).result == done.result
-    assert survey([job], out).jobs == []
+    assert plan_runs([job], out).jobs == []
     path.with_name("artifact.safetensors.damaged").unlink()
     (again / "artifact.safetensors").unlink()  # nobody needs it any more
-    assert survey([job], out).jobs == []
+    assert plan_runs([job], out).jobs == []
 
 
 @pytest.mark.usefixtures("short")
@@ -253,7 +253,7 @@ def test_a_record_of_another_schema_stops_the_survey(tmp_path: Path, write: Call
     del content["checksum"]
     path.write_text(json.dumps({**content, "checksum": digest(canonical_json(content))}))
     with pytest.raises(UserError, match="has schema version 2; this ddbench reads 1"):
-        survey([job], out)
+        plan_runs([job], out)
     assert path.exists()
 
 
@@ -262,7 +262,7 @@ def test_what_writers_left_half_written_is_removed(tmp_path: Path) -> None:
     (out / "cache").mkdir(parents=True)
     (out / "cache" / ".experts.safetensors.1a2b.part").write_bytes(b"half")
     (out / "cache" / "experts.safetensors").write_bytes(b"whole")
-    run_jobs(survey([], out), out)
+    run_jobs(plan_runs([], out), out)
     assert [path.name for path in (out / "cache").iterdir()] == ["experts.safetensors"]
 
 
@@ -271,7 +271,7 @@ def test_a_live_display_reads_no_markup(tmp_path: Path, write: Callable[..., str
     job = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset": "my [/set]"}))
     shown = io.StringIO()
     with Display(Console(file=shown, width=200, markup=False, force_terminal=True)) as display:
-        display.todo(Todo([(job, tmp_path)], [], [], []))
+        display.todo(Plan([(job, tmp_path)], [], [], []))
         display.event(Event(job, "started"))
         display.event(Event(job, "progress", "[/red] 1/2", 0.5))
     assert "quiet my [/set] ipc 1 seed 0" in shown.getvalue()
@@ -298,7 +298,7 @@ def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[...
     shown = io.StringIO()
     display = Display(Console(file=shown, width=200, markup=False))
     out = tmp_path / "out"
-    todo = survey(jobs, out)
+    todo = plan_runs(jobs, out)
     display.todo(todo)
     run_jobs(todo, out, workers=1, device="cpu", on_event=display.event)
     assert shown.getvalue().count("warning: slower [than] it could be\n") == 1
@@ -307,8 +307,8 @@ def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[...
 def test_many_runs_leave_no_file_open(tmp_path: Path, write: Callable[..., str]) -> None:
     me, out = psutil.Process(), tmp_path / "out"
     (first, *others) = outer(write("mine", end="raise ValueError"), seeds=21)
-    run_jobs(survey([first], out), out)  # starts the server that forks
+    run_jobs(plan_runs([first], out), out)  # starts the server that forks
     before = me.num_fds(), len(me.children())
-    records = run_jobs(survey(others, out), out, workers=2)
+    records = run_jobs(plan_runs(others, out), out, workers=2)
     assert [record.result.status for record in records] == ["failed"] * 20
     assert (me.num_fds(), len(me.children())) == before

@@ -18,10 +18,10 @@ from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import select
-from ddbench.evaluation.trainer import Judge
+from ddbench.evaluation.trainer import Evaluator
 from ddbench.io.atomic import read_sealed
 from ddbench.records.files import problems, read_record
-from ddbench.records.schema import FurtherScore, Network, Record, Scoring, run_key
+from ddbench.records.schema import FurtherScore, NetworkSpec, Record, Scoring, run_key
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.runs.run import failed_record, run
 from ddbench.task import pretrained as pools
@@ -101,7 +101,7 @@ ALSO = [{"network": "mlp"}, {"protocol": "other-4@1", "networks": 1}, {"network"
 
 
 def test_what_a_way_leaves_out_is_the_cells(walk: str) -> None:
-    convnet, mlp = Network(name="convnet", parameters={"depth": 1, "width": 8}), Network(name="mlp")
+    convnet, mlp = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8}), NetworkSpec(name="mlp")
     assert job_of(walk, also=ALSO).cell.also == [
         Scoring(network=mlp, protocol="short-6@1", networks=2),
         Scoring(network=convnet, protocol="other-4@1", networks=1),
@@ -183,7 +183,7 @@ def test_every_way_is_scored_as_by_its_own_judge(walk: str, tmp_path: Path) -> N
     transform = Preprocessing.for_dataset(data).fit(data)
     expected = []
     for scoring in job.cell.also or []:
-        judge = Judge(data, transform, PROTOCOLS.get(scoring.protocol), scoring.network, CPU)
+        judge = Evaluator(data, transform, PROTOCOLS.get(scoring.protocol), scoring.network, CPU)
         for seed in range(scoring.networks):
             accuracy = judge.score(artifact, seed=seed).accuracy
             expected.append(
@@ -209,8 +209,8 @@ def test_snapshots_are_selected_with_the_finished_artefact(walk: str, tmp_path: 
     record = run_here(job, tmp_path / "run")
     data, held_out = load_dataset("digits").holding_out(SECRET), load_dataset("digits").validation(SECRET)
     transform = Preprocessing.for_dataset(data).fit(data)
-    judge = Judge(data, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
-    asked = Judge(held_out, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
+    judge = Evaluator(data, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
+    asked = Evaluator(held_out, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
     names = [f"snapshot-{index}" for index in range(5)] + ["artifact"]
     files = [DistilledDataset.load(tmp_path / "run" / f"{name}.safetensors") for name in names]
     test = [judge.score(file, seed=0, short=True).accuracy for file in files]
@@ -232,15 +232,15 @@ def test_an_evaluation_interrupted_anywhere_goes_on(
 ) -> None:
     job = job_of(walk, also=ALSO, peek=SECRET)
     whole = run_here(job, tmp_path / "whole")
-    score, calls = Judge.score, list[int]()
+    score, calls = Evaluator.score, list[int]()
 
-    def interrupted(self: Judge, *given: Any, **named: Any) -> Any:
+    def interrupted(self: Evaluator, *given: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == call + 1:
             raise KeyboardInterrupt
         return score(self, *given, **named)
 
-    monkeypatch.setattr(Judge, "score", interrupted)
+    monkeypatch.setattr(Evaluator, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
     kept = tmp_path / "run" / "scores.partial"

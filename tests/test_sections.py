@@ -13,10 +13,10 @@ from ddbench.leaderboard.columns import Group, Lines, groups
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
 from ddbench.leaderboard.tables import pipe_table
-from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, Network, Record, Result, Score
+from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, NetworkSpec, Record, Result, Score
 from ddbench.stats import front
 
-NETWORK = Network(name="convnet")
+NETWORK = NetworkSpec(name="convnet")
 WHOLE = {"name": "quick@1", "steps": 300, "epochs": None, "short": 300}
 SHORTER = {"name": "long@1", "steps": None, "epochs": 1000, "short": 300}
 ORIGINS = {

@@ -13,10 +13,10 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import READINGS, moments, select
-from ddbench.evaluation.trainer import Judge
-from ddbench.records.schema import Network, Selected
+from ddbench.evaluation.trainer import Evaluator
+from ddbench.records.schema import NetworkSpec, Selected
 
-TINY = Network(name="convnet", parameters={"depth": 1, "width": 8})
+TINY = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def data() -> Dataset:
     return load_dataset("digits")
 
 
-def judge(data: Dataset, steps: int = 20, **changes: Any) -> Judge:
+def judge(data: Dataset, steps: int = 20, **changes: Any) -> Evaluator:
     # A step size that falls late and never restarts: a training of fewer steps is the beginning of a longer one.
     protocol = Protocol("p@1", "test", steps=steps, short=5, batch_size=10, lr=0.3, decay_at=1, restart=False)
-    return Judge(data, Preprocessing.for_dataset(data).fit(data), protocol, TINY, torch.device("cpu"), **changes)
+    return Evaluator(data, Preprocessing.for_dataset(data).fit(data), protocol, TINY, torch.device("cpu"), **changes)
 
 
 def artifact(data: Dataset, count: int = 30) -> DistilledDataset:
@@ -97,13 +97,13 @@ def test_reading_changes_nothing(data: Dataset) -> None:
 
 
 def test_the_short_form_is_read_at_its_end_alone(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, answers, asked = data.validation(0.1), Judge._answers, list[int]()
+    held_out, answers, asked = data.validation(0.1), Evaluator._answers, list[int]()
 
-    def counted(self: Judge, weights: dict[str, Tensor], data: Dataset) -> Tensor:
+    def counted(self: Evaluator, weights: dict[str, Tensor], data: Dataset) -> Tensor:
         asked.append(len(data.test_labels))
         return answers(self, weights, data)
 
-    monkeypatch.setattr(Judge, "_answers", counted)
+    monkeypatch.setattr(Evaluator, "_answers", counted)
     score = judge(data, held_out=held_out).score(artifact(data), seed=0, short=True)
     assert asked == [len(data.test_labels), len(held_out.test_labels)]
     assert score.accuracy == judge(data).score(artifact(data), seed=0, short=True).accuracy

@@ -24,7 +24,8 @@ from ddbench.leaderboard.columns import groups
 from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.registry import METHODS, discover
-from ddbench.site import charts, docs, figures, reproduce
+from ddbench.site import charts, docs, reproduce
+from ddbench.site import format as figures
 from ddbench.site.content import read_content
 from ddbench.site.format import relative, slug
 from ddbench.site.pictures import picture

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddbench.compute.generators import Generators, seeded
-from ddbench.families.network_sources import Between, Fresh, Queue, Settling, Source, View
+from ddbench.families.network_sources import FreshNetworks, InterpolatedExperts, Queue, Source, TrainedUntilStable, View
 from ddbench.families.training import OnSynthetic, Trained, Trainer
 from ddbench.meter.checkpoint import State, capture, restore
 from ddbench.networks.flatten import flatten
@@ -42,7 +42,7 @@ def groups(views: list[View]) -> list[int]:
 @pytest.mark.parametrize(("uses", "turns"), [(1, [1] * 7), (3, [3, 3, 1]), (10, [7])])
 def test_a_fresh_network_is_given_as_often_as_said(uses: int, turns: list[int]) -> None:
     task = random_task(30)
-    views = walk(Fresh(task, uses), task, 7)
+    views = walk(FreshNetworks(task, uses), task, 7)
     assert groups(views) == turns
     assert torch.equal(flatten(views[0].weights), flatten(random_task(30).initial()))
     assert {view.guide for view in views} == {view.strength for view in views} == {None}
@@ -164,7 +164,7 @@ def test_members_of_a_queue_train_as_the_trainer_says() -> None:
 def test_a_point_lies_on_the_way_of_one_expert_whose_end_guides() -> None:
     task = random_task(30)
     trajectories = torch.randn(3, 4, flatten(task.initial()).numel(), generator=seeded(0))
-    views = walk(Between(task, trajectories, 0.25), task, 100)
+    views = walk(InterpolatedExperts(task, trajectories, 0.25), task, 100)
     shares: list[list[float]] = [[], [], []]
     for view in views:
         assert view.guide is not None
@@ -208,7 +208,7 @@ def settle(accuracies: list[float], steps: int, **changes: Any) -> tuple[list[in
     """Epochs before each step, its network, and the script that must end with the last step."""
     task, script = random_task(30), Scripted(iter(accuracies))
     settings: dict[str, Any] = {"settled": 0.04, "changed": 0.03, "window": 3, "epochs": 5, "probe": 2}
-    source = Settling(task, script, script, **{**settings, **changes})  # type: ignore[arg-type]
+    source = TrainedUntilStable(task, script, script, **{**settings, **changes})  # type: ignore[arg-type]
     epochs, views = [], []
     for _ in range(steps):
         before = script.epochs
@@ -272,18 +272,18 @@ def test_a_network_that_still_changes_is_kept() -> None:
 
 
 def make_between(task: Task) -> Source:
-    return Between(task, torch.randn(3, 2, flatten(task.initial()).numel(), generator=seeded(0)), 0.5)
+    return InterpolatedExperts(task, torch.randn(3, 2, flatten(task.initial()).numel(), generator=seeded(0)), 0.5)
 
 
 def make_settling(task: Task) -> Source:
     trainer = Trainer(task, 0.05)
     train = OnSynthetic(task, trainer, 4, augment=True)
-    return Settling(task, trainer, train, settled=0.3, changed=0.2, window=2, epochs=2, probe=2)
+    return TrainedUntilStable(task, trainer, train, settled=0.3, changed=0.2, window=2, epochs=2, probe=2)
 
 
 SOURCES: dict[str, Callable[[Task], Source]] = {
-    "fresh": Fresh,
-    "fresh, several uses": lambda task: Fresh(task, 3),
+    "fresh": FreshNetworks,
+    "fresh, several uses": lambda task: FreshNetworks(task, 3),
     "queue": lambda task: make_queue(task, Trainer(task, 0.1, 0.9), every=2, train=2),
     "between": make_between,
     "settling": make_settling,

@@ -12,7 +12,7 @@ from ddbench.compute.generators import Generators, seeded
 from ddbench.data import make_dataset
 from ddbench.decoders import Canvas, Pixels
 from ddbench.errors import UserError
-from ddbench.families.synthetic_set import Init, Synthetic
+from ddbench.families.synthetic_set import Init, SyntheticSet
 from ddbench.meter.checkpoint import State, capture, restore
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
@@ -28,7 +28,7 @@ every_decoder = pytest.mark.parametrize("decoder", DECODERS)
 every_init = pytest.mark.parametrize("init", ["real", "noise"])
 
 
-def scramble(synthetic: Synthetic) -> None:
+def scramble(synthetic: SyntheticSet) -> None:
     with torch.no_grad():
         for part in synthetic.learned:
             part.normal_(generator=seeded(5))
@@ -38,14 +38,14 @@ def scramble(synthetic: Synthetic) -> None:
 
 
 def test_real_pixels_start_as_every_method_does() -> None:
-    synthetic, (images, labels) = Synthetic(tiny_task()), tiny_task().real_init()
+    synthetic, (images, labels) = SyntheticSet(tiny_task()), tiny_task().real_init()
     assert torch.equal(synthetic.parts["images"], images)
     assert torch.equal(synthetic.parts["labels"], labels)
-    assert not torch.equal(Synthetic(tiny_task(generators=Generators("other"))).parts["images"], images)
+    assert not torch.equal(SyntheticSet(tiny_task(generators=Generators("other"))).parts["images"], images)
 
 
 def test_noise_pixels_start_as_every_method_does() -> None:
-    synthetic, (images, labels) = Synthetic(tiny_task(), init="noise"), tiny_task().noise_init()
+    synthetic, (images, labels) = SyntheticSet(tiny_task(), init="noise"), tiny_task().noise_init()
     assert torch.equal(synthetic.parts["images"], images)
     assert torch.equal(synthetic.parts["labels"], labels)
 
@@ -53,25 +53,25 @@ def test_noise_pixels_start_as_every_method_does() -> None:
 def test_tiles_start_as_real_images_that_were_averaged() -> None:
     task = tiny_task()
     images, _ = task.real.batch(8, task.generator("real_init"), of=range(3))
-    tiles = Synthetic(tiny_task(), "multi_formation").parts["tiles"]
+    tiles = SyntheticSet(tiny_task(), "multi_formation").parts["tiles"]
     torch.testing.assert_close(tiles.flatten(0, 1), F.avg_pool2d(images, 2))
 
 
 @every_init
 @every_decoder
 def test_a_start_is_what_the_task_asks_for(decoder: str, init: Init) -> None:
-    synthetic = Synthetic(tiny_task(), decoder, init)
+    synthetic = SyntheticSet(tiny_task(), decoder, init)
     check_artifact(synthetic.artifact(), (1, 8, 8), 3, 2)
     images, labels = synthetic.images()
     assert images.shape[1:] == (1, 8, 8)
     assert torch.equal(labels, torch.arange(3).repeat_interleave(len(images) // 3))
-    again = Synthetic(tiny_task(), decoder, init)
+    again = SyntheticSet(tiny_task(), decoder, init)
     assert all(torch.equal(part, again.parts[name]) for name, part in synthetic.parts.items())
 
 
 @pytest.mark.parametrize("ipc", [20, 25, 47])
 def test_a_class_with_fewer_images_gives_some_again(ipc: int) -> None:
-    synthetic = Synthetic(tiny_task(ipc))
+    synthetic = SyntheticSet(tiny_task(ipc))
     assert synthetic.parts["labels"].bincount().tolist() == [ipc] * 3
     task = tiny_task(ipc)
     for c, images in enumerate(synthetic.parts["images"].unflatten(0, (3, ipc))):
@@ -86,7 +86,7 @@ def test_a_class_with_fewer_images_gives_some_again(ipc: int) -> None:
 def test_a_small_class_takes_nothing_from_the_large_ones() -> None:
     random = np.random.RandomState(0)
     images, labels = random.randint(0, 256, (14, 8, 8, 1)).astype(np.uint8), np.array([0] * 6 + [1] * 6 + [2] * 2)
-    parts = Synthetic(tiny_task(5, data=make_dataset("uneven", images, labels, images[:3], np.arange(3)))).parts
+    parts = SyntheticSet(tiny_task(5, data=make_dataset("uneven", images, labels, images[:3], np.arange(3)))).parts
     distinct = [len(own.flatten(1).unique(dim=0)) for own in parts["images"].split(5)]
     assert distinct == [5, 5, 2]
 
@@ -94,14 +94,14 @@ def test_a_small_class_takes_nothing_from_the_large_ones() -> None:
 def test_a_start_in_the_smallest_class_has_all_of_its_images() -> None:
     random = np.random.RandomState(0)
     images, labels = random.randint(0, 256, (12, 8, 8, 1)).astype(np.uint8), np.repeat([0, 1, 2], 4)
-    small = Synthetic(tiny_task(6, data=make_dataset("small", images, labels, images[:3], np.arange(3))))
+    small = SyntheticSet(tiny_task(6, data=make_dataset("small", images, labels, images[:3], np.arange(3))))
     for own in small.parts["images"].unflatten(0, (3, 6)):
         assert len(own.flatten(1).unique(dim=0)) == 4
 
 
 def test_what_the_decoder_refuses_is_refused() -> None:
     with pytest.raises(UserError, match="a canvas of factor 2 takes the storage of 4 images and ipc is 2"):
-        Synthetic(tiny_task(), "canvas")
+        SyntheticSet(tiny_task(), "canvas")
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_what_the_decoder_refuses_is_refused() -> None:
 
 @every_decoder
 def test_soft_labels_are_certain_at_first(decoder: str) -> None:
-    soft, hard = Synthetic(tiny_task(), decoder, soft=True), Synthetic(tiny_task(), decoder)
+    soft, hard = SyntheticSet(tiny_task(), decoder, soft=True), SyntheticSet(tiny_task(), decoder)
     assert (soft.label_kind, hard.label_kind) == ("probabilities", "index")
     assert torch.equal(soft.parts["labels"], F.one_hot(hard.parts["labels"], 3).float())
     assert torch.equal(soft.images()[1], F.one_hot(hard.images()[1], 3).float())
@@ -120,7 +120,7 @@ def test_soft_labels_are_certain_at_first(decoder: str) -> None:
 
 def test_a_set_of_given_images_and_logits() -> None:
     images, logits = torch.randn(6, 1, 8, 8, generator=seeded(0)), torch.randn(6, 3, generator=seeded(1))
-    synthetic = Synthetic(tiny_task(), parts={"images": images, "labels": logits})
+    synthetic = SyntheticSet(tiny_task(), parts={"images": images, "labels": logits})
     assert synthetic.label_kind == "logits"
     assert synthetic.decoder == Pixels()
     found = synthetic.images()
@@ -138,7 +138,7 @@ def test_a_set_of_given_images_and_logits() -> None:
 
 @every_decoder
 def test_all_parts_but_the_labels_are_leaves_that_slopes_reach(decoder: str) -> None:
-    synthetic = Synthetic(tiny_task(), decoder, soft=True)
+    synthetic = SyntheticSet(tiny_task(), decoder, soft=True)
     assert len(synthetic.learned) == len(synthetic.parts) - 1
     assert not synthetic.parts["labels"].requires_grad
     synthetic.images()[0].square().sum().backward()
@@ -151,7 +151,7 @@ def test_all_parts_but_the_labels_are_leaves_that_slopes_reach(decoder: str) -> 
 def test_learning_leaves_the_real_images_alone() -> None:
     task = tiny_task()
     before = task.real.take(range(60))[0]
-    scramble(Synthetic(task))
+    scramble(SyntheticSet(task))
     assert torch.equal(task.real.take(range(60))[0], before)
 
 
@@ -160,7 +160,7 @@ def test_learning_leaves_the_real_images_alone() -> None:
 
 @every_decoder
 def test_parts_are_put_back_in_place(decoder: str) -> None:
-    synthetic = Synthetic(tiny_task(), decoder)
+    synthetic = SyntheticSet(tiny_task(), decoder)
     objects = dict(synthetic.parts)
     saved = {name: part.detach().clone() for name, part in synthetic.state_dict().items()}
     scramble(synthetic)
@@ -182,7 +182,7 @@ def test_a_state_that_was_put_back_learns_on_as_before(decoder: str) -> None:
 
     def begin() -> tuple[Task, State]:
         task = tiny_task()
-        synthetic = Synthetic(task, decoder)
+        synthetic = SyntheticSet(task, decoder)
         optimizer = torch.optim.SGD(synthetic.learned, lr=0.1, momentum=0.9)
         return task, State(synthetic=synthetic, optimizer=optimizer, decode=task.generator("decode", device="cpu"))
 
@@ -201,7 +201,7 @@ def test_a_state_that_was_put_back_learns_on_as_before(decoder: str) -> None:
 
 
 def test_an_artefact_is_the_set_as_it_stands() -> None:
-    synthetic, recipe = Synthetic(tiny_task(), "canvas,factor=1,crops=2"), Recipe(epochs=3)
+    synthetic, recipe = SyntheticSet(tiny_task(), "canvas,factor=1,crops=2"), Recipe(epochs=3)
     artifact = synthetic.artifact(recipe)
     assert artifact.decoder == Canvas(factor=1, crops=2)
     assert artifact.recipe == recipe
@@ -212,7 +212,7 @@ def test_an_artefact_is_the_set_as_it_stands() -> None:
 
 
 def test_an_artefact_takes_other_parts_in_place_of_its_own() -> None:
-    synthetic = Synthetic(tiny_task(), soft=True)
+    synthetic = SyntheticSet(tiny_task(), soft=True)
     other = torch.full((6, 3), 1 / 3)
     artifact = synthetic.artifact(parts={"labels": other})
     assert torch.equal(artifact.parts["labels"], other)
@@ -222,7 +222,7 @@ def test_an_artefact_takes_other_parts_in_place_of_its_own() -> None:
 
 def test_a_fresh_decoder_draws_from_its_own_generator() -> None:
     task, other = tiny_task(), tiny_task()
-    synthetic, twin = Synthetic(task, "canvas,factor=1"), Synthetic(other, "canvas,factor=1")
+    synthetic, twin = SyntheticSet(task, "canvas,factor=1"), SyntheticSet(other, "canvas,factor=1")
     torch.manual_seed(7)
     first, second = (synthetic.images()[0] for _ in range(2))
     torch.manual_seed(8)
@@ -237,7 +237,7 @@ def test_a_fresh_decoder_draws_from_its_own_generator() -> None:
 
 def test_an_artefact_of_a_fresh_decoder_draws_from_the_generator_it_is_given() -> None:
     task = tiny_task()
-    synthetic = Synthetic(task, "canvas,factor=1")
+    synthetic = SyntheticSet(task, "canvas,factor=1")
     before = task.generator("decode").get_state()
     ours, theirs = (synthetic.artifact().decode(0, seeded(3))[0] for _ in range(2))
     assert torch.equal(ours, theirs)

@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import seeded
-from ddbench.families import trajectories
+from ddbench.families import trajectory_matching as trajectories
 from ddbench.families.experts import Expert, experts
-from ddbench.families.synthetic_set import Synthetic
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.trajectory_matching import match_trajectories
 from ddbench.families.unrolling.recompute import made
 from ddbench.families.unrolling.unroll import Unroll
@@ -52,7 +52,7 @@ def stretch() -> tuple[Tensor, Tensor]:
     return start, start + 0.2 * torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
 
 
-def doubled(synthetic: Synthetic) -> Synthetic:
+def doubled(synthetic: SyntheticSet) -> SyntheticSet:
     """The same in float64, labels learned too where they are no indices."""
     for name, part in synthetic.parts.items():
         if part.is_floating_point():
@@ -60,14 +60,14 @@ def doubled(synthetic: Synthetic) -> Synthetic:
     return synthetic
 
 
-def with_logits(task: Task) -> Synthetic:
+def with_logits(task: Task) -> SyntheticSet:
     images, labels = task.real_init()
     logits = torch.randn(len(labels), 3, generator=seeded(1))
-    return Synthetic(task, parts={"images": images, "labels": logits})
+    return SyntheticSet(task, parts={"images": images, "labels": logits})
 
 
 def ours(
-    task: Task, synthetic: Synthetic, unroll: Unroll, lr: float = 0.3, **settings: Any
+    task: Task, synthetic: SyntheticSet, unroll: Unroll, lr: float = 0.3, **settings: Any
 ) -> tuple[Tensor, list[Tensor]]:
     """The distance, and its gradients with respect to images, step size and, where they are learned, labels."""
     start, target = stretch()
@@ -92,7 +92,7 @@ def slope(task: Task, weights: Mapping[str, Tensor], images: Tensor, labels: Ten
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(weights.values()), create_graph=True)])
 
 
-def plain_graph(task: Task, synthetic: Synthetic, lr: float, augment: bool = False) -> tuple[Tensor, list[Tensor]]:
+def plain_graph(task: Task, synthetic: SyntheticSet, lr: float, augment: bool = False) -> tuple[Tensor, list[Tensor]]:
     """What `ours` gives, by one graph through all steps: Cazenavette et al., CVPR 2022, Algorithm 1."""
     (weights, target), like = stretch(), task.initial()
     start, step_size = weights, torch.tensor(lr, dtype=torch.float64, requires_grad=True)
@@ -108,7 +108,7 @@ def plain_graph(task: Task, synthetic: Synthetic, lr: float, augment: bool = Fal
     return distance.detach(), list(torch.autograd.grad(distance, learned))
 
 
-def two_passes(task: Task, synthetic: Synthetic, lr: float) -> tuple[Tensor, list[Tensor]]:
+def two_passes(task: Task, synthetic: SyntheticSet, lr: float) -> tuple[Tensor, list[Tensor]]:
     """What `ours` gives, by the formula of Cui et al., ICML 2023: |start - lr G - target|^2, weights as constants."""
     (start, target), like = stretch(), task.initial()
     images, labels = synthetic.parts["images"], synthetic.parts["labels"]
@@ -148,7 +148,7 @@ def close(ours: tuple[Tensor, list[Tensor]], theirs: tuple[Tensor, list[Tensor]]
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_exact_gradient_is_that_of_the_plain_graph(soft: bool, augment: bool, recompute: bool) -> None:
     task, twin = random_task(30), random_task(30)
-    synthetic = doubled(with_logits(task) if soft else Synthetic(task))
+    synthetic = doubled(with_logits(task) if soft else SyntheticSet(task))
     found = ours(task, synthetic, Unroll(task.loss, task.compiler, recompute), augment=augment)
     assert close(found, plain_graph(twin, synthetic, 0.3, augment))
 
@@ -156,7 +156,7 @@ def test_the_exact_gradient_is_that_of_the_plain_graph(soft: bool, augment: bool
 @pytest.mark.parametrize("soft", [False, True], ids=["classes", "logits"])
 def test_the_approximate_gradient_is_that_of_two_passes(soft: bool) -> None:
     task, twin, third = random_task(30), random_task(30), random_task(30)
-    synthetic = doubled(with_logits(task) if soft else Synthetic(task))
+    synthetic = doubled(with_logits(task) if soft else SyntheticSet(task))
     found = ours(task, synthetic, Unroll(task.loss, task.compiler, chained=False))
     assert close(found, two_passes(twin, synthetic, 0.3))
     assert not close(found, plain_graph(third, synthetic, 0.3))
@@ -175,7 +175,7 @@ def test_for_a_single_step_both_gradients_are_the_same() -> None:
 def test_a_student_that_stays_is_one_away(chained: bool) -> None:
     task = random_task(30)
     unroll = Unroll(task.loss, task.compiler, True, chained)
-    distance, (of_images, _) = ours(task, doubled(Synthetic(task)), unroll, lr=0.0)
+    distance, (of_images, _) = ours(task, doubled(SyntheticSet(task)), unroll, lr=0.0)
     assert distance == 1
     assert not of_images.any()
 
@@ -273,7 +273,7 @@ def test_students_start_within_reach_and_follow_their_expert() -> None:
         return torch.full((6, 3), 1 / 3)
 
     match_trajectories(
-        task, Meter(Budget()), settings, positions, synthetic=Synthetic(task, soft=True), unroll=unroll,
+        task, Meter(Budget()), settings, positions, synthetic=SyntheticSet(task, soft=True), unroll=unroll,
         reach=lambda step: (step // 20, step // 20 + 3), relabel=relabel,
     )  # fmt: skip
     starts = [float(start[0]) for start in unroll.starts]
@@ -347,7 +347,7 @@ def test_averaging_does_not_disturb_what_is_learned() -> None:
 
 def test_new_labels_are_put_in_place_before_every_step() -> None:
     task, targets = random_task(30), []
-    unroll, synthetic = Recording(task), Synthetic(random_task(30), soft=True)
+    unroll, synthetic = Recording(task), SyntheticSet(random_task(30), soft=True)
 
     def relabel(target: Tensor) -> Tensor:
         targets.append(target)
@@ -375,7 +375,7 @@ def test_a_student_reads_logits_as_probabilities() -> None:
 
 def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
     task, twin = random_task(30), random_task(30)
-    unroll, synthetic = Recording(task), Synthetic(task, "canvas,factor=1", "noise")
+    unroll, synthetic = Recording(task), SyntheticSet(task, "canvas,factor=1", "noise")
     canvases = synthetic.parts["canvases"].detach().clone()
     matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
     orders, corners = twin.generator("student", device="cpu"), twin.generator("decode", device="cpu")
@@ -393,8 +393,8 @@ def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
 @pytest.mark.parametrize(("decoder", "decodings"), [("canvas,factor=1", 3), ("multi_formation", 1), ("pixels", 1)])
 def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, decoder: str, decodings: int) -> None:
     task, calls = random_task(30), []
-    images = Synthetic.images
-    monkeypatch.setattr(Synthetic, "images", lambda self: calls.append(self) or images(self))
+    images = SyntheticSet.images
+    monkeypatch.setattr(SyntheticSet, "images", lambda self: calls.append(self) or images(self))
     settings = TrajectoryMatching(**{**TINY, "student_steps": 3, "batch_synthetic": 4, "decoder": decoder})
     match_trajectories(task, Meter(Budget()), settings, paths())
     assert len(calls) == decodings

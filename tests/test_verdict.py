@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from ddbench.records.schema import Network, Score
+from ddbench.records.schema import NetworkSpec, Score
 from ddbench.submissions.verdict import compare, compare_equal_seeds, compare_further_seeds
 
-NETWORK = Network(name="convnet")
+NETWORK = NetworkSpec(name="convnet")
 
 
 def by_seed(*accuracies: float) -> dict[int, float]:

@@ -19,7 +19,7 @@ from ddbench.records.schema import (
     Cell,
     FurtherScore,
     Measured,
-    Network,
+    NetworkSpec,
     Record,
     Result,
     Score,
@@ -32,9 +32,9 @@ from ddbench.stats import kendall_tau, places
 SOURCE = "sha256:" + "0" * 64
 CONVNET, MLP, LENET = "convnet", "mlp", "lenet"
 NETWORKS = {
-    CONVNET: Network(name="convnet", parameters={"depth": 2}),
-    MLP: Network(name="mlp"),
-    LENET: Network(name="lenet"),
+    CONVNET: NetworkSpec(name="convnet", parameters={"depth": 2}),
+    MLP: NetworkSpec(name="mlp"),
+    LENET: NetworkSpec(name="lenet"),
 }
 NOTHING = "–"  # noqa: RUF001
 QUICK, LONG = "quick-300@1", "long@1"

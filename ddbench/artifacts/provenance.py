@@ -12,7 +12,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
 from ddbench.data import Dataset, load_dataset
 from ddbench.errors import UserError
 from ddbench.records.fields import Digest, Name, Word, complaint
-from ddbench.records.schema import Attack, Network
+from ddbench.records.schema import Attack, NetworkSpec
 
 MOST_NETWORKS = 1000
 """that an artefact may ask to be scored with; boards ask for up to 200"""
@@ -28,7 +28,7 @@ class Provenance(BaseModel):
     dataset_digest: Digest
     method: Name
     ipc: int = Field(gt=0, strict=True)
-    network: Network
+    network: NetworkSpec
     preprocessing: dict[str, Any]
     protocol: Word
     networks: int | None = Field(default=None, gt=0, le=MOST_NETWORKS, strict=True)

@@ -17,12 +17,12 @@ from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Judge, evaluate
+from ddbench.evaluation.trainer import Evaluator, evaluate
 from ddbench.families.experts import Expert, train_experts
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
-from ddbench.records.schema import Network
+from ddbench.records.schema import NetworkSpec
 from ddbench.registry import METHODS
 from ddbench.task.task import Task
 
@@ -196,9 +196,9 @@ def _our_experts(setup: Setup, meter: Meter) -> None:
 def _our_evaluation(setup: Setup, meter: Meter) -> None:
     task, data = setup.task(), setup.data().to(setup.device)
     protocol = Protocol(name="bench", source="", epochs=EPOCHS)
-    network = Network(name="convnet", parameters={"width": setup.width})
+    network = NetworkSpec(name="convnet", parameters={"width": setup.width})
     transform = Preprocessing.for_dataset(data).fit(data)
-    judge = Judge(data, transform, protocol, network, task.device, task.compiler)
+    judge = Evaluator(data, transform, protocol, network, task.device, task.compiler)
     artifact = DistilledDataset.pixels(*task.real_init())
     for _ in meter.steps(MANY, State(), name="evaluation"):
         evaluate(artifact, judge, setup.networks)

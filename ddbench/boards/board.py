@@ -14,7 +14,7 @@ from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml, read_bytes
 from ddbench.records.fields import Strict, Word, sentence
 from ddbench.records.notation import NetworkField, parse_bytes, parse_seconds
-from ddbench.records.schema import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, Network, Setting
+from ddbench.records.schema import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, NetworkSpec, Setting
 
 MOST_BYTES = 2**18
 """of a board, which PyYAML reads in two seconds; those that ship have some kilobytes"""
@@ -38,7 +38,7 @@ Ipcs = Annotated[list[Annotated[int, Field(gt=0, strict=True)]], BeforeValidator
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
-Given = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
+PoolSize = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
 Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
 Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
@@ -51,8 +51,8 @@ class PoolField(Strict):
     dataset: str | None = None
     weights: str | None = None
     """a `.safetensors` file, see `ddbench.task.pretrained`"""
-    train: Given = 20
-    held_out: Given = 20
+    train: PoolSize = 20
+    held_out: PoolSize = 20
     steps: Trained = 2000
     batch: Trained = 128
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
@@ -112,7 +112,7 @@ class BoardCell:
     dataset: str
     ipc: int
     set: dict[str, Any]
-    network: Network
+    network: NetworkSpec
     setting: Setting
     preprocessing: Preprocessing
     protocol: str
@@ -133,7 +133,7 @@ class Board(Strict):
     title: str = ""
     datasets: Names
     ipc: Ipcs
-    network: NetworkField = Network(name="convnet")
+    network: NetworkField = NetworkSpec(name="convnet")
     setting: Setting = "random"
     preprocessing: Preprocessing = "normalize"
     protocol: str = "dsa-1000@1"
@@ -229,7 +229,7 @@ def make_board(content: Mapping[str, Any], where: str = "board") -> Board:
 
 def _model_at(path: list[str]) -> type[Strict]:
     """What the last key of a path should be a field of."""
-    for name, model in (("network", Network), ("pool", PoolField), ("attack", Attack), ("also", ScoringField)):
+    for name, model in (("network", NetworkSpec), ("pool", PoolField), ("attack", Attack), ("also", ScoringField)):
         if name in path[:-1]:
             return model
     return Entry if path[0] == "entries" else Board

@@ -11,7 +11,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from ddbench.boards.jobs import Job
 from ddbench.records.schema import Record
-from ddbench.runs.plan import Event, Todo
+from ddbench.runs.plan import Event, Plan
 
 
 class _Bars:
@@ -53,7 +53,7 @@ class Display(_Bars):
         self._said: set[str] = set()
         self._left = self._count = 0
 
-    def todo(self, todo: Todo) -> None:
+    def todo(self, todo: Plan) -> None:
         """Say what is left, and which methods changed since their records were made."""
         for method in todo.changed:
             self._console.print(f"{method} changed since its records were made; they are kept: --again runs it anew")

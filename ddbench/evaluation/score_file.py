@@ -15,12 +15,12 @@ from ddbench.compute.device import resolve_device
 from ddbench.data import Dataset, Preprocessing
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Judge, evaluate, plan
+from ddbench.evaluation.trainer import Evaluator, evaluate, schedule_of
 from ddbench.networks import build_network
 from ddbench.records.notation import make_network
-from ddbench.records.schema import Attack, Network, Score, read_pool
+from ddbench.records.schema import Attack, NetworkSpec, Score, read_pool
 from ddbench.registry import PROTOCOLS
-from ddbench.task.pretrained import Given, given_to_score_with
+from ddbench.task.pretrained import PretrainedPool, given_to_score_with
 
 
 def score(
@@ -48,11 +48,11 @@ def score(
     rules: Protocol = PROTOCOLS.get(protocol or artifact.provenance["protocol"])
     seen = data.split(artifact.provenance["dataset_digest"])
     transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
-    chosen = [make_network(name) for name in networks] or [Network.model_validate(artifact.provenance["network"])]
+    chosen = [make_network(name) for name in networks] or [NetworkSpec.model_validate(artifact.provenance["network"])]
     for network in chosen:  # before the first is trained
         build_network(network.name, data.shape, len(data.classes), network.parameters)
     number = count or artifact.provenance.get("networks") or rules.networks
-    steps = number * len(plan(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
+    steps = number * len(schedule_of(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
     pool, attack = _given(artifact, chosen, seen, where, number, report)
     scores = list[Score]()
@@ -61,19 +61,19 @@ def score(
         report("evaluate", (len(scores) + share) / (len(chosen) * number))
 
     for network in chosen:
-        judge = Judge(data, transform, rules, network, where, compiler, pool, attack, report=progress)
-        evaluate(artifact, judge, number, scores.append)
+        evaluator = Evaluator(data, transform, rules, network, where, compiler, pool, attack, report=progress)
+        evaluate(artifact, evaluator, number, scores.append)
     return scores
 
 
 def _given(
     artifact: DistilledDataset,
-    networks: list[Network],
+    networks: list[NetworkSpec],
     data: Dataset,
     device: torch.device,
     number: int,
     report: Callable[[str, float], None],
-) -> tuple[Given | None, Attack | None]:
+) -> tuple[PretrainedPool | None, Attack | None]:
     """The pool and the label map that an artefact names; the networks held out are trained where the cache has none.
 
     Args:
@@ -83,7 +83,7 @@ def _given(
     if described is None:
         return None, None
     try:
-        pool, own = read_pool(described), Network.model_validate(artifact.provenance["network"])
+        pool, own = read_pool(described), NetworkSpec.model_validate(artifact.provenance["network"])
         mapped = Attack.model_validate(attack) if attack else None
         if mapped is not None:
             check_attack(mapped, len(data.classes))

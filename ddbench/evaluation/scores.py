@@ -10,7 +10,7 @@ from typing import Any
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.evaluation.selection import select
-from ddbench.evaluation.trainer import Judge
+from ddbench.evaluation.trainer import Evaluator
 from ddbench.io.atomic import read_sealed, write_sealed
 from ddbench.records.schema import Cell, CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
@@ -48,17 +48,17 @@ class _Trial:
     """One network to be trained on one file."""
 
     name: str
-    judge: Judge
+    evaluator: Evaluator
     file: Path
     seed: int = 0
     short: bool = False
 
 
-def score_run(cell: Cell, judge: Judge, files: Files, report: Callable[[str, float], None]) -> Scores:
+def score_run(cell: Cell, evaluator: Evaluator, files: Files, report: Callable[[str, float], None]) -> Scores:
     """Every score of a run, from wherever an earlier attempt left it.
 
     Args:
-        judge: of the cell's headline
+        evaluator: of the cell's headline
         report: called with `evaluate` and the share that is done, before every step of a training
     """
     known, trials = _known(files), list[_Trial]()
@@ -66,11 +66,13 @@ def score_run(cell: Cell, judge: Judge, files: Files, report: Callable[[str, flo
     def progress(share: float) -> None:
         report("evaluate", (len(known) + share) / len(trials))
 
-    trials += _trials(cell, replace(judge, report=progress), files)
+    trials += _trials(cell, replace(evaluator, report=progress), files)
     for trial in trials:
         if trial.name not in known:
             artifact = DistilledDataset.load(trial.file)
-            known[trial.name] = trial.judge.score(artifact, seed=trial.seed, short=trial.short).model_dump(mode="json")
+            known[trial.name] = trial.evaluator.score(artifact, seed=trial.seed, short=trial.short).model_dump(
+                mode="json"
+            )
             write_sealed(files.kept, json.dumps({"artifact": files.digest, "scores": known}).encode())
     return _scores(cell, files, {name: Score.model_validate(score) for name, score in known.items()})
 
@@ -83,18 +85,18 @@ def _known(files: Files) -> dict[str, Any]:
     return known
 
 
-def _trials(cell: Cell, judge: Judge, files: Files) -> Iterator[_Trial]:
+def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:
     for seed in range(cell.networks):
-        yield _Trial(f"score-{seed}", judge, files.artifact, seed)
+        yield _Trial(f"score-{seed}", evaluator, files.artifact, seed)
     for index, scoring in enumerate(cell.also or []):
         protocol = PROTOCOLS.get(scoring.protocol)
-        other = replace(judge, network=scoring.network, protocol=protocol, held_out=None)
+        other = replace(evaluator, network=scoring.network, protocol=protocol, held_out=None)
         for seed in range(scoring.networks):
             yield _Trial(f"also-{index}-{seed}", other, files.artifact, seed)
     for index, (_, file) in enumerate(files.snapshots):
-        yield _Trial(f"snapshot-{index}", judge, file, short=True)
-    if files.snapshots and judge.held_out is not None:
-        yield _Trial("final", judge, files.artifact, short=True)
+        yield _Trial(f"snapshot-{index}", evaluator, file, short=True)
+    if files.snapshots and evaluator.held_out is not None:
+        yield _Trial("final", evaluator, files.artifact, short=True)
 
 
 def _scores(cell: Cell, files: Files, known: dict[str, Score]) -> Scores:

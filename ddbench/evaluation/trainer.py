@@ -21,12 +21,12 @@ from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import READINGS, moments, select
 from ddbench.networks import Chunks, InitialWeights, build_network
-from ddbench.records.schema import Attack, Network, Score
-from ddbench.task.pretrained import Given
+from ddbench.records.schema import Attack, NetworkSpec, Score
+from ddbench.task.pretrained import PretrainedPool
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Everything a score depends on but the artefact.
 
     Args:
@@ -46,10 +46,10 @@ class Judge:
     data: Dataset
     transform: Transform
     protocol: Protocol
-    network: Network
+    network: NetworkSpec
     device: torch.device
     compiler: Compiler = field(default_factory=Compiler)
-    given: Given | None = None
+    given: PretrainedPool | None = None
     attack: Attack | None = None
     held_out: Dataset | None = None
     report: Callable[[float], None] = lambda share: None
@@ -129,21 +129,24 @@ class Judge:
 
 
 def evaluate(
-    artifact: DistilledDataset, judge: Judge, networks: int, on_score: Callable[[Score], None] = lambda score: None
+    artifact: DistilledDataset,
+    evaluator: Evaluator,
+    networks: int,
+    on_score: Callable[[Score], None] = lambda score: None,
 ) -> list[Score]:
     """Train `networks` networks on an artefact, a Score each; `on_score` is told each as soon as it is known.
 
-    >>> evaluate(DistilledDataset.load(path), judge, networks=5)  # doctest: +SKIP
+    >>> evaluate(DistilledDataset.load(path), evaluator, networks=5)  # doctest: +SKIP
     """
     scores = []
     for seed in range(networks):
-        scores.append(judge.score(artifact, seed=seed))
+        scores.append(evaluator.score(artifact, seed=seed))
         on_score(scores[-1])
     return scores
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """A training, resolved from a protocol and what it honours of a recipe.
 
     Args:
@@ -159,7 +162,7 @@ class Plan:
     order: Tensor | None
 
 
-def plan(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) -> Plan:
+def schedule_of(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) -> Schedule:
     """The training that `protocol` gives an artefact of `count` images with this recipe."""
     if recipe.order is not None and "order" in protocol.honours:
         return _learned_plan(protocol, recipe, recipe.order)
@@ -171,10 +174,10 @@ def plan(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) ->
     shares = protocol.decay_at if isinstance(protocol.decay_at, tuple) else (protocol.decay_at,)
     falls = [round(share * steps) for share in shares]
     lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
-    return Plan(lrs, falls[0] if protocol.restart else None, protocol.momentum, protocol.weight_decay, None)
+    return Schedule(lrs, falls[0] if protocol.restart else None, protocol.momentum, protocol.weight_decay, None)
 
 
-def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
+def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Schedule:
     """Plain gradient descent along the learned order; one learned step size serves every step."""
     epochs = recipe.epochs if recipe.epochs is not None and "epochs" in protocol.honours else 1
     steps = epochs * len(order)
@@ -182,29 +185,31 @@ def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Plan:
     if len(lrs) not in (1, steps):
         raise UserError(f"recipe.lr has {len(lrs)} step sizes for {steps} steps; store one, or one a step")
     momentum = recipe.momentum if recipe.momentum is not None and "momentum" in protocol.honours else 0.0
-    return Plan(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
+    return Schedule(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
 
 
-def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, readings: int = 1) -> Iterator[Weights]:
-    """The seed's network, trained by the plan: its weights at evenly spaced moments, the last at the end.
+def _train(
+    evaluator: Evaluator, artifact: DistilledDataset, seed: int, short: bool, readings: int = 1
+) -> Iterator[Weights]:
+    """The seed's network, trained by the schedule_of: its weights at evenly spaced moments, the last at the end.
 
     What is yielded changes in place as the training goes on.
     """
-    protocol = judge.protocol
-    generator = seeded(derive_seed("evaluate", protocol.name, judge.network, seed))
-    weights = _initial(judge, artifact, seed, generator)
+    protocol = evaluator.protocol
+    generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
+    weights = _initial(evaluator, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
-    training = plan(protocol, artifact.recipe, count, short)
-    batches = _batches(judge, artifact, training, generator)
+    training = schedule_of(protocol, artifact.recipe, count, short)
+    batches = _batches(evaluator, artifact, training, generator)
     optimizer = _sgd(weights, training)
-    gradient = judge.gradients[_trained_kind(protocol, judge.data.name, artifact.label_kind)]
+    gradient = evaluator.gradients[_trained_kind(protocol, evaluator.data.name, artifact.label_kind)]
     read = moments(len(training.lrs), readings)
     for step, lr in enumerate(training.lrs):
-        judge.report(step / len(training.lrs))
+        evaluator.report(step / len(training.lrs))
         if step == training.drop:
             optimizer = _sgd(weights, training)
         optimizer.param_groups[0]["lr"] = lr
-        slope, _ = judge.chunks.gradient(gradient, weights, *next(batches))
+        slope, _ = evaluator.chunks.gradient(gradient, weights, *next(batches))
         for name, weight in weights.items():
             weight.grad = slope[name]
         optimizer.step()
@@ -212,41 +217,41 @@ def _train(judge: Judge, artifact: DistilledDataset, seed: int, short: bool, rea
             yield weights
 
 
-def _initial(judge: Judge, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
-    weights = InitialWeights(judge.module)(generator)
-    if artifact.initial is not None and "initial" in judge.protocol.honours:
+def _initial(evaluator: Evaluator, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
+    weights = InitialWeights(evaluator.module)(generator)
+    if artifact.initial is not None and "initial" in evaluator.protocol.honours:
         ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (weights, artifact.initial))
         if ours != theirs:
             raise UserError("the artefact's initial weights are of another network; score it with the one it names")
         weights = dict(artifact.initial)
-    weights = judge.start(seed) or weights
-    return {name: weight.to(judge.device, copy=True) for name, weight in weights.items()}
+    weights = evaluator.start(seed) or weights
+    return {name: weight.to(evaluator.device, copy=True) for name, weight in weights.items()}
 
 
-def _sgd(weights: Weights, training: Plan) -> torch.optim.SGD:
+def _sgd(weights: Weights, training: Schedule) -> torch.optim.SGD:
     return torch.optim.SGD(
         weights.values(), lr=training.lrs[0], momentum=training.momentum, weight_decay=training.weight_decay
     )
 
 
 def _batches(
-    judge: Judge, artifact: DistilledDataset, training: Plan, generator: torch.Generator
+    evaluator: Evaluator, artifact: DistilledDataset, training: Schedule, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
-    augment = _augmentation(judge.protocol, judge.data.name)
-    kind = _trained_kind(judge.protocol, judge.data.name, artifact.label_kind)
+    augment = _augmentation(evaluator.protocol, evaluator.data.name)
+    kind = _trained_kind(evaluator.protocol, evaluator.data.name, artifact.label_kind)
     fresh, epoch = artifact.decoder.fresh, 0
-    images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
+    images, labels = (part.to(evaluator.device) for part in artifact.decode(epoch, generator))
     while True:
         if fresh and epoch:
-            images, labels = (part.to(judge.device) for part in artifact.decode(epoch, generator))
-        for chosen in _indices(training.order, len(labels), judge.protocol.batch_size, generator):
-            positions = chosen.to(judge.device, non_blocking=True)
+            images, labels = (part.to(evaluator.device) for part in artifact.decode(epoch, generator))
+        for chosen in _indices(training.order, len(labels), evaluator.protocol.batch_size, generator):
+            positions = chosen.to(evaluator.device, non_blocking=True)
             batch, own = images[positions], labels[positions]
             batch = batch if augment is None else augment(batch, generator)
             if kind != artifact.label_kind:
-                own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(judge.data.classes)).to(batch.dtype)
-            yield cutmix(batch, own, generator) if _mixes(judge.protocol, judge.data.name) else (batch, own)
+                own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
+            yield cutmix(batch, own, generator) if _mixes(evaluator.protocol, evaluator.data.name) else (batch, own)
         epoch += 1
 
 

@@ -30,7 +30,7 @@ class BackpropSettings:
     compiled, which is faster, and keeps their graphs where not"""
 
 
-class Outer:
+class OuterLoss:
     """The outer loss: how a trained network does on real images.
 
     Args:

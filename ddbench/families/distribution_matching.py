@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ddbench.compute.compiling import Weights
 from ddbench.families.discrepancies import DISCREPANCIES, Discrepancy
-from ddbench.families.network_sources import Fresh, Source
+from ddbench.families.network_sources import FreshNetworks, Source
 from ddbench.families.siamese import siamese_by_class
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.meter.checkpoint import State
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def match_distributions(
         source: of the networks; by default a fresh one for each step
         optimizer: of the learned parts; by default SGD with momentum 0.5
     """
-    synthetic = Synthetic(task, settings.decoder, settings.init)
+    synthetic = SyntheticSet(task, settings.decoder, settings.init)
     make = optimizer or partial(torch.optim.SGD, lr=settings.lr_images, momentum=0.5)
-    state = State(synthetic=synthetic, optimizer=make(synthetic.learned), source=source or Fresh(task))
+    state = State(synthetic=synthetic, optimizer=make(synthetic.learned), source=source or FreshNetworks(task))
     featured = features or task.embed
     embed, slope_of = task.compiler.function(featured), task.compiler.gradient(_objective(task, discrepancy, featured))
     for _ in meter.steps(settings.iterations, state, synthetic.artifact):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ddbench.compute.compiling import Weights, gradient
 from ddbench.errors import UserError
 from ddbench.families.siamese import siamese_by_class
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.training import OnSynthetic, Trained, Trainer
 from ddbench.meter.checkpoint import State
 
@@ -29,7 +29,7 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 """matching steps a network and epochs between them, by images per class: Zhao et al., ICLR 2021, the authors' code"""
 Distance = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 """(gradient of the real images, of the synthetic ones), each by parameter name -> ()"""
-Match = Callable[[Weights, Synthetic], Tensor]
+Match = Callable[[Weights, SyntheticSet], Tensor]
 """back-propagates a distance between gradients into the parts, and returns it, ()"""
 Train = Callable[[Trained, Tensor, Tensor], Trained]
 """what becomes of a network between two matchings, given the synthetic images and their labels"""
@@ -125,7 +125,7 @@ class Matcher:
 
         self._apart = task.compiler.gradient(apart)
 
-    def by_class(self, weights: Weights, synthetic: Synthetic) -> Tensor:
+    def by_class(self, weights: Weights, synthetic: SyntheticSet) -> Tensor:
         """Back-propagate the distances of each class's own gradients into the parts; their sum, ()."""
         real, real_labels, images, labels = self._batch(synthetic)
         total, slopes = images.new_zeros(()), []
@@ -138,7 +138,7 @@ class Matcher:
         images.backward(torch.cat(slopes))
         return total
 
-    def of_all(self, weights: Weights, synthetic: Synthetic) -> Tensor:
+    def of_all(self, weights: Weights, synthetic: SyntheticSet) -> Tensor:
         """Back-propagate the distance between the gradients of all classes together, ()."""
         real, real_labels, images, labels = self._batch(synthetic)
         target, _ = self._task.chunks.gradient(self._slope, weights, real, real_labels)
@@ -146,7 +146,7 @@ class Matcher:
         images.backward(slope)
         return value
 
-    def _batch(self, synthetic: Synthetic) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _batch(self, synthetic: SyntheticSet) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         task = self._task
         real, real_labels = task.real.batch(self._settings.batch_real, task.generator("real"), of=range(task.classes))
         images, labels = synthetic.images()
@@ -173,7 +173,7 @@ def match_gradients(
         match: how the gradients of a network are compared: (network, matching) -> one of `Matcher`'s
         train: one training of the network
     """
-    synthetic = Synthetic(task, settings.decoder, settings.init)
+    synthetic = SyntheticSet(task, settings.decoder, settings.init)
     optimizer = torch.optim.SGD(synthetic.learned, lr=settings.lr_images, momentum=0.5)
     state = State(synthetic=synthetic, optimizer=optimizer, network=Trained.begin(task.initial()))
     matchings, trainings = loops

@@ -49,7 +49,7 @@ class Source(Protocol):
     def load_state_dict(self, saved: Mapping[str, Any]) -> None: ...
 
 
-class Fresh:
+class FreshNetworks:
     """Networks with fresh weights, each for `uses` steps. Zhao & Bilen, WACV 2023, arXiv 2110.04181: one."""
 
     def __init__(self, task: Task, uses: int = 1) -> None:
@@ -129,7 +129,7 @@ class Queue:
         return self._trainer.measured(member, real, labels)
 
 
-class Between:
+class InterpolatedExperts:
     """Points at random between the first and the last weights of experts; the trained end guides.
 
     Wang et al., "Dataset Distillation with Neural Characteristic Function", CVPR 2025, arXiv 2502.20653.
@@ -158,7 +158,7 @@ class Between:
         pass
 
 
-class Settling:
+class TrainedUntilStable:
     """One network at a time: trained on the synthetic images as long as that changes it, and then replaced.
 
     Each probe of its accuracy waits for the device.

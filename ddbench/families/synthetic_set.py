@@ -29,7 +29,7 @@ Parametrisation = Annotated[str, AfterValidator(_known)]
 """a decoder as it is written in a board: `pixels`, `multi_formation`, `canvas,factor=1`"""
 
 
-class Synthetic:
+class SyntheticSet:
     """What a method learns. It can be kept in a `State`.
 
     Args:

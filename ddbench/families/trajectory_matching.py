@@ -15,8 +15,8 @@ from torch import Tensor
 from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
 from ddbench.errors import UserError
 from ddbench.families.experts import Expert, ExpertSettings, experts
-from ddbench.families.synthetic_set import Init, Parametrisation, Synthetic
-from ddbench.families.unrolling.recompute import Made, Step
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.unrolling.recompute import LazyBatch, Step
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.meter.checkpoint import State
 from ddbench.networks.flatten import flatten, unflatten
@@ -106,7 +106,7 @@ def match_trajectories(
     settings: TrajectoryMatchingSettings,
     trajectories: Tensor | None = None,
     *,
-    synthetic: Synthetic | None = None,
+    synthetic: SyntheticSet | None = None,
     unroll: Unroll | None = None,
     reach: Reach | None = None,
     relabel: Relabel | None = None,
@@ -128,7 +128,7 @@ def match_trajectories(
     """
     if trajectories is None:
         trajectories = experts(task, meter, settings.expert())
-    synthetic = synthetic or Synthetic(task, settings.decoder, settings.init)
+    synthetic = synthetic or SyntheticSet(task, settings.decoder, settings.init)
     state = _state(task, settings, synthetic, lr_labels, averaging)
     student = _Student(task, settings, synthetic, unroll or Unroll(task.loss, task.compiler))
 
@@ -158,7 +158,7 @@ def match_trajectories(
 
 
 def _state(
-    task: Task, settings: TrajectoryMatchingSettings, synthetic: Synthetic, lr_labels: float, averaging: float
+    task: Task, settings: TrajectoryMatchingSettings, synthetic: SyntheticSet, lr_labels: float, averaging: float
 ) -> State:
     lr = torch.tensor(settings.lr_student, device=task.device, requires_grad=True)
     groups = [{"params": synthetic.learned, "lr": settings.lr_images}, {"params": [lr], "lr": settings.lr_lr}]
@@ -187,7 +187,9 @@ def _stretch(
 class _Student:
     """Trains on the synthetic images from where an expert was."""
 
-    def __init__(self, task: Task, settings: TrajectoryMatchingSettings, synthetic: Synthetic, unroll: Unroll) -> None:
+    def __init__(
+        self, task: Task, settings: TrajectoryMatchingSettings, synthetic: SyntheticSet, unroll: Unroll
+    ) -> None:
         self._task, self._settings, self._synthetic, self._unroll = task, settings, synthetic, unroll
 
     def distance(self, lr: Tensor, start: Tensor, target: Tensor) -> Tensor:
@@ -203,7 +205,7 @@ class _Student:
                 images, labels = self._images()
             chosen = chosen.to(images.device, non_blocking=True)
             view = self._view(chosen, generator)
-            yield (view(images) if self._synthetic.decoder.fresh else Made(images, view)), labels[chosen], lr
+            yield (view(images) if self._synthetic.decoder.fresh else LazyBatch(images, view)), labels[chosen], lr
 
     def _view(self, chosen: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
         if not self._settings.augment:

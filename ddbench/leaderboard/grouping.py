@@ -17,7 +17,9 @@ OWN = {"method", "hyperparameters", "budget", "also"}
 
 def identity(cell: Cell) -> str:
     """What makes a row, as one string: runs that differ only by seed share it, or by how else they were scored."""
-    return canonical_json(cell.model_dump(mode="json", exclude={"also"}) | {"hyperparameters": cell.telling}).decode()
+    return canonical_json(
+        cell.model_dump(mode="json", exclude={"also"}) | {"hyperparameters": cell.distinguishing}
+    ).decode()
 
 
 def conditions(cell: Cell) -> str:

@@ -103,7 +103,7 @@ class Row:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Those that tell the cell from others."""
-        return self.cell.telling
+        return self.cell.distinguishing
 
     @property
     def accuracies(self) -> list[float]:

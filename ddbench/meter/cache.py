@@ -17,7 +17,7 @@ from ddbench.io.safetensors_files import read_tensors, tensor_bytes
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedTensors:
     tensors: dict[str, Tensor]
     seconds: float
     """what making it cost"""
@@ -40,7 +40,7 @@ class Cache:
     def key(self, name: str, key: Mapping[str, Any]) -> str:
         return digest(canonical_json({"name": name, "key": dict(key), "context": self._context}))
 
-    def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> Entry | None:
+    def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> CachedTensors | None:
         """What is stored; None where nothing is, or where the file is damaged, which is said and set aside."""
         path = self._path(name, key)
         if not path.exists():
@@ -50,12 +50,12 @@ class Cache:
             if header.pop("checksum") != _checksum(header, tensors):
                 raise ValueError("another checksum")
             moved = {part: tensor.to(device) for part, tensor in tensors.items()}
-            return Entry(moved, header["seconds"], header["steps"])
+            return CachedTensors(moved, header["seconds"], header["steps"])
         except (OSError, ValueError, KeyError):
             warn_of_damage(path, "it is not what was written")
             return None
 
-    def put(self, name: str, key: Mapping[str, Any], entry: Entry) -> None:
+    def put(self, name: str, key: Mapping[str, Any], entry: CachedTensors) -> None:
         tensors = {part: _own(tensor.detach().cpu().contiguous()) for part, tensor in entry.tensors.items()}
         header = {"seconds": entry.seconds, "steps": entry.steps, "key": dict(key), "context": self._context}
         sealed = header | {"checksum": _checksum(header, tensors)}

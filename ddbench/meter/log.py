@@ -16,7 +16,7 @@ class Diverged(ArithmeticError):
     """A logged value is not finite any more, or has exploded."""
 
 
-class Logbook:
+class Log:
     """Logged values by name, at most `POINTS` of each, as (step, value)."""
 
     def __init__(self) -> None:

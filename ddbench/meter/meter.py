@@ -20,12 +20,12 @@ from ddbench.compute.memory import peak_bytes
 from ddbench.errors import Stopped
 from ddbench.io.atomic import canonical_json
 from ddbench.meter.allowance import Allowance
-from ddbench.meter.cache import Cache, Entry
+from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.meter.checkpoint import State
-from ddbench.meter.log import Logbook
-from ddbench.meter.phases import Ledger
-from ddbench.meter.resuming import Journal
-from ddbench.meter.snapshots import SNAPSHOTS, Album, Snapshot
+from ddbench.meter.log import Log
+from ddbench.meter.phases import PhaseTimer
+from ddbench.meter.resuming import Resumption
+from ddbench.meter.snapshots import SNAPSHOTS, Snapshot, Snapshots
 from ddbench.records.schema import Budget
 from ddbench.records.source_digest import source_digest
 
@@ -90,10 +90,10 @@ class Meter:
         self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
         self._generators = generators or Generators("unnamed")
         self._allowance = Allowance(budget, self._device)
-        self._ledger = Ledger(clock or ProcessClock())
-        self._log = Logbook()
-        self._album = Album(snapshots, self._hooks.snapshot, self._generators)
-        self._journal = Journal(path, every, self._generators, self._ledger, self._beside, self._device)
+        self._ledger = PhaseTimer(clock or ProcessClock())
+        self._log = Log()
+        self._album = Snapshots(snapshots, self._hooks.snapshot, self._generators)
+        self._journal = Resumption(path, every, self._generators, self._ledger, self._beside, self._device)
         self._open: str | None = None
         self._ticks = 0
         self._peak_before = 0
@@ -240,7 +240,7 @@ class Meter:
 
     # -- budget -------------------------------------------------------------------------------------------------
 
-    def _affords(self, entry: Entry) -> bool:
+    def _affords(self, entry: CachedTensors) -> bool:
         """Whether it fits into what is left; if not, it is made anew, so that the budget cuts it at the same step."""
         steps = self._journal.steps_done + sum(entry.steps.values())
         return self._allowance.affords(self.charged + entry.seconds, steps)
@@ -310,7 +310,9 @@ class Meter:
         steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
         if self._cache is not None and self._journal.cut.isdisjoint(steps):
             with self.paused("cache"):
-                self._cache.put(name, _with_source(key, make), Entry(tensors, self.seconds[name] - already, steps))
+                self._cache.put(
+                    name, _with_source(key, make), CachedTensors(tensors, self.seconds[name] - already, steps)
+                )
             self._journal.forget(steps)
         return tensors
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ddbench.compute.clock import Clock
 
 
-class Ledger:
+class PhaseTimer:
     """Books the clock's seconds, each under the phase in which it passed.
 
     Args:

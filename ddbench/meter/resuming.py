@@ -12,10 +12,10 @@ import torch
 from ddbench.compute.generators import Generators
 from ddbench.meter import checkpoint
 from ddbench.meter.checkpoint import State
-from ddbench.meter.phases import Ledger
+from ddbench.meter.phases import PhaseTimer
 
 
-class Journal:
+class Resumption:
     """The loops of a run, and one checkpoint file of their last states.
 
     Args:
@@ -32,7 +32,7 @@ class Journal:
         path: Path | None,
         every: float,
         generators: Generators,
-        ledger: Ledger,
+        ledger: PhaseTimer,
         beside: Callable[[], dict[str, Any]],
         device: torch.device,
     ) -> None:

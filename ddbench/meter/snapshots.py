@@ -25,7 +25,7 @@ class Snapshot:
     """of the file that it was kept in"""
 
 
-class Album:
+class Snapshots:
     """The snapshots of a run.
 
     Args:

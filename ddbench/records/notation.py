@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml
 from ddbench.records.fields import sentence
-from ddbench.records.schema import Network
+from ddbench.records.schema import NetworkSpec
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -77,12 +77,12 @@ def _with_point(value: str) -> str:
     return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value, flags=re.IGNORECASE)
 
 
-NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+NetworkField = Annotated[NetworkSpec, BeforeValidator(parse_network)]
 
 
-def make_network(text: str) -> Network:
+def make_network(text: str) -> NetworkSpec:
     """A network from the text of an option; see `parse_network`."""
     try:
         return TypeAdapter(NetworkField).validate_python(text)
     except ValidationError as error:
-        raise UserError(f"network {text!r}: {sentence(error, lambda path: Network)}") from error
+        raise UserError(f"network {text!r}: {sentence(error, lambda path: NetworkSpec)}") from error

@@ -30,7 +30,7 @@ UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
 """a run that ended so goes on from its last checkpoint when its board is run again"""
 
 
-class Network(Strict):
+class NetworkSpec(Strict):
     name: Name
     parameters: dict[Name, bool | int | float | Name] = {}
 
@@ -115,7 +115,7 @@ pool that is to be led astray"""
 class Scoring(Strict):
     """A way to score an artefact."""
 
-    network: Network
+    network: NetworkSpec
     """to train on it"""
     protocol: Word
     networks: int = Field(gt=0)
@@ -135,7 +135,7 @@ class Cell(Strict):
     dataset: Name
     dataset_digest: Digest
     preprocessing: Name
-    network: Network
+    network: NetworkSpec
     setting: Setting
     ipc: int = Field(gt=0)
     protocol: Word
@@ -161,7 +161,7 @@ class Cell(Strict):
         return max([self.networks, *(way.networks for way in self.also or [])])
 
     @property
-    def telling(self) -> dict[str, Any]:
+    def distinguishing(self) -> dict[str, Any]:
         """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
         with a later one."""
         return {name: value for name, value in self.hyperparameters.items() if NEUTRAL.get(name) != value}
@@ -170,7 +170,7 @@ class Cell(Strict):
 class Score(Strict):
     """One network trained once on the artefact."""
 
-    network: Network
+    network: NetworkSpec
     seed: int
     accuracy: float = Field(ge=0, le=1)
     """at the last step, in [0, 1]"""

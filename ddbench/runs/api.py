@@ -19,7 +19,7 @@ from ddbench.records.run_folder import ARTIFACT, TRACE
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.registry import discover
 from ddbench.runs.executors import make_executor
-from ddbench.runs.plan import Event, Todo, read_runs, run_jobs, survey
+from ddbench.runs.plan import Event, Plan, plan_runs, read_runs, run_jobs
 
 
 def evaluate(
@@ -31,7 +31,7 @@ def evaluate(
     executor: str = "local",
     again: bool = False,
     selection: Selection | None = None,
-    on_start: Callable[[Todo], None] = lambda todo: None,
+    on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Record]:
     """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
@@ -57,7 +57,7 @@ def evaluate(
     where = make_executor(executor, device, workers)
     jobs = resolve(board, where.device, selection)
     with claimed(out):
-        todo = survey(jobs, out, again)
+        todo = plan_runs(jobs, out, again)
         on_start(todo)
         records = run_jobs(todo, out, executor=where, on_event=on_event)
         render(read_runs(out), out, board.title or board.board, origins())
@@ -79,7 +79,7 @@ def distill(
     settings: Mapping[str, Any] | None = None,
     compile: bool | None = None,
     device: str = "auto",
-    on_start: Callable[[Todo], None] = lambda todo: None,
+    on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Record:
     """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
@@ -115,7 +115,7 @@ def distill(
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
     work = out.with_name(f".{out.name}.work")
     with claimed(work):
-        todo = survey(jobs, work)
+        todo = plan_runs(jobs, work)
         on_start(todo)
         record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
         if record.result.artifact is not None:

@@ -21,12 +21,12 @@ from ddbench.meter.cache import Cache
 from ddbench.meter.meter import Hooks, Meter, Progress
 from ddbench.networks import build_network
 from ddbench.records.run_folder import ARTIFACT, OUTCOME
-from ddbench.task.pretrained import Given, given
+from ddbench.task.pretrained import PretrainedPool, given
 from ddbench.task.task import Task
 
 
 @dataclass(frozen=True)
-class Overseer:
+class RunMonitor:
     """Who watches a run: told how far it is, and asked whether it is to stop."""
 
     report: Callable[[str, float], None] = lambda stage, share: None
@@ -45,7 +45,7 @@ class Overseer:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class RunContext:
     """What the stages of one run share."""
 
     job: Job
@@ -55,12 +55,12 @@ class Workshop:
     data: Dataset
     transform: Transform
     compiler: Compiler
-    given: Given | None
+    given: PretrainedPool | None
     """networks of a pool, trained before any clock starts"""
-    overseer: Overseer
+    monitor: RunMonitor
 
     @classmethod
-    def open(cls, job: Job, folder: Path, cache: Path, device: torch.device, overseer: Overseer) -> Workshop:
+    def open(cls, job: Job, folder: Path, cache: Path, device: torch.device, monitor: RunMonitor) -> RunContext:
         """Load what a run needs.
 
         Raises:
@@ -73,8 +73,8 @@ class Workshop:
         budget = job.cell.budget
         compiler = Compiler(worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile)
         named = job.cell.pool
-        pool = given(named, job.cell.network, data, device, overseer.pause_point) if named else None
-        return cls(job, folder, cache, device, data, transform, compiler, pool, overseer)
+        pool = given(named, job.cell.network, data, device, monitor.pause_point) if named else None
+        return cls(job, folder, cache, device, data, transform, compiler, pool, monitor)
 
     @property
     def artifact_path(self) -> Path:
@@ -97,53 +97,53 @@ class Workshop:
         return self.folder / "scores.partial"
 
 
-def make_task(shop: Workshop, generators: Generators) -> Task:
+def make_task(context: RunContext, generators: Generators) -> Task:
     """The task of a run: training data only."""
-    cell, data = shop.job.cell, shop.data
+    cell, data = context.job.cell, context.data
     network = build_network(cell.network.name, data.shape, len(data.classes), cell.network.parameters)
     return Task(
-        RealData(data, shop.transform, shop.device),
-        network.to(shop.device),
+        RealData(data, context.transform, context.device),
+        network.to(context.device),
         shape=data.shape,
         classes=len(data.classes),
         ipc=cell.ipc,
         setting=cell.setting,
         augmentation=DSA.for_dataset(data.name),
         generators=generators,
-        device=shop.device,
-        compiler=shop.compiler,
-        given=shop.given and shop.given.to_learn_with(),
+        device=context.device,
+        compiler=context.compiler,
+        given=context.given and context.given.for_training(),
         attack=cell.attack,
     )
 
 
-def make_meter(shop: Workshop, generators: Generators) -> Meter:
+def make_meter(context: RunContext, generators: Generators) -> Meter:
     """The meter of a run, at the point where an earlier attempt left it."""
-    cell = shop.job.cell
+    cell = context.job.cell
 
     def snapshot(index: int, artifact: DistilledDataset) -> str:
-        return artifact.save(shop.snapshot_path(index))
+        return artifact.save(context.snapshot_path(index))
 
     def progress(at: Progress) -> None:
-        shop.overseer.report(f"{at.loop} {at.step}/{at.planned}", at.fraction)
+        context.monitor.report(f"{at.loop} {at.step}/{at.planned}", at.fraction)
 
-    context = {
+    origin = {
         "dataset": cell.dataset_digest,
         "preprocessing": cell.preprocessing,
         "network": str(cell.network),
-        "device": device_name(shop.device),
+        "device": device_name(context.device),
         "threads": cell.threads,
-        "compiled": shop.compiler.enabled,
+        "compiled": context.compiler.enabled,
         "versions": versions(),
     }
     return Meter(
         cell.budget,
-        clock_for(shop.device),
+        clock_for(context.device),
         generators,
-        path=shop.checkpoint_path,
-        every=shop.job.checkpoint_seconds,
-        cache=Cache(shop.cache, context),
-        hooks=Hooks(snapshot, progress, shop.overseer.stopping),
-        device=shop.device,
-        snapshots=shop.job.snapshots,
+        path=context.checkpoint_path,
+        every=context.job.checkpoint_seconds,
+        cache=Cache(context.cache, origin),
+        hooks=Hooks(snapshot, progress, context.monitor.stopping),
+        device=context.device,
+        snapshots=context.job.snapshots,
     )

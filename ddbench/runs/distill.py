@@ -16,8 +16,8 @@ from ddbench.meter.meter import Meter
 from ddbench.meter.snapshots import Snapshot
 from ddbench.records.run_folder import TRACE
 from ddbench.records.schema import Status, Strict
-from ddbench.runs.context import Workshop, make_meter, make_task
-from ddbench.runs.status import Ending, of_error
+from ddbench.runs.context import RunContext, make_meter, make_task
+from ddbench.runs.status import Outcome, of_error
 from ddbench.task.task import Task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
@@ -43,25 +43,25 @@ class Distilled(Strict):
     started: str
 
 
-def distil(shop: Workshop) -> Distilled:
+def distil(context: RunContext) -> Distilled:
     """Run the method under its budget; whatever goes wrong becomes a status.
 
     Raises:
         CannotWrite: when a file cannot be written.
         Stopped: when the run is to stop; it is checkpointed.
     """
-    cell = shop.job.cell
-    limit_device_memory(cell.budget.peak_bytes, shop.device)
-    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, shop.job.seed)
-    meter = _resumed_meter(shop, generators)
-    shop.compiler.apart = meter.paused
-    artifact, ending = _attempt(shop, make_task(shop, generators), meter)
-    limit_device_memory(None, shop.device)
-    named = artifact.with_provenance(_provenance(shop, meter)) if artifact else None
+    cell = context.job.cell
+    limit_device_memory(cell.budget.peak_bytes, context.device)
+    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, context.job.seed)
+    meter = _resumed_meter(context, generators)
+    context.compiler.apart = meter.paused
+    artifact, ending = _attempt(context, make_task(context, generators), meter)
+    limit_device_memory(None, context.device)
+    named = artifact.with_provenance(_provenance(context, meter)) if artifact else None
     distilled = Distilled(
         status=ending.status,
         reason=ending.reason or None,
-        artifact=named.save(shop.artifact_path) if named else None,
+        artifact=named.save(context.artifact_path) if named else None,
         stored_bytes=named.stored_bytes() if named else {},
         steps_done=meter.done,
         steps_planned=meter.planned,
@@ -74,44 +74,44 @@ def distil(shop: Workshop) -> Distilled:
         attempts=meter.attempts,
         started=meter.started,
     )
-    _note(shop, distilled)
+    _note(context, distilled)
     return distilled
 
 
-def earlier(shop: Workshop) -> Distilled | None:
+def earlier(context: RunContext) -> Distilled | None:
     """What an earlier attempt distilled, with this attempt counted; None where nothing sound is."""
-    payload = read_sealed(shop.outcome_path)
+    payload = read_sealed(context.outcome_path)
     if payload is None:
         return None
     found = Distilled.model_validate_json(payload)
-    if found.artifact and not _is_sound(shop.artifact_path, found.artifact):
-        shop.outcome_path.unlink()  # the checkpoint still leads there
+    if found.artifact and not _is_sound(context.artifact_path, found.artifact):
+        context.outcome_path.unlink()  # the checkpoint still leads there
         return None
-    if not _are_sound(shop, found.snapshots):
-        for path in (shop.outcome_path, shop.checkpoint_path):
+    if not _are_sound(context, found.snapshots):
+        for path in (context.outcome_path, context.checkpoint_path):
             path.unlink(missing_ok=True)
         return None
     distilled = found.model_copy(update={"attempts": found.attempts + 1})
-    _note(shop, distilled)
+    _note(context, distilled)
     return distilled
 
 
-def _attempt(shop: Workshop, task: Task, meter: Meter) -> tuple[DistilledDataset | None, Ending]:
+def _attempt(context: RunContext, task: Task, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
     try:
-        artifact = shop.job.make_method().distill(task, meter)
+        artifact = context.job.make_method().distill(task, meter)
         meter.finish()
-        cell, data = shop.job.cell, shop.data
+        cell, data = context.job.cell, context.data
         check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
     except CannotWrite:
         raise
     except (Exception, SystemExit) as error:
         ending = of_error(error)
         if ending.status == "failed" and not isinstance(error, UserError):
-            write_atomically(shop.folder / TRACE, traceback.format_exc().encode())
+            write_atomically(context.folder / TRACE, traceback.format_exc().encode())
         if ending.status == "diverged":
-            ending = Ending("diverged", f"{ending.reason}; {_last_good(meter)}")
+            ending = Outcome("diverged", f"{ending.reason}; {_last_good(meter)}")
         return None, ending
-    return artifact, Ending("truncated", _unbegun(meter)) if meter.truncated else Ending("ok", "")
+    return artifact, Outcome("truncated", _unbegun(meter)) if meter.truncated else Outcome("ok", "")
 
 
 def _unbegun(meter: Meter) -> str:
@@ -127,17 +127,17 @@ def _last_good(meter: Meter) -> str:
     return f"the last good snapshot, snapshot-{len(meter.taken) - 1}, is from before step {meter.taken[-1].step}"
 
 
-def _resumed_meter(shop: Workshop, generators: Generators) -> Meter:
+def _resumed_meter(context: RunContext, generators: Generators) -> Meter:
     """A meter that goes on from the checkpoint, unless snapshots that were taken before it are damaged."""
-    meter = make_meter(shop, generators)
-    if _are_sound(shop, meter.taken):
+    meter = make_meter(context, generators)
+    if _are_sound(context, meter.taken):
         return meter
-    shop.checkpoint_path.unlink()
-    return make_meter(shop, generators)
+    context.checkpoint_path.unlink()
+    return make_meter(context, generators)
 
 
-def _are_sound(shop: Workshop, snapshots: list[Snapshot]) -> bool:
-    return all(_is_sound(shop.snapshot_path(index), kept.digest) for index, kept in enumerate(snapshots))
+def _are_sound(context: RunContext, snapshots: list[Snapshot]) -> bool:
+    return all(_is_sound(context.snapshot_path(index), kept.digest) for index, kept in enumerate(snapshots))
 
 
 def _is_sound(path: Path, digest: str | None) -> bool:
@@ -148,19 +148,19 @@ def _is_sound(path: Path, digest: str | None) -> bool:
     return False
 
 
-def _note(shop: Workshop, distilled: Distilled) -> None:
-    write_sealed(shop.outcome_path, distilled.model_dump_json().encode())
+def _note(context: RunContext, distilled: Distilled) -> None:
+    write_sealed(context.outcome_path, distilled.model_dump_json().encode())
 
 
-def _provenance(shop: Workshop, meter: Meter) -> dict[str, Any]:
+def _provenance(context: RunContext, meter: Meter) -> dict[str, Any]:
     """What the artefact's header says of its origin; nothing that differs between equal runs."""
-    cell = shop.job.cell
+    cell = context.job.cell
     described = cell.model_dump(mode="json", include=set(PROVENANCE_FIELDS))
     return {
         **described,
-        "preprocessing": shop.transform.describe(),
-        "seed": shop.job.seed,
-        "held_out": shop.given.digest if shop.given else None,
+        "preprocessing": context.transform.describe(),
+        "seed": context.job.seed,
+        "held_out": context.given.digest if context.given else None,
         "steps_done": meter.done,
         "git": git_revision(),
         "versions": versions(),

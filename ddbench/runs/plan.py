@@ -14,11 +14,11 @@ from ddbench.records.schema import UNFINISHED, Cell, Record, run_key
 from ddbench.runs.executors import Assignment, Event, Executor, Listener
 from ddbench.runs.executors.local import Local
 
-__all__ = ["Event", "Todo", "read_runs", "run_jobs", "survey"]
+__all__ = ["Event", "Plan", "plan_runs", "read_runs", "run_jobs"]
 
 
 @dataclass(frozen=True)
-class Todo:
+class Plan:
     """What is left of a board."""
 
     jobs: list[Assignment]
@@ -48,7 +48,7 @@ class _Attempt:
         return self.sound and self.finished and (same or bool(self.record.result.scores))
 
 
-def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
+def plan_runs(jobs: list[Job], out: Path, again: bool = False) -> Plan:
     """What of a board is done, to do, or done by a method file that has changed since.
 
     A run is to do where its newest attempt was ended from outside, which goes on from its checkpoint; where it failed
@@ -70,7 +70,7 @@ def survey(jobs: list[Job], out: Path, again: bool = False) -> Todo:
         folder = _free_folder(out / job.folder, taken)
         todo.append((job, folder))
         kept.extend(attempt.record for attempt in earlier if attempt.folder != folder)
-    return Todo(todo, kept, sorted(changed), damaged)
+    return Plan(todo, kept, sorted(changed), damaged)
 
 
 def read_runs(out: Path) -> list[Record]:
@@ -79,7 +79,7 @@ def read_runs(out: Path) -> list[Record]:
 
 
 def run_jobs(
-    todo: Todo,
+    todo: Plan,
     out: Path,
     *,
     workers: int = 1,
@@ -93,7 +93,7 @@ def run_jobs(
     checkpoint and the same call goes on from there.
 
     Args:
-        out: the board's folder, `claimed` since before the survey: what others finish meanwhile would be made again
+        out: the board's folder, `claimed` since before the plan_runs: what others finish meanwhile would be made again
         workers: processes side by side on a CPU; on GPUs there is one for each device
         device: `auto`, `cpu`, `cuda` or `cuda:N`
         executor: carries them out in place of `workers` processes on this machine's `device`
@@ -135,7 +135,7 @@ def _paths(out: Path) -> list[Path]:
 
 
 def _identity(cell: Cell, seed: int) -> str:
-    return run_key(cell.model_copy(update={"hyperparameters": cell.telling}), seed, "")
+    return run_key(cell.model_copy(update={"hyperparameters": cell.distinguishing}), seed, "")
 
 
 def _free_folder(folder: Path, taken: set[Path]) -> Path:

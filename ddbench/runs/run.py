@@ -11,11 +11,11 @@ from ddbench.boards.jobs import Job
 from ddbench.compute.clock import clock_for
 from ddbench.compute.environment import environment, now
 from ddbench.evaluation.scores import Files, Scores, score_run
-from ddbench.evaluation.trainer import Judge
+from ddbench.evaluation.trainer import Evaluator
 from ddbench.records.files import write_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Measured, Record, Result, Status
-from ddbench.runs.context import Overseer, Workshop
+from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.distill import Distilled, distil, earlier
 
 
@@ -37,40 +37,40 @@ def run(
         UserError: when something around the method is not as it has to be, as its data.
         Stopped: when the run was to stop.
     """
-    shop = Workshop.open(job, folder, cache, device, Overseer(report, stopping))
-    distilled = earlier(shop) or distil(shop)
+    context = RunContext.open(job, folder, cache, device, RunMonitor(report, stopping))
+    distilled = earlier(context) or distil(context)
     clock = clock_for(device)
     begun = clock.settle()
-    scores = Scores() if distilled.artifact is None else _scored(shop, distilled)
-    record = _record(shop, distilled, scores, evaluation_seconds=clock.settle() - begun)
+    scores = Scores() if distilled.artifact is None else _scored(context, distilled)
+    record = _record(context, distilled, scores, evaluation_seconds=clock.settle() - begun)
     write_record(folder / RECORD, record)
-    for leftover in (shop.checkpoint_path, shop.outcome_path, shop.scores_path):
+    for leftover in (context.checkpoint_path, context.outcome_path, context.scores_path):
         leftover.unlink(missing_ok=True)
     return record
 
 
-def _scored(shop: Workshop, distilled: Distilled) -> Scores:
+def _scored(context: RunContext, distilled: Distilled) -> Scores:
     """Of the finished artefact and its snapshots."""
-    job = shop.job
+    job = context.job
     held_out = job.load_held_out()
-    judge = Judge(
-        shop.data,
-        shop.transform,
+    evaluator = Evaluator(
+        context.data,
+        context.transform,
         job.protocol(),
         job.cell.network,
-        shop.device,
-        shop.compiler,
-        shop.given,
+        context.device,
+        context.compiler,
+        context.given,
         job.cell.attack,
-        held_out and held_out.to(shop.device),
+        held_out and held_out.to(context.device),
     )
-    snapshots = [(found.step, shop.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
-    files = Files(shop.artifact_path, str(distilled.artifact), snapshots, shop.scores_path)
-    return score_run(job.cell, judge, files, shop.overseer.pause_point)
+    snapshots = [(found.step, context.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
+    files = Files(context.artifact_path, str(distilled.artifact), snapshots, context.scores_path)
+    return score_run(job.cell, evaluator, files, context.monitor.pause_point)
 
 
-def _record(shop: Workshop, distilled: Distilled, scores: Scores, evaluation_seconds: float) -> Record:
-    job = shop.job
+def _record(context: RunContext, distilled: Distilled, scores: Scores, evaluation_seconds: float) -> Record:
+    job = context.job
     result = Result(
         cell=job.cell,
         seed=job.seed,
@@ -94,7 +94,7 @@ def _record(shop: Workshop, distilled: Distilled, scores: Scores, evaluation_sec
         finished=now(),
         attempts=distilled.attempts,
         log=distilled.log,
-        environment=environment(shop.device, job.cell.threads, shop.compiler.enabled),
+        environment=environment(context.device, job.cell.threads, context.compiler.enabled),
     )
     return Record(
         key=job.key,

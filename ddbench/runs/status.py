@@ -18,49 +18,49 @@ LIKELY: dict[int, str] = {
 
 
 @dataclass(frozen=True)
-class Ending:
+class Outcome:
     status: Status
     reason: str
 
 
-def of_error(error: BaseException) -> Ending:
+def of_error(error: BaseException) -> Outcome:
     """The ending of a run that raised."""
     line = next(iter(str(error).splitlines()), type(error).__name__)
     if isinstance(error, Diverged | FloatingPointError):
-        return Ending("diverged", line)
+        return Outcome("diverged", line)
     if out_of_memory(error):
-        return Ending("out_of_memory", line)
+        return Outcome("out_of_memory", line)
     if isinstance(error, CannotWrite) or (isinstance(error, OSError) and error.errno in FULL):
-        return Ending("crashed", line)
+        return Outcome("crashed", line)
     if isinstance(error, UserError):
-        return Ending("failed", line)
+        return Outcome("failed", line)
     if isinstance(error, SystemExit):
-        return Ending("failed", f"it exited by sys.exit({error.code!r})")
-    return Ending("failed", f"{type(error).__name__}: {line}")
+        return Outcome("failed", f"it exited by sys.exit({error.code!r})")
+    return Outcome("failed", f"{type(error).__name__}: {line}")
 
 
-def of_surroundings(error: BaseException) -> Ending:
+def of_surroundings(error: BaseException) -> Outcome:
     """The ending of a run that was broken off around its method, where it may go better the next time."""
     ending = of_error(error)
     if isinstance(error, UserError):
-        return Ending("crashed", ending.reason)
+        return Outcome("crashed", ending.reason)
     if ending.status == "out_of_memory":
-        return Ending("crashed", f"no memory was left to prepare or to score it ({ending.reason})")
+        return Outcome("crashed", f"no memory was left to prepare or to score it ({ending.reason})")
     return ending
 
 
-def of_exit(code: int | None) -> Ending:
+def of_exit(code: int | None) -> Outcome:
     """The ending of a run whose process is gone without a word.
 
     Args:
         code: the process's exit code, or the negative number of the signal that ended it; None where it is not known
     """
     if code is None or code >= 0:
-        return Ending("crashed", f"the process ended by itself with exit code {code}")
+        return Outcome("crashed", f"the process ended by itself with exit code {code}")
     number = -code
     try:
         name = signal.Signals(number).name
     except ValueError:  # a real-time signal
         name = f"signal {number}"
     meaning = (signal.strsignal(number) or "unknown").lower()
-    return Ending("crashed", f"the process was ended by {name} ({meaning}){LIKELY.get(number, '')}")
+    return Outcome("crashed", f"the process was ended by {name} ({meaning}){LIKELY.get(number, '')}")

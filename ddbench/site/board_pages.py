@@ -15,7 +15,7 @@ from ddbench.site.overview import conditions
 from ddbench.site.tables import Table, beyond_headlines, storage
 
 
-def values(board: Board, tables: Sequence[Table], content: Content, csv: str) -> dict[str, Any]:
+def board_values(board: Board, tables: Sequence[Table], content: Content, csv: str) -> dict[str, Any]:
     """What the template `board.html` shows.
 
     Args:

@@ -47,7 +47,7 @@ class Shown:
         return self.entry.record.accuracy
 
 
-def values(
+def method_values(
     method: str, tables: Mapping[str, Sequence[Table]], content: Content, shown: Iterable[Shown]
 ) -> dict[str, Any]:
     """What the template `method.html` shows.

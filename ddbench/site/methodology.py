@@ -37,7 +37,7 @@ RECORD: tuple[tuple[type[BaseModel], str], ...] = (
 )
 
 
-def values() -> dict[str, Any]:
+def methodology_values() -> dict[str, Any]:
     """What the template `methodology.html` shows."""
     return {
         "confidence": f"{100 * stats.CONFIDENCE:g}",
@@ -54,7 +54,8 @@ def _quotes() -> dict[str, str]:
     """Docstrings by the names of what they describe."""
     things = (
         stats.interval, stats.paired_difference, stats.welch, stats.discoveries, stats.ranks,
-        anytime.anytime, stats.front, grouping.conditions, Row, trainer.evaluate, clock, clock.ProcessClock, clock.DeviceClock,
+        anytime.anytime, stats.front, grouping.conditions, Row, trainer.evaluate, clock,
+        clock.ProcessClock, clock.DeviceClock,
         compiling.worth_compiling,
     )  # fmt: skip
     quoted = {thing.__name__: prose(thing) for thing in things}

@@ -16,7 +16,7 @@ TITLES = {"networks": "scored with", "split": "scored on", "threads": "device"}
 """what a condition is called where it stands alone"""
 
 
-def values(content: Content) -> dict[str, Any]:
+def overview_values(content: Content) -> dict[str, Any]:
     """What the template `index.html` shows."""
     board = content.headline
     lines = overview(board.groups)

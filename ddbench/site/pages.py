@@ -46,26 +46,26 @@ def files(content: Content) -> Iterator[tuple[str, bytes]]:
 
 def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     tables = {board.name: tables_of(board) for board in content.boards}
-    yield "index.html", "index.html", overview.values(content)
+    yield "index.html", "index.html", overview.overview_values(content)
     yield "methods.html", "methods.html", method_pages.overview(content)
     yield "protocols.html", "protocols.html", protocol_pages.overview(content)
-    yield "published.html", "published.html", published_page.values(content, tables)
-    yield "methodology.html", "methodology.html", methodology.values()
-    yield shared_page.PAGE, "shared.html", shared_page.values(content)
+    yield "published.html", "published.html", published_page.published_values(content, tables)
+    yield "methodology.html", "methodology.html", methodology.methodology_values()
+    yield shared_page.PAGE, "shared.html", shared_page.shared_values(content)
     yield from _cards(content, tables, shown)
     for page, entries in content.cells.items():
-        yield page, "records.html", record_pages.values(entries, shown)
+        yield page, "records.html", record_pages.record_values(entries, shown)
 
 
 def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mapping[str, Shown]) -> Iterator[Page]:
     for board in content.boards:
-        values = board_pages.values(board, tables[board.name], content, Path(_csv(board.name)).name)
+        values = board_pages.board_values(board, tables[board.name], content, Path(_csv(board.name)).name)
         yield board_page(board.name), "board.html", values
     for method in content.methods:
         own = [each for each in shown.values() if each.cell.method == method]
-        yield method_page(method), "method.html", method_pages.values(method, tables, content, own)
+        yield method_page(method), "method.html", method_pages.method_values(method, tables, content, own)
     for protocol in protocol_pages.names(content):
-        yield protocol_page(protocol), "protocol.html", protocol_pages.values(protocol, content)
+        yield protocol_page(protocol), "protocol.html", protocol_pages.protocol_values(protocol, content)
 
 
 def _pictures(content: Content) -> dict[str, Shown]:

@@ -21,7 +21,7 @@ def names(content: Content) -> list[str]:
     return sorted({*PROTOCOLS, *recorded, *published})
 
 
-def values(name: str, content: Content) -> dict[str, Any]:
+def protocol_values(name: str, content: Content) -> dict[str, Any]:
     """What the template `protocol.html` shows."""
     protocol: Protocol | None = PROTOCOLS.get(name) if name in PROTOCOLS else None
     meanings = arguments(Protocol)

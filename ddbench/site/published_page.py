@@ -14,7 +14,7 @@ from ddbench.site.families import look
 from ddbench.site.tables import Line, Table
 
 
-def values(content: Content, tables: Mapping[str, Sequence[Table]]) -> dict[str, Any]:
+def published_values(content: Content, tables: Mapping[str, Sequence[Table]]) -> dict[str, Any]:
     """What the template `published.html` shows."""
     figures = sorted(content.published.entries, key=_order)
     measured = [line for made in tables.values() for table in made for line in table.lines if line.row.accuracy]

@@ -34,7 +34,7 @@ LEAST_SECONDS = 0.005
 """of a phase that is not charged and named"""
 
 
-def values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
+def record_values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
     """What the template `records.html` shows.
 
     Args:

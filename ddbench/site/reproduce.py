@@ -11,7 +11,7 @@ from typing import Any
 
 from ddbench.compute.compiling import worth_compiling
 from ddbench.records.notation import parse_settings
-from ddbench.records.schema import Budget, Cell, Network, Record, Result
+from ddbench.records.schema import Budget, Cell, NetworkSpec, Record, Result
 from ddbench.site.content import shipped
 
 WORD = re.compile(r"[A-Za-z][\w,=.-]*")
@@ -82,7 +82,7 @@ def _settings(cell: Cell) -> list[object]:
     ]
 
 
-def _network(network: Network) -> str:
+def _network(network: NetworkSpec) -> str:
     return ",".join([network.name, *(f"{name}={_yaml(value)}" for name, value in sorted(network.parameters.items()))])
 
 

@@ -50,7 +50,7 @@ def shared_by(record: Record) -> Iterator[Shared]:
             yield Shared("protocol", str(protocol.get("name")), pairs(protocol))
 
 
-def values(content: Content) -> dict[str, Any]:
+def shared_values(content: Content) -> dict[str, Any]:
     """What the template `shared.html` shows."""
     found: dict[str, Shared] = {}
     counts: dict[str, int] = {}

@@ -92,4 +92,4 @@ def _differences(cell: Cell, own: Cell, free: set[str]) -> list[str]:
 
 
 def _telling(cell: Cell) -> dict[str, Any]:
-    return cell.model_dump(mode="json") | {"hyperparameters": cell.telling}
+    return cell.model_dump(mode="json") | {"hyperparameters": cell.distinguishing}

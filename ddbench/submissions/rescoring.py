@@ -15,7 +15,7 @@ from ddbench.compute.compiling import Compiler
 from ddbench.compute.environment import environment, now
 from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing
-from ddbench.evaluation.trainer import Judge, evaluate
+from ddbench.evaluation.trainer import Evaluator, evaluate
 from ddbench.io.atomic import digest
 from ddbench.records.schema import FurtherScore, Measured, Record, Score
 from ddbench.registry import PROTOCOLS
@@ -33,7 +33,7 @@ class _Way:
 
     name: str
     """`lenet under dsa-1000@1`; empty for the headline"""
-    judge: Judge
+    evaluator: Evaluator
     claimed: list[Score]
 
 
@@ -62,7 +62,7 @@ class Rescoring:
 def rescore(
     record: Record,
     artifact: DistilledDataset,
-    judge: Judge,
+    evaluator: Evaluator,
     networks: int | None = None,
     on_score: Callable[[Score], None] = lambda score: None,
     report: Callable[[float], None] = lambda share: None,
@@ -70,13 +70,13 @@ def rescore(
     """Train networks on a record's artefact as the record says.
 
     Args:
-        judge: see `judge_of`
+        evaluator: see `evaluator_of`
         networks: how many, the record's seeds first; beyond the headline no more than the record has. None takes as
             many as the record has
         on_score: told each as soon as it is known
         report: told the share that is done, before every step of a training
     """
-    clock, started, done = clock_for(judge.device), now(), list[Score]()
+    clock, started, done = clock_for(evaluator.device), now(), list[Score]()
 
     def progress(share: float) -> None:
         report((len(done) + share) / total)
@@ -85,14 +85,14 @@ def rescore(
         done.append(score)
         on_score(score)
 
-    ways = list(_ways(record, replace(judge, report=progress)))
+    ways = list(_ways(record, replace(evaluator, report=progress)))
     total = sum(_number(way, networks) + _again(way, networks) for way in ways)
     with _threads(record.result.cell.threads):
         begun = clock.settle()
-        scores = [evaluate(artifact, way.judge, _number(way, networks), told) for way in ways]
+        scores = [evaluate(artifact, way.evaluator, _number(way, networks), told) for way in ways]
         seconds, changed = clock.settle() - begun, perturbed(artifact)
-        rounded = [evaluate(changed, way.judge, _again(way, networks), done.append) for way in ways]
-        around = environment(judge.device, record.result.cell.threads, judge.compiler.enabled)
+        rounded = [evaluate(changed, way.evaluator, _again(way, networks), done.append) for way in ways]
+        around = environment(evaluator.device, record.result.cell.threads, evaluator.compiler.enabled)
     changes = {
         "started": started,
         "finished": now(),
@@ -121,12 +121,12 @@ def rescored_record(claim: Claim, found: Rescoring) -> Record:
     )
 
 
-def judge_of(
+def evaluator_of(
     record: Record,
     dataset: str | None,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
-) -> Judge:
+) -> Evaluator:
     """What scored a record's headline, made again: data, preprocessing, protocol, network, compiled or not.
 
     Args:
@@ -135,7 +135,7 @@ def judge_of(
     """
     cell, data = record.result.cell, recorded_data(record.result.cell, dataset).to(device)
     held_out = held_out_data(cell, dataset)
-    return Judge(
+    return Evaluator(
         data,
         Preprocessing.for_dataset(data, cell.preprocessing).fit(data),
         PROTOCOLS.get(cell.protocol),
@@ -160,13 +160,13 @@ def perturbed(artifact: DistilledDataset) -> DistilledDataset:
     return replace(artifact, parts={name: changed(name, part) for name, part in artifact.parts.items()})
 
 
-def _ways(record: Record, judge: Judge) -> Iterator[_Way]:
-    yield _Way("", judge, record.result.scores)
+def _ways(record: Record, evaluator: Evaluator) -> Iterator[_Way]:
+    yield _Way("", evaluator, record.result.scores)
     for way in record.result.cell.also or []:
         claimed = [
             score for score in record.result.also if (score.network, score.protocol) == (way.network, way.protocol)
         ]
-        other = replace(judge, network=way.network, protocol=PROTOCOLS.get(way.protocol), held_out=None)
+        other = replace(evaluator, network=way.network, protocol=PROTOCOLS.get(way.protocol), held_out=None)
         yield _Way(f"{way.network} under {way.protocol}", other, list(claimed))
 
 

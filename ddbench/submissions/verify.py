@@ -16,7 +16,7 @@ from ddbench.records.schema import Cell, Score
 from ddbench.registry import discover
 from ddbench.submissions.checks import complaints, recorded_data
 from ddbench.submissions.claim import Claim
-from ddbench.submissions.rescoring import judge_of, rescore, rescored_record
+from ddbench.submissions.rescoring import evaluator_of, rescore, rescored_record
 from ddbench.submissions.submit import add_record, held_records
 from ddbench.submissions.verdict import LEAST_FURTHER, Comparison, compare
 
@@ -63,7 +63,7 @@ def verify(
 ) -> Verification:
     """Check a record, train networks on its artefact as it says, and accept or refuse its scores.
 
-    First whatever can be seen without training, see `ddbench.submissions.complaints`. Then the record's networks are trained
+    First whatever can be seen without training, see `checks.complaints`. Then the record's networks are trained
     again from equal seeds, and each once more on images that one rounding has changed: the claimed mean may lie above
     the re-measured one by half a point, or by what such roundings do at 99 % confidence. Where `count` asks for five
     or more networks that the record does not have, these are compared by their spread, and so are given networks where
@@ -98,14 +98,14 @@ def verify(
     _check_count(claim.record.result.cell, count, filed=to is not None)
     if to is not None:
         held_records(to)  # before anything is trained
-    judge = judge_of(claim.record, dataset, resolve_device(device), report)
-    same = judge.given is None or judge.given.digest == distilled.provenance.get("held_out")
+    evaluator = evaluator_of(claim.record, dataset, resolve_device(device), report)
+    same = evaluator.given is None or evaluator.given.digest == distilled.provenance.get("held_out")
     if not same and (count or claim.record.result.cell.networks) < LEAST_FURTHER:
         raise UserError(
             "given networks, trained again on this machine, are not to the bit those of the record, and fewer than "
             f"{LEAST_FURTHER} cannot be compared by their spread; raise --count, or verify on the record's machine"
         )
-    found = rescore(claim.record, distilled, judge, count, on_score, partial(report, "evaluate"))
+    found = rescore(claim.record, distilled, evaluator, count, on_score, partial(report, "evaluate"))
     if unknown := {name for way in found.ways for name in way.claimed[0].metrics.keys() - way.scores[0].metrics.keys()}:
         return Verification([f"{record}: metrics {', '.join(sorted(unknown))} are none that its cell measures"])
     return Verification(

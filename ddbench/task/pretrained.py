@@ -28,15 +28,15 @@ from ddbench.data.paths import cache_folder
 from ddbench.data.preprocess import channel_statistics
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
-from ddbench.meter.cache import Cache, Entry
+from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.networks import Chunks, InitialWeights, build_network
 from ddbench.networks.flatten import flatten, unflatten
-from ddbench.records.schema import GivenWeights, Network, Pool
+from ddbench.records.schema import GivenWeights, NetworkSpec, Pool
 from ddbench.task.weight_files import read
 
 
 @dataclass(frozen=True)
-class Given:
+class PretrainedPool:
     """A pool's weights, (networks, P) each.
 
     Args:
@@ -53,7 +53,7 @@ class Given:
         """A network of the pool, by parameter name; a copy."""
         return {name: weight.clone() for name, weight in unflatten(vector, self.like).items()}
 
-    def to_learn_with(self) -> Given:
+    def for_training(self) -> PretrainedPool:
         """What a method may see."""
         return replace(self, held_out=self.held_out[:0])
 
@@ -65,11 +65,11 @@ class Given:
 
 def given(
     pool: Pool | GivenWeights,
-    network: Network,
+    network: NetworkSpec,
     data: Dataset,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
-) -> Given:
+) -> PretrainedPool:
     """The networks of a pool, in the image format of `data`: read, or each trained once and kept in the user's cache.
 
     They are trained eagerly on one thread, so that whoever comes first on a machine makes the same.
@@ -83,23 +83,23 @@ def given(
 
 def given_to_score_with(
     pool: Pool | GivenWeights,
-    network: Network,
+    network: NetworkSpec,
     data: Dataset,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
-) -> Given:
+) -> PretrainedPool:
     """As `given`, but `training` is empty: no network is trained that only a method would see."""
     return _given(pool, network, data, device, pool.train, report)
 
 
 def _given(
     pool: Pool | GivenWeights,
-    network: Network,
+    network: NetworkSpec,
     data: Dataset,
     device: torch.device,
     first: int,
     report: Callable[[str, float], None],
-) -> Given:
+) -> PretrainedPool:
     """The networks of a pool from number `first` on; a file is read whole, its only network may be of both kinds."""
     module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
     like = InitialWeights(module)(seeded(0, device))
@@ -107,12 +107,12 @@ def _given(
         vectors = read(pool, like)
     else:
         vectors = _trained(pool, network, module, data, range(first, pool.train + pool.held_out), report)
-    return Given(vectors[: pool.train - first], vectors[-pool.held_out :], like)
+    return PretrainedPool(vectors[: pool.train - first], vectors[-pool.held_out :], like)
 
 
 def _trained(
     pool: Pool,
-    network: Network,
+    network: NetworkSpec,
     module: torch.nn.Module,
     data: Dataset,
     numbers: range,
@@ -156,7 +156,7 @@ class _Trainer:
     def __init__(
         self,
         pool: Pool,
-        network: Network,
+        network: NetworkSpec,
         source: Dataset,
         shape: tuple[int, int, int],
         module: torch.nn.Module,
@@ -177,7 +177,7 @@ class _Trainer:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                entry = Entry({"weights": self._trained(canonical_json(key).decode(), report)}, 0.0, {})
+                entry = CachedTensors({"weights": self._trained(canonical_json(key).decode(), report)}, 0.0, {})
             finally:
                 torch.set_num_threads(threads)
             self._cache.put("network", key, entry)

@@ -20,7 +20,7 @@ from ddbench.records.schema import Attack, Setting
 if TYPE_CHECKING:
     from ddbench.artifacts.distilled_dataset import DistilledDataset
     from ddbench.meter.meter import Meter
-    from ddbench.task.pretrained import Given
+    from ddbench.task.pretrained import PretrainedPool
 
 
 class Method(Protocol):
@@ -70,7 +70,7 @@ class Task:
         generators: Generators,
         device: torch.device,
         compiler: Compiler | None = None,
-        given: Given | None = None,
+        given: PretrainedPool | None = None,
         attack: Attack | None = None,
     ) -> None:
         self.real = real

@@ -10,12 +10,12 @@ import pytest
 from ddbench.data import load_dataset
 from ddbench.meter.cache import Cache
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, Network
+from ddbench.records.schema import Budget, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
 
-NETWORK = Network(name="convnet", parameters={"depth": 2, "width": 32})
+NETWORK = NetworkSpec(name="convnet", parameters={"depth": 2, "width": 32})
 SETTINGS: dict[str, dict[str, Any]] = {
     "backprop": {"batch_real": 128, "init": "real"},
     "gradient_matching": {"batch_real": 32, "init": "real", "matchings": 1, "epochs": 0},

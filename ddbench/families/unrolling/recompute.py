@@ -14,7 +14,7 @@ from ddbench.compute.compiling import Weights
 
 
 @dataclass(frozen=True)
-class Made:
+class LazyBatch:
     """Images that a step makes of those that all steps share, and makes again when it is computed again.
 
     So a training of many steps keeps the shared images alone, neither their batches nor how these were augmented.
@@ -31,34 +31,34 @@ class Made:
         return self.make(self.shared)
 
 
-Step = tuple[Tensor | Made, Tensor, Tensor]
+Step = tuple[Tensor | LazyBatch, Tensor, Tensor]
 """images (N, C, H, W), labels and a step size ()"""
 
 
-def made(images: Tensor | Made) -> Tensor:
+def made(images: Tensor | LazyBatch) -> Tensor:
     """The images of a step."""
-    return images() if isinstance(images, Made) else images
+    return images() if isinstance(images, LazyBatch) else images
 
 
 Plain = Callable[[Weights, Tensor, Tensor, Tensor], Weights]
 """(state, images, labels, step size) -> the state after a step that nothing is differentiated through"""
-Pullback = Callable[[tuple[Any, ...], Tensor | None, Weights], tuple[Any, Tensor]]
-"""((state, images, step size and, if learned, labels), other labels, pull) -> the slopes of the first along which the
-state after the step goes in the direction `pull`, and how far it lies there"""
+VectorJacobian = Callable[[tuple[Any, ...], Tensor | None, Weights], tuple[Any, Tensor]]
+"""((state, images, step size and, if learned, labels), other labels, cotangent) -> the vector-Jacobian product of the
+state after the step with the cotangent, for each of the first, and their inner product"""
 BEFORE = 5
 """what the operation takes before its tensors"""
 
 
 def recomputed(
-    state: Weights, steps: Iterable[Step], plain: Plain, pullback: Pullback, *, chained: bool = True
+    state: Weights, steps: Iterable[Step], plain: Plain, vjp: VectorJacobian, *, chained: bool = True
 ) -> Weights:
-    """The state after the steps, differentiable in their tensors and in what `Made` images share.
+    """The state after the steps, differentiable in their tensors and in what `LazyBatch` images share.
 
     Args:
         chained: whether going back follows how each step moves the state that later steps start from
     """
-    walk = _Walk(steps)
-    return dict(zip(state, _Recomputed.apply(state, walk, plain, pullback, chained, *walk.shared), strict=True))
+    walk = StepSequence(steps)
+    return dict(zip(state, _Recomputed.apply(state, walk, plain, vjp, chained, *walk.shared), strict=True))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Place:
     make: Callable[[Tensor], Tensor]
 
 
-class _Walk:
+class StepSequence:
     """Steps, each of whose tensors is held once however many steps have it."""
 
     def __init__(self, steps: Iterable[Step]) -> None:
@@ -86,7 +86,7 @@ class _Walk:
             return known[id(tensor)]
 
         for images, labels, lr in steps:
-            source, make = (images.shared, images.make) if isinstance(images, Made) else (images, _as_it_is)
+            source, make = (images.shared, images.make) if isinstance(images, LazyBatch) else (images, _as_it_is)
             self.places.append(_Place(place(source), place(labels), place(lr), make))
 
 
@@ -115,10 +115,10 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, state: Weights, walk: _Walk, plain: Plain, pullback: Pullback, chained: bool, *shared: Tensor
+        ctx: Any, state: Weights, walk: StepSequence, plain: Plain, vjp: VectorJacobian, chained: bool, *shared: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.places, ctx.shared = walk.places, [each.detach() for each in shared]
-        ctx.pullback, ctx.chained = pullback, chained
+        ctx.vjp, ctx.chained = vjp, chained
         ctx.passed = _States(state, len(ctx.places))
         for step, place in enumerate(ctx.places):
             ctx.passed.keep(step, state)
@@ -128,8 +128,8 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor | None, ...]:
-        pull = dict(zip(ctx.passed.names, pulls, strict=True))
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        cotangent = dict(zip(ctx.passed.names, cotangents, strict=True))
         slopes: list[Tensor | None] = [None] * len(ctx.shared)
 
         def add(position: int, slope: Tensor) -> None:
@@ -144,8 +144,8 @@ class _Recomputed(torch.autograd.Function):
                 source = source.detach().requires_grad_()
                 images = place.make(source)
             point = (state, images.detach(), lr, *([labels] if learned else []))
-            (before, of_images, of_lr, *of_labels), _ = ctx.pullback(point, None if learned else labels, pull)
-            pull = before if ctx.chained else pull
+            (before, of_images, of_lr, *of_labels), _ = ctx.vjp(point, None if learned else labels, cotangent)
+            cotangent = before if ctx.chained else cotangent
             add(place.images, torch.autograd.grad(images, source, of_images)[0])
             add(place.lr, of_lr)
             if learned:

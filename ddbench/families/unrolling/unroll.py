@@ -27,7 +27,7 @@ class Unroll:
             Otherwise autograd keeps what every step computed. None recomputes compiled steps, which is faster for
             them, and keeps eager ones.
         chained: whether going back follows how each step moves the weights that later steps start from. Without,
-            every step's gradient is pulled as if its weights were constants: the approximation of Cui et al., "Scaling
+            each step's weights count as constants: the approximation of Cui et al., "Scaling
             Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023, arXiv 2211.10586. It recomputes.
         rule: what a step makes of the gradient, and what it remembers from step to step
     """
@@ -46,16 +46,16 @@ class Unroll:
         def step(state: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
             return follow.after(state, gradient(loss, follow.weights(state), images, labels), lr)
 
-        def pulled(point: tuple[Any, ...], labels: Tensor | None, pull: Weights) -> Tensor:
-            """How far the state after a step lies in the direction `pull`."""
+        def inner_product(point: tuple[Any, ...], labels: Tensor | None, cotangent: Weights) -> Tensor:
+            """How far the state after a step lies in the direction `cotangent`."""
             state, images, lr, *learned = point
             after = step(state, images, learned[0] if labels is None else labels, lr)
-            return torch.stack([(after[name] * pull[name]).sum() for name in after]).sum()
+            return torch.stack([(after[name] * cotangent[name]).sum() for name in after]).sum()
 
         self._chained = chained
         self.recompute = not chained or (compiler.enabled if recompute is None else recompute)
         self.step = step
-        self._pullback: Callable[..., tuple[Any, Tensor]] = compiler.gradient(pulled)
+        self._vjp: Callable[..., tuple[Any, Tensor]] = compiler.gradient(inner_product)
         of_loss = compiler.gradient(loss)
 
         def first_order(state: Weights, images: Tensor, labels: Tensor, lr: Tensor) -> Weights:
@@ -73,7 +73,7 @@ class Unroll:
         """
         current = {name: value.detach() for name, value in state.items()}
         if self.recompute:
-            return recomputed(current, steps, self.plain, self._pullback, chained=self._chained)
+            return recomputed(current, steps, self.plain, self._vjp, chained=self._chained)
         for images, labels, lr in steps:
             current = self.step(current, made(images), labels, lr)
         return current

@@ -21,7 +21,7 @@ from ddbench.runs.executors import Assignment, Event, Listener
 from ddbench.runs.executors.interruption import Interruption
 from ddbench.runs.executors.process import RunProcess
 from ddbench.runs.run import failed_record
-from ddbench.runs.status import Ending
+from ddbench.runs.status import Outcome
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
@@ -78,7 +78,7 @@ def _start(job: Job, folder: Path, cache: Path, device: torch.device, on_event: 
     return RunProcess(job, folder, cache, device)
 
 
-def _ended(busy: list[RunProcess], on_event: Listener) -> Iterator[tuple[RunProcess, Ending | None]]:
+def _ended(busy: list[RunProcess], on_event: Listener) -> Iterator[tuple[RunProcess, Outcome | None]]:
     """Wait a moment; then every process that is gone, and every one that has to go and why."""
     wait([process.inbox for process in busy if process.inbox is not None], timeout=POLL_SECONDS)
     for process in list(busy):
@@ -94,7 +94,7 @@ def _pass_on(process: RunProcess, on_event: Listener) -> None:
         on_event(Event(process.job, message.kind, message.text, message.fraction))
 
 
-def _collect(process: RunProcess, ending: Ending | None, on_event: Listener) -> Record:
+def _collect(process: RunProcess, ending: Outcome | None, on_event: Listener) -> Record:
     """The record that a process left, or one that says how it ended."""
     told = process.end()
     path = process.folder / RECORD
@@ -106,7 +106,7 @@ def _collect(process: RunProcess, ending: Ending | None, on_event: Listener) -> 
     return record
 
 
-def leave_record(job: Job, folder: Path, ending: Ending, started: str, on_event: Listener) -> Record:
+def leave_record(job: Job, folder: Path, ending: Outcome, started: str, on_event: Listener) -> Record:
     """The record of a run that left none; where it cannot be written, that is said."""
     record = failed_record(job, ending.status, ending.reason, started)
     try:

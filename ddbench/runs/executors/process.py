@@ -21,7 +21,7 @@ from ddbench.records.run_folder import OUTCOME
 from ddbench.registry import is_discovered
 from ddbench.runs.executors.watch import Watch
 from ddbench.runs.executors.worker import Message, work
-from ddbench.runs.status import Ending, of_exit
+from ddbench.runs.status import Outcome, of_exit
 
 PRELOAD = ["ddbench.runs.executors.worker", "sklearn.cluster", "torch._dynamo"]
 """imported once and inherited by every worker; torch would import the last, a second's work, at the first optimizer"""
@@ -43,7 +43,7 @@ class RunProcess:
     def __init__(self, job: Job, folder: Path, cache: Path, device: torch.device) -> None:
         self.job, self.folder, self.device, self.started = job, folder, device, now()
         self._watch = Watch(job.cell.budget, job.stall_seconds)
-        self._told: Ending | None = None
+        self._told: Outcome | None = None
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         inbox, outbox = context.Pipe(duplex=False)
@@ -80,7 +80,7 @@ class RunProcess:
         except (EOFError, OSError):
             self._close_inbox()
 
-    def overstepped(self) -> Ending | None:
+    def overstepped(self) -> Outcome | None:
         """The limit that it does not keep; None while it keeps them all."""
         return self._watch.look(self._held_bytes(), self._core_seconds)
 
@@ -89,7 +89,7 @@ class RunProcess:
         with suppress(OSError):
             self._lifeline.send(True)
 
-    def end(self) -> Ending:
+    def end(self) -> Outcome:
         """Make sure that it is gone, with whatever it has started, and say how it ended."""
         for process in self._family():
             with suppress(psutil.Error):

@@ -28,7 +28,7 @@ from ddbench.records.schema import UNFINISHED, Record
 from ddbench.runs.executors import Assignment, Event, Listener
 from ddbench.runs.executors.interruption import Interruption
 from ddbench.runs.executors.local import GRACE_SECONDS, Local, leave_record
-from ddbench.runs.status import Ending
+from ddbench.runs.status import Outcome
 
 LOSSES = 3
 """nodes that a run may lose and still go on"""
@@ -118,7 +118,7 @@ class _Cluster:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
             reason = f"Ray gave it up after {LOSSES + 1} attempts ({type(error).__name__})"
-            return leave_record(job, folder, Ending("crashed", reason), started, self._on_event)
+            return leave_record(job, folder, Outcome("crashed", reason), started, self._on_event)
 
     def _pass_on(self) -> None:
         busy = {job.folder for job, _, _ in self._busy.values()}

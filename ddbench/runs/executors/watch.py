@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ddbench.compute.memory import overrun
 from ddbench.records.schema import Budget
-from ddbench.runs.status import Ending
+from ddbench.runs.status import Outcome
 
 LEAST_SILENCE_SECONDS = 600.0
 SILENCE_WITHOUT_BUDGET_SECONDS = 3600.0
@@ -55,7 +55,7 @@ class Watch:
         self._used.clear()
         self._next_look = self._patience / LOOKS
 
-    def look(self, held_bytes: int, core_seconds: Callable[[], float]) -> Ending | None:
+    def look(self, held_bytes: int, core_seconds: Callable[[], float]) -> Outcome | None:
         """What the run is to be ended for; None while all is well.
 
         Args:
@@ -66,14 +66,14 @@ class Watch:
         self._silent += passed
         self._running += passed
         if self._peak_bytes is not None and held_bytes > self._peak_bytes:
-            return Ending("out_of_memory", overrun(held_bytes, self._peak_bytes))
+            return Outcome("out_of_memory", overrun(held_bytes, self._peak_bytes))
         if self._running >= self._longest:
-            return Ending("timeout", f"it was still running after {self._longest:g} s")
+            return Outcome("timeout", f"it was still running after {self._longest:g} s")
         if self._silent >= self._next_look:
             self._next_look += self._patience / LOOKS
             self._note(core_seconds())
         if self._hangs():
-            return Ending("timeout", f"no step ended within {self._patience:g} s; last heard of at {self._stage}")
+            return Outcome("timeout", f"no step ended within {self._patience:g} s; last heard of at {self._stage}")
         return None
 
     def _note(self, used: float) -> None:

@@ -24,7 +24,7 @@ from ddbench.records.run_folder import TRACE
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import discover, find_method
 from ddbench.runs.run import run
-from ddbench.runs.status import Ending, of_surroundings
+from ddbench.runs.status import Outcome, of_surroundings
 
 REPORT_SECONDS = 0.2
 """between two reports"""
@@ -40,7 +40,7 @@ class Message:
     """`progress`, `warning`, `ended`"""
     text: str = ""
     fraction: float = 0.0
-    ending: Ending | None = None
+    ending: Outcome | None = None
 
 
 def work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, lifeline: Connection) -> None:
@@ -63,7 +63,7 @@ def work(job: Job, folder: Path, cache: Path, device: str, outbox: Connection, l
         with awaited(folder):
             run(job, folder, cache, torch.device(device), line.report, stopping.is_set)
     except Stopped:
-        line.send(Message("ended", ending=Ending("crashed", "it was stopped from outside")))
+        line.send(Message("ended", ending=Outcome("crashed", "it was stopped from outside")))
     except (Exception, SystemExit) as error:
         ending = of_surroundings(error)
         if ending.status == "failed":
