@@ -6,69 +6,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddbench.artifacts.card import card
-    from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
-    from ddbench.artifacts.pictures import show
-    from ddbench.artifacts.releases import convert
-    from ddbench.artifacts.torch_dataset import DistilledImages, load
-    from ddbench.compute.compiling import Weights
-    from ddbench.data import load_dataset
-    from ddbench.decoders import Decoder
-    from ddbench.errors import UserError
-    from ddbench.evaluation.protocols import Protocol, register_protocol
-    from ddbench.evaluation.score_file import score
-    from ddbench.meter.checkpoint import State
-    from ddbench.meter.meter import Meter
-    from ddbench.records.files import read_record
-    from ddbench.records.schema import Record
-    from ddbench.registry import DATASETS, METHODS, NETWORKS, PROTOCOLS, discover, register_method
-    from ddbench.runs.api import distill, evaluate
-    from ddbench.submissions.submit import submit
-    from ddbench.submissions.verify import verify
-    from ddbench.task.task import Method, Task
-    from ddbench.testing import check_method
+    from ddbench.artifacts.card import card as card
+    from ddbench.artifacts.distilled_dataset import DistilledDataset as DistilledDataset
+    from ddbench.artifacts.releases import convert as convert
+    from ddbench.artifacts.show import show as show
+    from ddbench.artifacts.torch_dataset import DistilledImages as DistilledImages
+    from ddbench.artifacts.torch_dataset import load as load
+    from ddbench.compute.compiling import Weights as Weights
+    from ddbench.data import load_dataset as load_dataset
+    from ddbench.decoders import Decoder as Decoder
+    from ddbench.errors import UserError as UserError
+    from ddbench.evaluation.protocols import Protocol as Protocol
+    from ddbench.evaluation.protocols import register_protocol as register_protocol
+    from ddbench.evaluation.score_file import score as score
+    from ddbench.meter.checkpoint import State as State
+    from ddbench.meter.meter import Meter as Meter
+    from ddbench.records.files import read_record as read_record
+    from ddbench.records.schema import Record as Record
+    from ddbench.registry import DATASETS as DATASETS
+    from ddbench.registry import METHODS as METHODS
+    from ddbench.registry import NETWORKS as NETWORKS
+    from ddbench.registry import PROTOCOLS as PROTOCOLS
+    from ddbench.registry import discover as discover
+    from ddbench.registry import register_method as register_method
+    from ddbench.runs.api import distill as distill
+    from ddbench.runs.api import evaluate as evaluate
+    from ddbench.submissions.submit import submit as submit
+    from ddbench.submissions.verify import verify as verify
+    from ddbench.task.task import Method as Method
+    from ddbench.task.task import Task as Task
+    from ddbench.testing import check_method as check_method
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DATASETS",
-    "METHODS",
-    "NETWORKS",
-    "PROTOCOLS",
-    "Decoder",
-    "DistilledDataset",
-    "DistilledImages",
-    "Meter",
-    "Method",
-    "Protocol",
-    "Recipe",
-    "Record",
-    "State",
-    "Task",
-    "UserError",
-    "Weights",
-    "card",
-    "check_method",
-    "convert",
-    "discover",
-    "distill",
-    "evaluate",
-    "load",
-    "load_dataset",
-    "read_record",
-    "register_method",
-    "register_protocol",
-    "score",
-    "show",
-    "submit",
-    "verify",
-]
-
-# A registry's home is a module that fills it.
+# The home of each public name; a registry's home is a module that fills it.
 _HOMES = {
     "artifacts.card": ("card",),
-    "artifacts.distilled_dataset": ("DistilledDataset", "Recipe"),
-    "artifacts.pictures": ("show",),
+    "artifacts.distilled_dataset": ("DistilledDataset",),
+    "artifacts.recipe": ("Recipe",),
+    "artifacts.show": ("show",),
     "artifacts.releases": ("convert",),
     "artifacts.torch_dataset": ("DistilledImages", "load"),
     "compute.compiling": ("Weights",),
@@ -90,6 +66,7 @@ _HOMES = {
     "task.task": ("Method", "Task"),
     "testing": ("check_method",),
 }
+__all__ = sorted(name for names in _HOMES.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a user did wrong, in one sentence that names the value and the fix."""
+"""Errors for users, each one sentence that names the value received and the fix."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 2000
-"""characters of a sentence; a value that it quotes may have megabytes"""
+"""largest number of characters of a sentence; a value that it quotes may have megabytes"""
 
 
 class UserError(ValueError):
     """Bad usage or bad input; the command prints the sentence and exits with code 2.
 
-    The sentence may quote what a stranger wrote, and is made `printable`.
+    The sentence may quote untrusted text, so it is made `printable`.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -20,8 +20,8 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """The text as one line that moves no cursor: white space as spaces, control characters escaped, the middle of a
-    very long one left out.
+    """Return the text as one line that a terminal can show: white space as spaces, control characters escaped, the
+    middle of a very long text left out.
 
     >>> printable("one\\ntwo \\x1b[2J")
     'one two \\\\x1b[2J'
@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 class CannotWrite(UserError):
-    """A file cannot be written: the disk is full, or the folder closed. What was there before is still there."""
+    """A file cannot be written: the disk is full, or the folder is not writable. The previous file is unchanged."""
 
 
 class Stopped(BaseException):
@@ -42,7 +42,7 @@ class Stopped(BaseException):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The tail of an unknown-name message: the nearest known name, or all of them.
+    """Return the end of a message about an unknown name: the nearest known name, or all of them.
 
     >>> suggestion("convent", ["convnet", "mlp"])
     "did you mean 'convnet'?"

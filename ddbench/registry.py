@@ -20,12 +20,17 @@ from ddbench.errors import UserError, suggestion
 from ddbench.io.atomic import digest
 
 if TYPE_CHECKING:
+    from ddbench.data.dataset import Dataset
+    from ddbench.decoders.base import Decoder
+    from ddbench.evaluation.modality import Modality
+    from ddbench.evaluation.protocols import Protocol
+    from ddbench.networks.base import Network
     from ddbench.task.task import Method
 
 T = TypeVar("T")
 PLUGIN_GROUP = "ddbench.methods"
 METHOD_FILE = "ddbench_method_"
-"""begins the name of a module that was made of a method's file"""
+"""prefix of the names of modules that were loaded from a method's file"""
 
 
 class Registry(Generic[T]):
@@ -40,13 +45,13 @@ class Registry(Generic[T]):
         self._objects: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
         self.modules: set[str] = set()
-        """that registered something"""
+        """names of the modules that registered something"""
 
     def register(self, name: str, *, aliases: Iterable[str] = (), module: str | None = None) -> Callable[[T], T]:
-        """Decorator that files its object under `name` and `aliases`; a taken name raises ValueError.
+        """Return a decorator that registers its object under `name` and `aliases`; a taken name raises ValueError.
 
         Args:
-            module: that registers; None takes the one that defines the object
+            module: name of the module that registers; None takes the one that defines the object
         """
         aliases = tuple(aliases)
 
@@ -65,14 +70,14 @@ class Registry(Generic[T]):
         return decorate
 
     def canonical(self, name: str) -> str:
-        """The registered name for a name or an alias; an unknown one raises UserError with the nearest."""
+        """Return the registered name for a name or an alias; an unknown one raises UserError with the nearest."""
         name = self._aliases.get(name, name)
         if name not in self._objects:
             raise UserError(f"unknown {self.kind} {name!r}; {suggestion(name, [*self._objects, *self._aliases])}")
         return name
 
     def get(self, name: str) -> T:
-        """The object registered under a name or an alias."""
+        """Return the object registered under a name or an alias."""
         return self._objects[self.canonical(name)]
 
     def aliases(self, name: str) -> list[str]:
@@ -89,10 +94,11 @@ class Registry(Generic[T]):
 
 
 METHODS: Registry[type[Method]] = Registry("method")
-DATASETS: Registry[Any] = Registry("dataset")
-NETWORKS: Registry[Any] = Registry("network")
-DECODERS: Registry[Any] = Registry("decoder")
-PROTOCOLS: Registry[Any] = Registry("protocol")
+DATASETS: Registry[Callable[[], Dataset]] = Registry("dataset")
+NETWORKS: Registry[Callable[..., Network]] = Registry("network")
+DECODERS: Registry[type[Decoder]] = Registry("decoder")
+PROTOCOLS: Registry[Protocol] = Registry("protocol")
+MODALITIES: Registry[Modality] = Registry("modality")
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def register_method(name: str, *, aliases: Iterable[str] = ()) -> Callable[[type
 
 
 def import_modules(package: ModuleType) -> None:
-    """Import every module of a package; one that raises is noted in `BROKEN` and hides nothing."""
+    """Import every module of a package; one that raises is noted in `BROKEN`, and the others are still imported."""
     for module in pkgutil.iter_modules(package.__path__):
         name = f"{package.__name__}.{module.name}"
         _import_guarded(name, functools.partial(importlib.import_module, name))
@@ -137,7 +143,7 @@ def discover() -> None:
     Raises:
         UserError: when `methods` resolves to a foreign package of that name.
     """
-    for name in ("data", "decoders", "networks", "evaluation.protocols"):
+    for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
         importlib.import_module(f"ddbench.{name}")
     ours = Path(__file__).resolve().parent.parent / "methods"
     spec = importlib.util.find_spec("methods")  # before the import, which would run foreign code
@@ -155,8 +161,8 @@ def discover() -> None:
 
 
 def is_discovered() -> bool:
-    """Whether another process finds everything that is registered, by `discover` or in a method's file."""
-    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS)
+    """Return True if another process can find all that is registered, by `discover` or in a method's file."""
+    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES)
     packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in entry_points(group=PLUGIN_GROUP))}
     modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
     return all(module in packages or module.startswith(METHOD_FILE) for module in modules)
@@ -200,5 +206,5 @@ def _origin(thing: Any) -> str:
 
 
 def find_method(name: str) -> type[Method]:
-    """A method class by registered name or alias, or from a `.py` file."""
+    """Return a method class by registered name or alias, or from a `.py` file."""
     return load_method_file(Path(name).resolve()) if name.endswith(".py") else METHODS.get(name)

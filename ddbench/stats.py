@@ -21,12 +21,12 @@ class Interval:
 
     mean: float
     half_width: float | None
-    """None for a single value, which says nothing of its spread"""
+    """half-width of the interval; None for a single value, which shows no spread"""
     n: int
 
     @property
     def within_accuracies(self) -> tuple[float, float]:
-        """Its ends, of a mean of accuracies: not below 0 and not above 1."""
+        """Ends of the interval of a mean of accuracies, cut to [0, 1]."""
         half = self.half_width or 0.0
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
@@ -36,7 +36,7 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Student's t interval of the mean (Student, Biometrika 1908), n - 1 degrees of freedom.
+    """Student's t interval of the mean (Student, Biometrika 1908), with n - 1 degrees of freedom.
 
     >>> interval([1.0, 2.0, 3.0]).mean
     2.0
@@ -50,8 +50,8 @@ def interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     if n == 1:
         return Interval(mean, None, 1)
-    # The quantile behind scipy.stats.t.ppf, as `stdtr` below is the distribution function behind scipy.stats.t.cdf:
-    # without the second that importing scipy.stats takes.
+    # `stdtrit` is the quantile function behind scipy.stats.t.ppf, and `stdtr` below the distribution function behind
+    # scipy.stats.t.cdf. Importing scipy.stats would take a second.
     quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
 
@@ -65,7 +65,7 @@ def paired_difference(ours: Mapping[int, float], reference: Mapping[int, float])
 def welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Two-sided p-value of Welch's t-test (Welch, Biometrika 1947) that two samples have the same mean.
 
-    Two samples without spread differ for certain or not at all: then it is 0 or 1.
+    For two samples without spread it is 0 where they differ and 1 where they are equal.
 
     Raises:
         ValueError: when a sample has fewer than two values.
@@ -82,7 +82,7 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def discoveries(p_values: Sequence[float]) -> list[bool]:
-    """Which of several tests reject at a false discovery rate of 5 % (Benjamini & Hochberg, JRSS B 1995)."""
+    """Decide which of several tests reject at a false discovery rate of 5 % (Benjamini & Hochberg, JRSS B 1995)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     allowed = FALSE_DISCOVERY_RATE / max(1, len(p_values))
     largest = max((p_values[index] for place, index in enumerate(order, 1) if p_values[index] <= place * allowed),
@@ -91,16 +91,16 @@ def discoveries(p_values: Sequence[float]) -> list[bool]:
 
 
 def ranks(samples: Sequence[Sequence[float]]) -> list[int | None]:
-    """The rank of each sample: 1 + how many others are significantly better; without such a difference they share it.
+    """The rank of each sample: 1 + how many others are significantly better. Samples that do not differ share a rank.
 
     Every two samples are compared by Welch's t-test, two-sided, at a false discovery rate of 5 % over all of them. A
     sample of fewer than two values cannot be tested, and one that has no other to be tested against is not ranked:
-    None. No sample ranks before one with a larger mean: a wide spread, which little can be told from, gains nothing.
+    None. No sample ranks before one with a larger mean, so that a wide spread gains nothing.
 
     Seeds are not paired: methods vary almost independently from seed to seed (a paired difference has 0.86 to 1.04 of
     the variance of an unpaired one, medians over the tables of the boards `cpu` and `quickstart`), so pairing would
-    give half of the degrees of freedom away. Holm's correction would be too strict for three seeds: simulated with 20
-    methods whose seeds vary by 0.7 points, it finds 21 % of the differences of 4 points and more, this 87 %.
+    lose half of the degrees of freedom. Holm's correction would be too strict for three seeds: in a simulation with 20
+    methods whose seeds vary by 0.7 points, it finds 21 % of the differences of 4 points and more, this test 87 %.
 
     >>> ranks([[0.5, 0.51, 0.52], [0.9, 0.91, 0.92], [0.89, 0.9, 0.92], [0.99]])
     [3, 1, 1, None]
@@ -136,7 +136,7 @@ def front(points: Iterable[tuple[int, float]]) -> set[tuple[int, float]]:
 
 
 def places(values: Sequence[float]) -> list[int]:
-    """1 for the largest; equal values share the best rank that is theirs.
+    """Return the place of each value, 1 for the largest; equal values share the best of their places.
 
     >>> places([0.5, 0.9, 0.5, 0.1])
     [2, 1, 2, 4]
@@ -145,12 +145,12 @@ def places(values: Sequence[float]) -> list[int]:
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Tau-b (Kendall, Biometrika 1945): 1 for equal orders, -1 for opposite ones, corrected for ties.
+    """Kendall's tau-b (Biometrika 1945): 1 for equal orders, -1 for opposite ones, corrected for ties.
 
     Returns:
-        None where it is not defined: for fewer than two things, or when one order ties them all.
+        None where it is not defined: for fewer than two values, or when all values of one order are equal.
     """
-    from scipy.stats import kendalltau  # a second's import, of which few tables have need
+    from scipy.stats import kendalltau  # takes a second to import, and few tables need it
 
     tau = float(kendalltau(one, other, variant="b").statistic) if len(one) > 1 else math.nan
     return None if math.isnan(tau) else tau

@@ -25,13 +25,14 @@ from ddbench.meter.log import Diverged
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import Attack, Budget, NetworkSpec, Setting
+from ddbench.records.cell import Attack, Budget, NetworkSpec
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.pretrained import PretrainedPool
+from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Task
 
 IDLE_SECONDS = 5.0
-"""of process time that a method may work on the tiny task without asking the meter"""
+"""process time that a method may work on the tiny task without asking the meter"""
 IPC = 2
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 ATTRIBUTES = {
@@ -85,7 +86,7 @@ def tiny_dataset() -> Dataset:
 
 def tiny_task(
     ipc: int = IPC,
-    setting: Setting = "random",
+    setting: str = "random",
     generators: Generators | None = None,
     data: Dataset | None = None,
     network: NetworkSpec = NETWORK,
@@ -98,27 +99,24 @@ def tiny_task(
     """
     data, device = data or tiny_dataset(), torch.device("cpu")
     module = build_network(network.name, data.shape, len(data.classes), network.parameters)
-    pool = None
-    if setting in ("pretrained", "attack"):
-        fresh, generator = InitialWeights(module), seeded(0)
-        members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
-        pool = PretrainedPool(members[:2], members[2:], fresh(generator)).for_training()
+    fresh, generators, generator = InitialWeights(module), generators or Generators("contract"), seeded(0)
+    members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
+    pool = PretrainedPool(members[:2], members[2:], fresh(generator)).for_training()
+    inputs = SettingInputs(fresh, generators, device, pool, Attack(source=0, target=1))
     return Task(
         RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), device),
         module,
         shape=data.shape,
         classes=len(data.classes),
         ipc=ipc,
-        setting=setting,
+        setting=SETTINGS[setting](inputs),
         augmentation=DSA.for_dataset("digits"),
-        generators=generators or Generators("contract"),
+        generators=generators,
         device=device,
-        given=pool,
-        attack=Attack(source=0, target=1) if setting == "attack" else None,
     )
 
 
-def _check_setting(cls: type[Any], setting: Setting) -> None:
+def _check_setting(cls: type[Any], setting: str) -> None:
     first = _attempt(cls, setting)
     if first.real_changed:
         raise Complaint("it changes the real images; clone a batch before writing into it")
@@ -166,7 +164,7 @@ class _WatchedMeter(Meter):
 
 def _attempt(
     cls: type[Any],
-    setting: Setting,
+    setting: str,
     *,
     snapshots: tuple[float, ...] = (),
     stop_after: int | None = None,
@@ -203,7 +201,7 @@ def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
     if not isinstance(artifact, DistilledDataset):
         raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
     try:
-        check_artifact(artifact, task.shape, task.classes, task.ipc, task.attack)
+        check_artifact(artifact, task.shape, task.classes, task.ipc, task.setting.attack)
     except ValueError as error:
         raise Complaint(f"its artefact is not what the task asks for: {error}") from error
     return artifact
@@ -224,7 +222,7 @@ def _returned(cls: type[Any], task: Task, meter: Meter) -> object:
     return returned
 
 
-def _resumed(cls: type[Any], setting: Setting, stop_after: int) -> str:
+def _resumed(cls: type[Any], setting: str, stop_after: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         try:

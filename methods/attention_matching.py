@@ -11,16 +11,19 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, Weights, register_method
-from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
+from ddbench import DistilledDataset, Meter, State, Task, UserError, Weights, register_method
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import FeatureMatching
+from ddbench.families.siamese import siamese_by_class
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 
 STRENGTH = 100.0
-"""of both terms"""
+"""factor of both terms of the loss"""
 
 
 @register_method("attention_matching", aliases=["datadam"])
 @dataclass(frozen=True)
-class AttentionMatching(DistributionMatchingSettings):
+class AttentionMatching:
     """Attention matching (DataDAM). Sajedi et al., ICCV 2023.
 
     Class means of attention maps are matched: for all activations but the last, the sum over channels of |map| to the
@@ -35,27 +38,56 @@ class AttentionMatching(DistributionMatchingSettings):
     convnet, norm: batch}` is chosen, and takes 8,000.
     """
 
+    family: ClassVar[str] = "distribution matching"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.00093"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 6, "batch_real": 8}
 
+    iterations: PositiveInt = 20_000
+    """outer steps"""
+    lr_images: PositiveFloat = 1.0
+    """step size of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 64
     """real images of each class a step; as many as the smallest class has, if that is less"""
+    augment: bool = True
+    """differentiable siamese augmentation, with one draw for each class"""
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """initial images: `real` or `noise`"""
     exponent: PositiveFloat = 4.0
-    """of absolute values before channels are added"""
+    """power of the absolute activations that are summed over channels"""
     balance: NonNegativeFloat = 0.01
-    """weight of the last features against attention"""
+    """weight of the last features relative to attention"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         def features(weights: Weights, images: torch.Tensor) -> torch.Tensor:
-            *maps, _, last = task.activations(weights, images)
-            looks = [attention(found, self.exponent) for found in maps]
+            *maps, _, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, F)
+            looks = [attention(found, self.exponent) for found in maps]  # (N, H * W) each
             return STRENGTH**0.5 * torch.cat([*looks, self.balance**0.5 * last], 1)
 
-        return match_distributions(task, meter, self, features=features)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
+        state = State(synthetic=synthetic, optimizer=optimizer)
+        matching = FeatureMatching(task, features, DISCREPANCIES["mean"])
+        classes = range(task.classes)
+        for _ in meter.steps(self.iterations, state, synthetic.artifact):
+            weights = task.initial()  # a fresh network
+            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), class by class
+            if self.augment:
+                real, images = siamese_by_class(task, real, images)
+            target = matching.target(weights, real)  # (K, 1, sum of H * W + F), class means
+            gradient, loss = matching.gradient(images, labels, weights, target)  # (K * m, C, H, W), ()
+            state.optimizer.zero_grad()
+            images.backward(gradient)  # into the decoder's parts
+            state.optimizer.step()
+            meter.log(loss=loss)
+        return synthetic.artifact()
 
 
 def attention(maps: torch.Tensor, exponent: float) -> torch.Tensor:
-    """(N, C, H, W) -> (N, H * W), of Euclidean length 1."""
+    """Return where the maps, (N, C, H, W), are large, (N, H * W), each a unit vector."""
     if maps.ndim != 4:
         raise UserError(f"attention needs maps, (N, C, H, W), not {tuple(maps.shape)}; choose network convnet")
     return F.normalize(maps.abs().pow(exponent).sum(1).flatten(1), dim=1)

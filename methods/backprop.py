@@ -1,4 +1,4 @@
-"""Backprop through optimisation: images on which a few steps of gradient descent train a network.
+"""Dataset distillation by back-propagation through a short training on the synthetic images.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, Algorithm 1.
 """
@@ -14,7 +14,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, Weights, register_method
-from ddbench.families.backprop import BackpropSettings, OuterLoss
+from ddbench.families.backprop import OuterLoss
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.unrolling.recompute import LazyBatch, Step
 from ddbench.families.unrolling.unroll import Unroll
@@ -22,22 +22,23 @@ from ddbench.families.unrolling.unroll import Unroll
 
 @register_method("backprop", aliases=["dd", "bptt"])
 @dataclass(frozen=True)
-class Backprop(BackpropSettings):
+class Backprop:
     """Dataset distillation by back-propagation through training. Wang et al. 2018, Algorithm 1.
 
-    The synthetic images form batches that are walked in a fixed order for some epochs, each step with a learned step
-    size of its own. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
+    A network trains on batches of the synthetic images, in a fixed order and for some epochs, and each of its steps has
+    a learned step size. Setting `random` draws fresh initial weights for each outer step, `fixed` keeps one set and
     stores it, `pretrained` draws a trained network of a pool, and `attack` does so to make such networks take one class
     for another. An outer step costs, for each of `networks_per_step`, three forward and backward passes over the batch
     for every training step, with a second-order pass, and one over `batch_real` real images. Memory holds the graphs of
     all training steps, or one set of weights for each where they are recomputed.
 
-    Differences: initial weights are those of the cell's network, PyTorch's by default; the authors' are Xavier's, as of
-    `lenet,init=xavier`. Real images of an outer step are as they are; the authors pad, crop and flip CIFAR-10's.
-    Networks of a pool are drawn with replacement, theirs without. Each of `networks_per_step` is tested on real images
-    of its own, theirs on the same.
+    Differences: initial weights are those of the cell's network, PyTorch's by default, where the authors use Xavier's,
+    which `lenet,init=xavier` has. Real images are not augmented, where the authors pad, crop and flip CIFAR-10's.
+    Networks of a pool are drawn with replacement, theirs without. Each of `networks_per_step` is tested on other real
+    images, theirs on the same.
     """
 
+    family: ClassVar[str] = "backprop through optimisation"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {"iterations": 5, "epochs": 2, "batch_real": 16}
@@ -45,33 +46,39 @@ class Backprop(BackpropSettings):
     iterations: PositiveInt = 24_000
     """outer steps (the authors' 400 epochs over MNIST)"""
     images_per_step: PositiveInt = 1
-    """images of each class that a training step sees; ipc / images_per_step steps make an epoch"""
+    """images of each class in a training step; ipc / images_per_step steps make an epoch"""
     epochs: PositiveInt = 3
     """passes over the images, in the same order"""
+    batch_real: PositiveInt = 1024
+    """real images in the outer loss"""
     lr_images: PositiveFloat = 0.01
-    """of Adam (0.5, 0.999) on images and raw step sizes"""
+    """step size of Adam (0.5, 0.999) on images and step sizes, which are learned before a softplus"""
     schedule: Literal["halved", "cosine"] = "halved"
-    """how that falls: `halved` every `decay_every` outer steps, as published, or as a `cosine` to 0 over all"""
+    """decay of `lr_images`: `halved` every `decay_every` outer steps, as published, or a `cosine` to 0 over all"""
     decay_every: PositiveInt = 2400
+    """outer steps between two halvings"""
     largest: PositiveFloat | None = None
-    """norm to which the gradient of images and raw step sizes is clipped; None, as published, leaves it"""
+    """norm to which the gradient of images and step sizes is clipped; None, as published, does not clip"""
     lr_initial: PositiveFloat = 0.02
-    """what each learned step size starts from"""
+    """initial value of each learned step size"""
     jitter: PositiveFloat | None = None
-    """noise on the weights that an outer step starts from, in standard deviations of each parameter, falling as
-    `lr_images` does; None, as published, is without. A `fixed` start is otherwise learned down to its rounding"""
+    """noise on the initial weights of each training, in standard deviations of each parameter, decaying as `lr_images`
+    does; None, as published, adds none, and images for a `fixed` start then overfit even the rounding of its weights"""
     decoder: Parametrisation = "pixels"
-    """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
+    """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "noise"
-    """images start as `noise`, as published, or `real`"""
+    """initial images: `noise`, as published, or `real`"""
     networks_per_step: PositiveInt = 1
-    """trained in an outer step, which follows the mean of their gradients; 4 as published for those of a pool"""
+    """networks trained in an outer step, whose gradients are averaged; 4 as published for those of a pool"""
+    recompute: bool | None = None
+    """compute each training step a second time in the backward pass, so that hundreds fit into memory; None does where
+    steps are compiled, which is faster, and otherwise stores their graphs"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         synthetic = SyntheticSet(task, self.decoder, self.init)
         order = self._order(synthetic.images()[1], task.classes)  # (batches, K * images_per_step)
         raw = torch.full((self.epochs * len(order),), self.lr_initial, device=task.device).expm1().log()
-        learned = [*synthetic.learned, raw.requires_grad_()]
+        learned = [*synthetic.learned, raw.requires_grad_()]  # softplus(raw) are the step sizes
         optimizer = torch.optim.Adam(learned, lr=self.lr_images, betas=(0.5, 0.999))
         schedule = self._schedule(optimizer)
         state = State(synthetic=synthetic, raw=raw, optimizer=optimizer, schedule=schedule)
@@ -80,21 +87,16 @@ class Backprop(BackpropSettings):
             recipe = Recipe(lr=F.softplus(state.raw), order=order, epochs=self.epochs)
             return synthetic.artifact(recipe, initial=task.fixed_initial)
 
-        def walk() -> Iterator[Step]:
-            (images, labels), lrs = synthetic.images(), iter(F.softplus(state.raw))
-            for epoch in range(self.epochs):
-                if epoch and synthetic.decoder.fresh:
-                    images, labels = synthetic.images()
-                for chosen in order:
-                    yield LazyBatch(images, itemgetter(chosen)), labels[chosen], next(lrs)
-
         unroll = Unroll(task.loss, task.compiler, recompute=self.recompute)
-        outer = OuterLoss(task, self.batch_real)
+        outer_loss, share = OuterLoss(task, self.batch_real), 1 / self.networks_per_step
         for _ in meter.steps(self.iterations, state, result):
             first_lr = F.softplus(state.raw[0].detach())
             state.optimizer.zero_grad()
-            starts = (self._start(task, state.schedule) for _ in range(self.networks_per_step))
-            loss = sum(outer.backward(unroll(start, walk()), 1 / self.networks_per_step) for start in starts)
+            loss = torch.zeros((), device=task.device)
+            for _ in range(self.networks_per_step):
+                start = self._start(task, state.schedule)
+                steps = self._training_steps(synthetic, state.raw, order)
+                loss = loss + outer_loss.backward(unroll(start, steps), share)
             if self.largest is not None:
                 torch.nn.utils.clip_grad_norm_(learned, self.largest)
             state.optimizer.step()
@@ -102,7 +104,17 @@ class Backprop(BackpropSettings):
             meter.log(loss=loss, first_lr=first_lr)
         return result()
 
+    def _training_steps(self, synthetic: SyntheticSet, raw: torch.Tensor, order: torch.Tensor) -> Iterator[Step]:
+        """Yield the steps of a training: the batches of every epoch, each with its own step size."""
+        (images, labels), lrs = synthetic.images(), iter(F.softplus(raw))
+        for epoch in range(self.epochs):
+            if epoch and synthetic.decoder.fresh:
+                images, labels = synthetic.images()
+            for chosen in order:
+                yield LazyBatch(images, itemgetter(chosen)), labels[chosen], next(lrs)
+
     def _start(self, task: Task, schedule: LRScheduler) -> Weights:
+        """Draw the initial weights of a training, with `jitter`."""
         weights = task.initial()
         if self.jitter is None:
             return weights
@@ -129,7 +141,7 @@ class Backprop(BackpropSettings):
             )
 
     def _order(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
-        """Which images each step of an epoch sees: `images_per_step` of every class."""
+        """Return the images of each step of an epoch, (batches, K * images_per_step)."""
         positions = torch.arange(len(labels), device=labels.device).view(classes, -1)
         self._check_divides(f"the {positions.shape[1]} images of a class", positions.shape[1])
         return torch.stack([chunk.flatten() for chunk in positions.split(self.images_per_step, dim=1)])

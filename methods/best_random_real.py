@@ -1,4 +1,4 @@
-"""The best of many random sets of real images.
+"""The best of many random sets of real images, chosen on training data.
 
 A baseline of Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, section 4 ("optimised random
 real").
@@ -17,12 +17,12 @@ from ddbench.families.training import OnSynthetic, Trained, Trainer
 @register_method("best_random_real")
 @dataclass(frozen=True)
 class BestRandomReal:
-    """Random real images, the set of many that trains networks best, tried on training data. Wang et al. 2018.
+    """The set of random real images, of many, whose networks are most accurate on training data. Wang et al. 2018.
 
-    Each set costs the training of `networks` networks and a test of each on `batch_real` real images.
+    Each set costs the training of `networks` networks and a forward pass of each over `batch_real` real images.
 
-    Differences: the one best set, where the paper keeps a fifth of the sets and reports them all; each set trains 4
-    networks for 100 steps with momentum, where the authors' train 20 by the steps of the setting it is compared in.
+    Differences: the best set alone is kept, where the paper keeps a fifth of the sets and reports them all; each set
+    trains 4 networks for 100 steps with momentum, where the authors train 20 by the steps of the compared setting.
     """
 
     family: ClassVar[str] = "control"
@@ -31,25 +31,26 @@ class BestRandomReal:
     tiny: ClassVar[dict[str, object]] = {"sets": 4, "networks": 1, "epochs": 2, "batch_real": 16}
 
     sets: PositiveInt = 50
-    """random sets that are tried"""
+    """random sets to choose from"""
     networks: PositiveInt = 4
-    """trained on each, the same for all; one where their start is fixed"""
+    """networks trained on each set, from initial weights that all sets share; one where the start is fixed"""
     epochs: PositiveInt = 100
-    """of each"""
+    """epochs of each training"""
     lr_network: PositiveFloat = 0.01
-    """of SGD with momentum 0.9 on the networks"""
+    """step size of SGD with momentum 0.9 on the networks"""
     batch_real: PositiveInt = 1024
-    """real images that a network is tested on"""
+    """real images on which the accuracy of a network is measured"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init()
-        wanted = task.wanted(labels)
-        starts = [task.initial() for _ in range(1 if task.setting == "fixed" else self.networks)]
-        test = task.real.batch(self.batch_real, task.generator("test"))
+        targets = task.target_labels(labels)
+        starts = [task.initial() for _ in range(1 if task.one_start else self.networks)]
+        real, real_labels = task.real.batch(self.batch_real, task.generator("test"))
+        real_targets = task.target_labels(real_labels)
         state = State(best=images.clone(), accuracy=torch.full((), -1.0, device=task.device))
 
         def result() -> DistilledDataset:
-            return DistilledDataset.pixels(state.best, wanted, initial=task.fixed_initial)
+            return DistilledDataset.pixels(state.best, targets, initial=task.fixed_initial)
 
         trainer = Trainer(task, self.lr_network, momentum=0.9)
         train = OnSynthetic(task, trainer, len(labels), augment=False)
@@ -59,8 +60,8 @@ class BestRandomReal:
             for start in starts:
                 network = Trained.begin(start)
                 for _ in range(self.epochs):
-                    network = train(network, drawn, wanted)
-                accuracies.append(trainer.measured(network, test[0], task.wanted(test[1])).accuracy)
+                    network = train(network, drawn, targets)
+                accuracies.append(trainer.measured(network, real, real_targets).accuracy)
             accuracy = torch.stack(accuracies).mean()
             better = accuracy > state.accuracy
             state.best = torch.where(better, drawn, state.best)

@@ -5,23 +5,23 @@ Perspective", CVPR 2025, arXiv 2502.20653 (NCFM).
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import DistilledDataset, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
-from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions, unit_features
-from ddbench.families.experts import Expert, experts
+from ddbench.families.distribution_matching import FeatureMatching, Guide, unit_features
+from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.network_sources import InterpolatedExperts
-from ddbench.families.synthetic_set import Parametrisation
+from ddbench.families.siamese import siamese_by_class
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 
 
 @register_method("characteristic_matching", aliases=["ncfm"])
 @dataclass(frozen=True)
-class CharacteristicMatching(DistributionMatchingSettings):
+class CharacteristicMatching:
     """Neural characteristic function matching (NCFM). Wang et al., CVPR 2025.
 
     Networks are trained inside the budget first. An outer step costs what one of distribution matching costs, a
@@ -37,27 +37,36 @@ class CharacteristicMatching(DistributionMatchingSettings):
     sizes, and networks trained without CutMix.
     """
 
+    family: ClassVar[str] = "distribution matching"
     paper: ClassVar[str] = "https://arxiv.org/abs/2502.20653"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {
         "iterations": 6, "batch_real": 8, "experts": 2, "expert_steps": 2, "batch_expert": 8, "frequencies": 16,
     }  # fmt: skip
 
+    iterations: PositiveInt = 20_000
+    """outer steps"""
     lr_images: PositiveFloat = 5e-3
-    """of AdamW with weight decay 5e-4 on normalised images: the authors' 1e-3 in [0, 1], over CIFAR-10's deviation"""
+    """step size of AdamW with weight decay 5e-4 on normalised images: the authors' 1e-3 in [0, 1], over CIFAR-10's
+    deviation"""
     batch_real: PositiveInt = 1024
     """real images of each class a step; as many as the smallest class has, if that is less"""
+    augment: bool = True
+    """differentiable siamese augmentation, with one draw for each class, and augmented training"""
     decoder: Parametrisation = "multi_formation"
-    """how images are stored"""
+    """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """initial images: `real` or `noise`"""
     frequencies: PositiveInt = 4096
-    """at which characteristic functions are compared, new ones at every step"""
+    """points at which characteristic functions are compared, drawn anew for each step"""
     guidance: NonNegativeFloat = 1 / 300
-    """of a trained network's loss on the synthetic images, to 1 of the distance"""
+    """weight of a trained network's loss on the synthetic images, to 1 of the distance"""
     experts: PositiveInt = 20
     """networks trained on the real data"""
     expert_steps: PositiveInt = 23_400
-    """of each; 60 passes over 50,000 images"""
+    """training steps of each; 60 passes over 50,000 images"""
     lr_expert: PositiveFloat = 0.01
-    """of SGD with momentum 0.9 and weight decay 5e-4 on the networks"""
+    """step size of SGD with momentum 0.9 and weight decay 5e-4 on the networks"""
     batch_expert: PositiveInt = 128
     """real images of a training step"""
 
@@ -66,13 +75,26 @@ class CharacteristicMatching(DistributionMatchingSettings):
             count=self.experts, epochs=1, epoch_batches=self.expert_steps, batch=self.batch_expert,
             lr=self.lr_expert, momentum=0.9, weight_decay=5e-4, augment=self.augment,
         )  # fmt: skip
-        return match_distributions(
-            task,
-            meter,
-            self,
-            discrepancy=DISCREPANCIES["characteristic"],
-            draws=self.frequencies,
-            features=unit_features(task),
-            source=InterpolatedExperts(task, experts(task, meter, expert), self.guidance),
-            optimizer=partial(torch.optim.AdamW, lr=self.lr_images, weight_decay=5e-4),
-        )
+        trajectories = expert_trajectories(task, meter, expert)  # (experts, 2, P), first and last weights
+        experts = InterpolatedExperts(task, trajectories)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        optimizer = torch.optim.AdamW(synthetic.learned, lr=self.lr_images, weight_decay=5e-4)
+        state = State(synthetic=synthetic, optimizer=optimizer)
+        discrepancy, strength = DISCREPANCIES["characteristic"], torch.tensor(self.guidance, device=task.device)
+        matching = FeatureMatching(task, unit_features(task), discrepancy)
+        classes = range(task.classes)
+        for _ in meter.steps(self.iterations, state, synthetic.artifact):
+            weights, trained = experts.next()  # between an expert's first and last weights, and the last
+            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
+            if self.augment:
+                real, images = siamese_by_class(task, real, images)
+            target = matching.target(weights, real)  # (K, n, F), the real features
+            frequencies = discrepancy.draw(target.shape[2], self.frequencies, task.generator("draws"))  # (R, F)
+            guide = Guide(trained, strength)
+            gradient, loss = matching.gradient(images, labels, weights, target, frequencies, guide)  # as images, ()
+            state.optimizer.zero_grad()
+            images.backward(gradient)  # into the stored images
+            state.optimizer.step()
+            meter.log(loss=loss)
+        return synthetic.artifact()

@@ -14,11 +14,11 @@ from ddbench import DistilledDataset, Meter, Task, register_method
 @register_method("class_mean")
 @dataclass(frozen=True)
 class ClassMean:
-    """Mean image of each class; with several images a class, means of as many random parts of it.
+    """Mean image of each class; with several images a class, the means of as many random parts of it.
 
-    It costs a look at every training image.
+    It costs one pass over the training images.
 
-    Differences: the paper has the mean of the whole class alone.
+    Differences: the paper has one mean of the whole class.
     """
 
     family: ClassVar[str] = "control"
@@ -33,4 +33,5 @@ class ClassMean:
             order = torch.randperm(len(indices), generator=generator).to(indices.device)
             for part in torch.tensor_split(indices[order], task.ipc):
                 means.append(task.real.take(part)[0].mean(0))
-        return DistilledDataset.pixels(torch.stack(means), task.wanted(task.labels()), initial=task.fixed_initial)
+        labels = task.target_labels(task.labels())
+        return DistilledDataset.pixels(torch.stack(means), labels, initial=task.fixed_initial)

@@ -9,56 +9,101 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.families.experts import experts
-from ddbench.families.synthetic_set import SyntheticSet
-from ddbench.families.trajectory_matching import FlatExpertSettings, match_trajectories
-from ddbench.networks.flatten import unflatten
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench.families.experts import Expert, expert_trajectories
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.trajectory_matching import (
+    check_segments,
+    descend,
+    keep_positive,
+    learned_step_size,
+    minibatches,
+    random_segment,
+    squared_distance,
+)
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.networks.flatten import flatten, unflatten
 
 
 @register_method("difficulty_aligned_matching", aliases=["datm"])
 @dataclass(frozen=True)
-class DifficultyAlignedMatching(FlatExpertSettings):
+class DifficultyAlignedMatching:
     """Difficulty-aligned trajectory matching (DATM). Guo et al., ICLR 2024.
 
-    Students start at expert epochs from `min_start` to a bound that grows from `current_start` to `max_start`; images
-    begin as real ones that an expert classifies rightly, and labels as the mean logits of the experts that do, which
-    are learned. Choosing them costs a forward pass of `candidates` real images a class through every expert. An outer
-    step costs what one of trajectory matching costs; experts cost two passes a step.
+    Students start at expert epochs from `min_start` to a bound that grows from `current_start` to `max_start`. Images
+    are initialised with real ones that an expert classifies correctly, and their labels, which are learned too, with
+    the mean logits of the experts that do. Choosing them costs a forward pass of `candidates` real images a class
+    through every expert. An outer step costs what one of trajectory matching costs; experts cost two passes a step.
 
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits
-    changes places with the class's own; learned step sizes stay above 1e-4; a step that changes nothing costs no
-    backward pass here. Settings that all trajectory methods have keep the defaults of trajectory matching at ipc 1;
-    the authors' for CIFAR-10 at ipc 10 are 10,000 iterations, `lr_lr` 1e-5 and 100 expert epochs.
+    changes places with the class's own; the learned step size is kept at 1e-4 or above; a step that changes nothing
+    costs no backward pass here. Settings that all trajectory methods have keep the defaults of trajectory matching at
+    ipc 1; the authors' for CIFAR-10 at ipc 10 are 10,000 iterations, `lr_lr` 1e-5 and 100 expert epochs.
     """
 
+    family: ClassVar[str] = "trajectory matching"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.05773"
     tiny: ClassVar[dict[str, object]] = {
-        **FlatExpertSettings.tiny, "current_start": 1, "growing": 2, "candidates": 4,
+        "iterations": 4, "experts": 2, "expert_epochs": 3, "epoch_batches": 2, "batch_real": 16,
+        "student_steps": 2, "match_epochs": 1, "max_start": 1, "lr_images": 1.0,
+        "current_start": 1, "growing": 2, "candidates": 4,
     }  # fmt: skip
 
+    iterations: PositiveInt = 5000
+    """outer steps"""
     student_steps: PositiveInt = 80
-    """steps on the synthetic images"""
-    max_start: PositiveInt = 20
-    """the student starts at an expert epoch below this in the end"""
+    """training steps of a student on the synthetic images"""
+    match_epochs: PositiveInt = 2
+    """expert epochs that the student's steps are to match"""
     min_start: NonNegativeInt = 0
-    """and at this or above"""
+    """lowest expert epoch at which a student starts"""
     current_start: PositiveInt = 10
-    """the bound at first"""
+    """a student starts at an expert epoch below this at first"""
+    max_start: PositiveInt = 20
+    """a student starts at an expert epoch below this in the end"""
     growing: PositiveInt = 1000
-    """outer steps until the bound is `max_start`"""
+    """outer steps in which the bound grows from `current_start` to `max_start`"""
+    batch_synthetic: PositiveInt | None = None
+    """synthetic images of a student step; None takes all"""
+    augment: bool = True
+    """differentiable augmentation of the images of experts and students"""
+    lr_images: PositiveFloat = 100.0
+    """step size of SGD with momentum 0.5 on the images"""
+    lr_student: PositiveFloat = 0.01
+    """initial value of the student's learned step size"""
+    lr_lr: NonNegativeFloat = 1e-7
+    """step size of SGD with momentum 0.5 on the student's step size"""
+    decoder: Parametrisation = "pixels"
+    """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """images start as `real` or `noise`"""
     candidates: PositiveInt = 256
-    """real images of a class to choose the first from; as many as the smallest class has, if that is less"""
+    """real images of each class to choose the initial ones from; at most as many as the smallest class has"""
     lr_labels: PositiveFloat = 2.0
-    """of SGD with momentum 0.9 on the logits"""
+    """step size of SGD with momentum 0.9 on the logits"""
     largest: PositiveFloat = 1.0
-    """a step with a larger distance changes nothing"""
+    """an outer step with a larger distance changes nothing"""
+    experts: PositiveInt = 100
+    """networks trained on the real data"""
+    expert_epochs: PositiveInt = 50
+    """epochs of an expert; its weights are kept after each"""
+    epoch_batches: PositiveInt | None = None
+    """batches of an expert's epoch; None takes as many as a pass over the training data"""
+    lr_expert: PositiveFloat = 0.01
+    """step size of the experts' SGD, without momentum"""
+    batch_real: PositiveInt = 256
+    """real images of an expert's batch"""
+    radius: PositiveFloat = 0.01
+    """radius of the neighbourhood, relative to the weights, in which an expert looks for the largest loss (rho)"""
+    surrogate: NonNegativeFloat = 0.3
+    """weight of the surrogate gap, between that loss and the loss of the weights themselves (alpha)"""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_segments("difficulty_aligned_matching", self.max_start, self.match_epochs, self.expert_epochs)
         if not self.min_start < self.current_start <= self.max_start:
             raise UserError(
                 f"min_start {self.min_start}, current_start {self.current_start} and max_start {self.max_start} of "
@@ -71,21 +116,52 @@ class DifficultyAlignedMatching(FlatExpertSettings):
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = experts(task, meter, self.expert())
+        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
         with meter.phase("labels"):
-            images, logits = self._begin(task, trajectories[:, -1])
+            images, logits = self._initial(task, trajectories[:, -1])
         synthetic = SyntheticSet(task, parts={"images": images, "labels": logits})
-        return match_trajectories(
-            task, meter, self, trajectories, synthetic=synthetic, reach=self._reach,
-            lr_labels=self.lr_labels, largest=self.largest,
+        labels = synthetic.parts["labels"].requires_grad_()
+        lr = learned_step_size(task, self.lr_student)  # ()
+        groups = [
+            {"params": synthetic.learned, "lr": self.lr_images},
+            {"params": [lr], "lr": self.lr_lr},
+            {"params": [labels], "lr": self.lr_labels, "momentum": 0.9},
+        ]
+        state = State(synthetic=synthetic, lr=lr, optimizer=torch.optim.SGD(groups, momentum=0.5))
+        unroll = Unroll(task.loss, task.compiler)
+
+        def result() -> DistilledDataset:
+            return synthetic.artifact(Recipe(lr=state.lr))
+
+        for step in meter.steps(self.iterations, state, result):
+            start, target = random_segment(task, trajectories, self.match_epochs, self._start_epochs(step))
+            batches = minibatches(task, synthetic, state.lr, self.student_steps, self.batch_synthetic, self.augment)
+            student = flatten(unroll(unflatten(start, task.like), batches))  # (P,)
+            loss = squared_distance(student, target) / squared_distance(start, target)
+            skipped = not loss.item() <= self.largest  # also where it is not a number
+            meter.log(skipped=float(skipped))
+            if not skipped:
+                meter.log(loss=loss, lr=state.lr)
+                descend(state.optimizer, loss)
+                keep_positive(state.lr)
+            del student, loss  # frees their graph before the next student's is built
+        return result()
+
+    def expert(self) -> Expert:
+        """Return how the experts are trained."""
+        return Expert(
+            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
+            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+            sharpness=(self.radius, self.surrogate),
         )  # fmt: skip
 
-    def _reach(self, step: int) -> tuple[int, int]:
+    def _start_epochs(self, step: int) -> range:
+        """Return the expert epochs at which a student may start in this outer step."""
         grown = (self.max_start - self.current_start) * min(step, self.growing) // self.growing
-        return self.min_start, self.current_start + grown
+        return range(self.min_start, self.current_start + grown)
 
-    def _begin(self, task: Task, trained: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images, (K * ipc, C, H, W), and logits, (K * ipc, K), to begin with, from experts (E, P)."""
+    def _initial(self, task: Task, trained: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the initial images, (K * ipc, C, H, W), and logits, (K * ipc, K), by trained experts (E, P)."""
         generator = task.generator("real_init")
         images, labels = task.real.batch(max(self.candidates, task.ipc), generator, of=range(task.classes))
         forward = task.compiler.function(task.forward)
@@ -97,10 +173,12 @@ class DifficultyAlignedMatching(FlatExpertSettings):
 
 
 def choose(logits: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor:
-    """Positions, (K * ipc,), of `ipc` images of each class: by the first expert that is right, then by probability.
+    """Return the positions, (K * ipc,), of `ipc` images of each class, by the first expert that is right about them.
+
+    Those that none is right about come last, by the probability of their class.
 
     Args:
-        logits: (E, N, K), of images that lie class by class
+        logits: of the experts, (E, N, K), on images that lie class by class
         labels: (N,)
     """
     right = logits.argmax(2) == labels  # (E, N)
@@ -112,7 +190,7 @@ def choose(logits: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor
 
 
 def mean_of_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean logits, (N, K), over the experts that are right; over all where none is, its class put first.
+    """Return the mean logits, (N, K), of the experts that are right; of all where none is, the class made the largest.
 
     Args:
         logits: (E, N, K)

@@ -6,19 +6,21 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, register_method
-from ddbench.families.gradient_matching import GradientMatchingSettings, Matcher, absolute, match_gradients, squared
-from ddbench.families.synthetic_set import Parametrisation
-from ddbench.families.training import OnReal, Trainer
+from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
+from ddbench.families.gradient_matching import GradientDistance, Turns, absolute, squared
+from ddbench.families.siamese import siamese_by_class
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.training import OnReal, Trained, Trainer
 
 DISTANCES = {"squared": squared, "absolute": absolute}
 
 
 @register_method("efficient_parameterization", aliases=["idc"])
 @dataclass(frozen=True)
-class EfficientParameterization(GradientMatchingSettings):
+class EfficientParameterization:
     """Efficient synthetic-data parameterization (IDC). Kim et al., ICML 2022, Algorithm 1.
 
     Gradients of convolutions alone are matched, in networks that train on real images between matchings, and each
@@ -33,32 +35,36 @@ class EfficientParameterization(GradientMatchingSettings):
     tiles start as averages of random images, where theirs take every other pixel of the first of a class.
     """
 
+    family: ClassVar[str] = "gradient matching"
     paper: ClassVar[str] = "https://arxiv.org/abs/2205.14959"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 2, "matchings": 2, "batch_real": 8, "train_steps": 1}
 
     iterations: PositiveInt = 2000
     """fresh networks"""
-    matchings: PositiveInt = 100
-    """matching steps with each network"""
     lr_images: PositiveFloat = 0.124
-    """of SGD with momentum 0.5 on normalised images: the authors' 5e-3 for CIFAR-10 at ipc 10 in [0, 1], over the
-    variance of a pixel; they scale it with ipc / 10"""
+    """step size of SGD with momentum 0.5 on normalised images: the authors' 5e-3 for CIFAR-10 at ipc 10 in [0, 1], over
+    the variance of a pixel; they scale it with ipc / 10"""
     batch_real: PositiveInt = 64
     """real images of each class in a matching; as many as the smallest class has, if that is less"""
     augment: bool = True
     """differentiable siamese augmentation, and augmented training"""
     decoder: Parametrisation = "multi_formation"
-    """how images are stored"""
+    """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """initial images: `real` or `noise`"""
+    matchings: PositiveInt = 100
+    """matching steps with each network"""
     distance: Literal["squared", "absolute"] = "squared"
-    """between gradients; the authors take `absolute` for MNIST and Fashion-MNIST"""
+    """distance between gradients; the authors take `absolute` for MNIST and Fashion-MNIST"""
     train_steps: PositiveInt = 32
     """training steps on real images between two matchings"""
     batch_train: PositiveInt = 64
-    """real images in each"""
+    """real images in a training step"""
     cutmix: bool = True
-    """half of these batches cut into each other; the authors do not for MNIST in several tiles"""
+    """CutMix in half of the training steps; the authors do without for MNIST in several tiles"""
     lr_network: PositiveFloat = 0.01
-    """of SGD with momentum 0.9 and weight decay 5e-4 on the network"""
+    """step size of SGD with momentum 0.9 and weight decay 5e-4 on the network"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         if not any(weight.ndim == 4 for weight in task.like.values()):
@@ -66,10 +72,28 @@ class EfficientParameterization(GradientMatchingSettings):
                 "efficient_parameterization compares gradients of convolutions, and this network has none; "
                 "choose one that has, such as convnet"
             )
-        matcher = Matcher(task, self, DISTANCES[self.distance])
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
+        state = State(synthetic=synthetic, optimizer=optimizer, network=Trained.begin(task.initial()))
+        distance = GradientDistance(task, DISTANCES[self.distance])
         trainer = Trainer(task, self.lr_network, momentum=0.9, weight_decay=5e-4)
         train = OnReal(task, trainer, self.train_steps, self.batch_train, self.augment, self.cutmix)
-        return match_gradients(
-            task, meter, self,
-            loops=(self.matchings, 1), match=lambda network, matching: matcher.by_class, train=train,
-        )  # fmt: skip
+        turns = Turns(self.matchings, trainings=1)
+        classes = range(task.classes)
+        for step in meter.steps(self.iterations * turns.per_network, state, synthetic.artifact):
+            _, matching, training = turns.at(step)
+            if matching == training == 0:  # a network's first step
+                state.network = Trained.begin(task.initial())
+            images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
+            if training:
+                state.network = train(state.network)
+                continue
+            real, real_labels = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            if self.augment:
+                real, images = siamese_by_class(task, real, images)
+            gradient, loss = distance.by_class(state.network.weights, (real, real_labels), (images, labels))
+            state.optimizer.zero_grad()
+            images.backward(gradient)  # into the stored images
+            state.optimizer.step()
+            meter.log(loss=loss)
+        return synthetic.artifact()

@@ -6,32 +6,110 @@ Liu, Wang, Yang, Ye & Wang, "Dataset Distillation via Factorization", NeurIPS 20
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.synthetic_set import Parametrisation
-from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, register_method
+from ddbench.families.experts import Expert, expert_trajectories
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.trajectory_matching import (
+    check_segments,
+    descend,
+    keep_positive,
+    learned_step_size,
+    minibatches,
+    random_segment,
+    squared_distance,
+)
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.networks.flatten import flatten, unflatten
 
 
 @register_method("factorization", aliases=["haba"])
 @dataclass(frozen=True)
-class Factorization(TrajectoryMatchingSettings):
+class Factorization:
     """Hallucinators and bases (HaBa), learned by trajectory matching. Liu et al., NeurIPS 2022.
 
-    An outer step costs what one of trajectory matching on `batch_synthetic` decoded images costs, and the decoding.
+    The algorithm is that of trajectory matching, with another decoder. An outer step costs what one of trajectory
+    matching on `batch_synthetic` decoded images costs, and the decoding.
 
     Differences: without the adversarial term that makes the hallucinators disagree; every basis goes through every
     hallucinator, where the authors draw one for each batch; hallucinators count as storage, so that fewer bases fit
     (the published figures store them on top: 0.9 images a class on CIFAR-10); batches are not standardised; momentum
-    0.5, where they take 0.95 on images and 0.9 on the step size, which stays above 1e-4 here and 1e-3 there; 5,000
-    iterations unless set, a third of theirs.
+    0.5, where they take 0.95 on images and 0.9 on the step size, which is kept at 1e-4 or above here and at 1e-3 there;
+    5,000 iterations unless set, a third of theirs.
     """
 
+    family: ClassVar[str] = "trajectory matching"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2210.16774"
     tiny: ClassVar[dict[str, object]] = {
-        **TrajectoryMatchingSettings.tiny, "decoder": "hallucinators,count=1,channels=1",
+        "iterations": 4, "experts": 2, "expert_epochs": 3, "epoch_batches": 2, "batch_real": 16,
+        "student_steps": 2, "match_epochs": 1, "max_start": 1, "lr_images": 1.0,
+        "decoder": "hallucinators,count=1,channels=1",
     }  # fmt: skip
 
+    iterations: PositiveInt = 5000
+    """outer steps"""
+    student_steps: PositiveInt = 50
+    """training steps of a student on the synthetic images"""
+    match_epochs: PositiveInt = 2
+    """expert epochs that the student's steps are to match"""
+    max_start: PositiveInt = 2
+    """the student starts at an expert epoch below this"""
+    batch_synthetic: PositiveInt | None = None
+    """synthetic images of a student step; None takes all"""
+    augment: bool = True
+    """differentiable augmentation of the images of experts and students"""
+    lr_images: PositiveFloat = 100.0
+    """step size of SGD with momentum 0.5 on the images"""
+    lr_student: PositiveFloat = 0.01
+    """initial value of the student's learned step size"""
+    lr_lr: NonNegativeFloat = 1e-7
+    """step size of SGD with momentum 0.5 on the student's step size"""
     decoder: Parametrisation = "hallucinators"
-    """how many hallucinators (`count`), with how many `channels`, at which `scale`"""
+    """number of hallucinators (`count`), their `channels`, and the `scale` at which bases are stored"""
+    init: Init = "real"
+    """images start as `real` or `noise`"""
+    experts: PositiveInt = 100
+    """networks trained on the real data"""
+    expert_epochs: PositiveInt = 50
+    """epochs of an expert; its weights are kept after each"""
+    epoch_batches: PositiveInt | None = None
+    """batches of an expert's epoch; None takes as many as a pass over the training data"""
+    lr_expert: PositiveFloat = 0.01
+    """step size of the experts' SGD, without momentum"""
+    batch_real: PositiveInt = 256
+    """real images of an expert's batch"""
+
+    def __post_init__(self) -> None:
+        check_segments("factorization", self.max_start, self.match_epochs, self.expert_epochs)
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return match_trajectories(task, meter, self)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        lr = learned_step_size(task, self.lr_student)  # ()
+        groups = [{"params": synthetic.learned, "lr": self.lr_images}, {"params": [lr], "lr": self.lr_lr}]
+        state = State(synthetic=synthetic, lr=lr, optimizer=torch.optim.SGD(groups, momentum=0.5))
+        unroll = Unroll(task.loss, task.compiler)
+
+        def result() -> DistilledDataset:
+            return synthetic.artifact(Recipe(lr=state.lr))
+
+        for _ in meter.steps(self.iterations, state, result):
+            start, target = random_segment(task, trajectories, self.match_epochs, range(self.max_start))  # (P,) each
+            batches = minibatches(task, synthetic, state.lr, self.student_steps, self.batch_synthetic, self.augment)
+            student = flatten(unroll(unflatten(start, task.like), batches))  # (P,)
+            loss = squared_distance(student, target) / squared_distance(start, target)
+            meter.log(loss=loss, lr=state.lr)
+            descend(state.optimizer, loss)
+            keep_positive(state.lr)
+            del student, loss  # frees their graph before the next student's is built
+        return result()
+
+    def expert(self) -> Expert:
+        """Return how the experts are trained."""
+        return Expert(
+            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
+            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Distribution matching in every layer of networks that learn from the images, which must tell classes apart.
+"""Distribution matching in every layer of networks trained on the images, whose features must discriminate classes.
 
 Wang, Zhao, Peng, Zhu, Yang, Wang, Huang, Bilen, Wang & You, "CAFE: Learning to Condense Dataset by Aligning Features",
 CVPR 2022, arXiv 2203.01531.
@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, UserError, Weights, register_method
+from ddbench import DistilledDataset, Meter, State, Task, UserError, Weights, register_method
 from ddbench.families.discrepancies import Discrepancy
-from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
-from ddbench.families.network_sources import TrainedUntilStable
-from ddbench.families.synthetic_set import Init
+from ddbench.families.distribution_matching import FeatureMatching
+from ddbench.families.network_sources import Stability, TrainedUntilStable
+from ddbench.families.siamese import siamese_by_class
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.training import OnSynthetic, Trainer
 
 SHALLOW = 0.1
@@ -25,11 +26,11 @@ SHALLOW = 0.1
 
 @register_method("feature_alignment", aliases=["cafe"])
 @dataclass(frozen=True)
-class FeatureAlignment(DistributionMatchingSettings):
+class FeatureAlignment:
     """Feature alignment (CAFE; with `augment`, CAFE+DSA). Wang et al., CVPR 2022.
 
-    Class means are matched after every activation, and real features are to be told apart by the synthetic class
-    means. A network is trained on the images between two steps until its accuracy on real images has changed by
+    Class means are matched after every activation, and real features are classified by the synthetic class means.
+    A network is trained on the images between two steps until its accuracy on real images has changed by
     `changed`, and replaced when it varies less than `settled`. A step costs what one of distribution matching costs,
     and epochs on the synthetic images with a probe of `probe` real images a class after each.
 
@@ -39,17 +40,23 @@ class FeatureAlignment(DistributionMatchingSettings):
     steps on the images, where they count networks, each with many steps.
     """
 
+    family: ClassVar[str] = "distribution matching"
     paper: ClassVar[str] = "https://arxiv.org/abs/2203.01531"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 4, "batch_real": 8, "probe": 4, "epochs": 3, "window": 2}
 
     iterations: PositiveInt = 20_000
     """steps on the images"""
     lr_images: PositiveFloat = 0.1
-    """of SGD with momentum 0.5 on the images"""
+    """step size of SGD with momentum 0.5 on the images"""
+    batch_real: PositiveInt = 256
+    """real images of each class a step; as many as the smallest class has, if that is less"""
     augment: bool = False
-    """differentiable siamese augmentation"""
+    """differentiable siamese augmentation, with one draw for each class, and augmented training"""
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "noise"
-    """images start as `noise` or `real`"""
+    """initial images: `noise` or `real`"""
     discrimination: NonNegativeFloat = 0.01
     """weight of the cross-entropy, summed over real images"""
     settled: PositiveFloat = 0.04
@@ -57,13 +64,13 @@ class FeatureAlignment(DistributionMatchingSettings):
     changed: PositiveFloat = 0.03
     """a training ends when the network's accuracy varied more in `window` epochs"""
     window: PositiveInt = 10
-    """probes that are compared"""
+    """accuracies that are compared"""
     epochs: PositiveInt = 50
-    """on the synthetic images between two steps, at most"""
+    """training epochs on the synthetic images between two steps, at most"""
     probe: PositiveInt = 128
     """real images of each class to measure accuracy on"""
     lr_network: PositiveFloat = 0.01
-    """of plain SGD on the network"""
+    """step size of plain SGD on the network"""
     batch_train: PositiveInt = 256
     """synthetic images in a training step of the network"""
 
@@ -75,21 +82,37 @@ class FeatureAlignment(DistributionMatchingSettings):
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        width = task.network.classifier.in_features
-
-        def features(weights: Weights, images: torch.Tensor) -> torch.Tensor:
-            *shallow, deep, last = task.activations(weights, images)
-            maps = [SHALLOW**0.5 * found.flatten(1) for found in shallow]
-            return torch.cat([*maps, deep.flatten(1), 2**0.5 * last], 1)
-
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         trainer = Trainer(task, self.lr_network)
         train = OnSynthetic(task, trainer, self.batch_train, self.augment)
-        source = TrainedUntilStable(
-            task, trainer, train, settled=self.settled, changed=self.changed, window=self.window,
-            epochs=self.epochs, probe=self.probe,
-        )  # fmt: skip
+        stability = Stability(self.window, settled=self.settled, changed=self.changed)
+        source = TrainedUntilStable(task, trainer, train, stability, self.epochs, self.probe)
+        state = State(synthetic=synthetic, optimizer=optimizer, source=source)
+        width = task.network.classifier.in_features
         aligned = Discrepancy(partial(alignment, width=width, discrimination=self.discrimination))
-        return match_distributions(task, meter, self, discrepancy=aligned, features=features, source=source)
+        matching = FeatureMatching(task, partial(layers, task), aligned)
+        classes = range(task.classes)
+        for _ in meter.steps(self.iterations, state, synthetic.artifact):
+            images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), class by class
+            weights = state.source.next(images.detach(), labels)  # the last network, trained, or a fresh one
+            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            if self.augment:
+                real, images = siamese_by_class(task, real, images)
+            target = matching.target(weights, real)  # (K, n, F), the real features of all layers
+            gradient, loss = matching.gradient(images, labels, weights, target)  # (K * m, C, H, W), ()
+            state.optimizer.zero_grad()
+            images.backward(gradient)  # into the decoder's parts
+            state.optimizer.step()
+            meter.log(loss=loss)
+        return synthetic.artifact()
+
+
+def layers(task: Task, weights: Weights, images: torch.Tensor) -> torch.Tensor:
+    """Return the activations of all layers, weighted, and last what the classifier reads, (N, F)."""
+    *shallow, deep, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, width)
+    maps = [SHALLOW**0.5 * found.flatten(1) for found in shallow]
+    return torch.cat([*maps, deep.flatten(1), 2**0.5 * last], 1)
 
 
 def alignment(
@@ -100,11 +123,12 @@ def alignment(
     Args:
         real: (K, N, F), the last `width` features sqrt(2) times those that the classifier reads
         synthetic: (K, M, F), likewise
+        draws: unused
     """
     classes, count = real.shape[:2]
     centres = synthetic.mean(1)  # (K, F)
-    apart = (real.mean(1) - centres).square().sum(1)
-    logits = real[:, :, -width:].flatten(0, 1) @ centres[:, -width:].T / 2
-    labels = torch.arange(classes, device=real.device).repeat_interleave(count)
-    told = F.cross_entropy(logits, labels, reduction="none").view(classes, count).sum(1)
-    return apart + discrimination * told
+    distances = (real.mean(1) - centres).square().sum(1)  # (K,)
+    logits = real[:, :, -width:].flatten(0, 1) @ centres[:, -width:].T / 2  # (K * N, K)
+    labels = torch.arange(classes, device=real.device).repeat_interleave(count)  # (K * N,)
+    entropies = F.cross_entropy(logits, labels, reduction="none").view(classes, count).sum(1)  # (K,)
+    return distances + discrimination * entropies

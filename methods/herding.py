@@ -8,31 +8,44 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import CoresetSettings, choose_per_class
+from ddbench.families.coresets import Space, choose_per_class, feature_space
 
 
 @register_method("herding")
 @dataclass(frozen=True)
-class Herding(CoresetSettings):
+class Herding:
     """Herding in feature space. Chen et al., UAI 2010.
 
-    It costs the training of the feature network, a forward pass over the training data, and a distance from every image
-    of a class for each one chosen.
+    Each image is the one that brings the mean of the chosen ones closest to the class mean. It costs the training of
+    the feature network, a forward pass over the training data, and a distance from every image of a class for each one
+    chosen.
 
     Differences: the feature network is trained inside the budget, for a stated number of steps.
     """
 
+    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1203.3472"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
+
+    space: Space = "trained"
+    """space in which images are compared: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: PositiveInt = 1000
+    """training steps of the feature network, by SGD"""
+    batch_real: PositiveInt = 256
+    """real images in a training step of the feature network"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        images, labels = choose_per_class(task, self.features(task, meter), herd)
-        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
+        images, labels = choose_per_class(task, features, herd)  # (K * ipc, C, H, W), (K * ipc,)
+        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)
 
 
 def herd(features: torch.Tensor, n: int) -> torch.Tensor:
-    """Positions, (n,), of the rows of (N, F) whose running mean follows the mean of all rows, without repeats."""
+    """Choose n rows of (N, F), each to bring their mean closest to that of all; return their positions, (n,)."""
     mean, total = features.mean(0), torch.zeros_like(features[0])
     free = torch.ones(len(features), dtype=torch.bool, device=features.device)
     chosen = []

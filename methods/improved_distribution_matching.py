@@ -1,4 +1,4 @@
-"""Distribution matching in networks that train meanwhile, of several small images in the storage of one.
+"""Distribution matching in networks that train between steps, of several small images in the storage of one.
 
 Zhao, Li, Qin & Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023, arXiv 2307.09742 (IDM).
 """
@@ -6,18 +6,21 @@ Zhao, Li, Qin & Yu, "Improved Distribution Matching for Dataset Condensation", C
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.distribution_matching import DistributionMatchingSettings, match_distributions
-from ddbench.families.network_sources import Queue
-from ddbench.families.synthetic_set import Parametrisation
+from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench.families.discrepancies import DISCREPANCIES
+from ddbench.families.distribution_matching import FeatureMatching, Guide
+from ddbench.families.network_sources import NetworkQueue
+from ddbench.families.siamese import siamese_by_class
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.training import Trainer
 
 
 @register_method("improved_distribution_matching", aliases=["idm"])
 @dataclass(frozen=True)
-class ImprovedDistributionMatching(DistributionMatchingSettings):
+class ImprovedDistributionMatching:
     """Improved distribution matching (IDM). Zhao et al., CVPR 2023.
 
     Networks come from a queue whose members train on the real data, and the better the chosen one is, the more its own
@@ -29,34 +32,60 @@ class ImprovedDistributionMatching(DistributionMatchingSettings):
     training batch, where they average over all since the last evaluation.
     """
 
+    family: ClassVar[str] = "distribution matching"
     paper: ClassVar[str] = "https://arxiv.org/abs/2307.09742"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {
         "iterations": 6, "batch_real": 8, "begin": 2, "every": 2, "train_steps": 1, "batch_train": 8,
     }  # fmt: skip
 
+    iterations: PositiveInt = 20_000
+    """outer steps"""
     lr_images: PositiveFloat = 0.2
-    """of SGD with momentum 0.5 on the stored images"""
+    """step size of SGD with momentum 0.5 on the stored images"""
+    batch_real: PositiveInt = 256
+    """real images of each class a step; as many as the smallest class has, if that is less"""
+    augment: bool = True
+    """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
-    """how images are stored"""
+    """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
+    init: Init = "real"
+    """initial images: `real` or `noise`"""
     begin: PositiveInt = 4
     """networks in the queue at first: the authors' three and one that joins at once"""
     most: PositiveInt = 100
-    """and at most"""
+    """networks in the queue at most"""
     every: PositiveInt = 30
-    """outer steps after which a fresh one joins; the authors take 5 at ipc 1"""
+    """outer steps after which a fresh network joins; the authors take 5 at ipc 1"""
     train: PositiveInt = 2
     """networks that train at an outer step"""
     train_steps: PositiveInt = 10
-    """of each"""
+    """training steps of each"""
     batch_train: PositiveInt = 256
-    """real images of a training step"""
+    """real images in a training step"""
     guidance: NonNegativeFloat = 0.5
-    """of the loss on the synthetic images, for each percent of the network's accuracy"""
+    """weight of a network's loss on the synthetic images, for each percent of its accuracy"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        queue = Queue(
-            task, Trainer(task, lr=0.01, momentum=0.9, weight_decay=5e-4), begin=self.begin, most=self.most,
-            every=self.every, train=self.train, train_steps=self.train_steps, batch=self.batch_train,
-            guidance=self.guidance,
-        )  # fmt: skip
-        return match_distributions(task, meter, self, source=queue)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
+        queue = NetworkQueue(task, initial_size=self.begin, max_size=self.most, every=self.every)
+        state = State(synthetic=synthetic, optimizer=optimizer, source=queue)
+        trainer = Trainer(task, lr=0.01, momentum=0.9, weight_decay=5e-4)
+        matching = FeatureMatching(task, task.embed, DISCREPANCIES["mean"])
+        classes = range(task.classes)
+        for _ in meter.steps(self.iterations, state, synthetic.artifact):
+            network = state.source.next()  # a random one of the queue
+            guide = Guide(network.weights, strength=100 * self.guidance * network.accuracy)
+            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
+            if self.augment:
+                real, images = siamese_by_class(task, real, images)
+            target = matching.target(network.weights, real)  # (K, 1, F), class means of the real features
+            gradient, loss = matching.gradient(images, labels, network.weights, target, guide=guide)  # as images, ()
+            state.optimizer.zero_grad()
+            images.backward(gradient)  # into the stored images
+            state.optimizer.step()
+            state.source.train(trainer, networks=self.train, steps=self.train_steps, batch=self.batch_train)
+            meter.log(loss=loss)
+        return synthetic.artifact()

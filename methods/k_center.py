@@ -1,4 +1,4 @@
-"""K-center: real images that leave no image of their class far from all of them.
+"""K-center: real images such that every image of their class is close to one of them.
 
 Sener & Savarese, "Active learning for convolutional neural networks: a core-set approach", ICLR 2018, arXiv 1708.00489,
 Algorithm 1 (greedy); the baseline of Zhao et al., ICLR 2021.
@@ -8,32 +8,44 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import CoresetSettings, choose_per_class
+from ddbench.families.coresets import Space, choose_per_class, feature_space
 
 
 @register_method("k_center", aliases=["kcenter"])
 @dataclass(frozen=True)
-class KCenter(CoresetSettings):
+class KCenter:
     """Greedy k-center in feature space, class by class. Sener & Savarese, ICLR 2018, Algorithm 1.
 
-    It costs the training of the feature network, a forward pass over the training data, and a distance from every image
-    of a class for each one chosen.
+    Each image is the one farthest from those already chosen. It costs the training of the feature network, a forward
+    pass over the training data, and a distance from every image of a class for each one chosen.
 
-    Differences: the first center of a class is the image nearest to its mean, where the paper starts from a given
+    Differences: the first center of a class is the image nearest to the class mean, where the paper starts from a given
     labelled pool; the feature network is trained inside the budget.
     """
 
+    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1708.00489"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
+
+    space: Space = "trained"
+    """space in which images are compared: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: PositiveInt = 1000
+    """training steps of the feature network, by SGD"""
+    batch_real: PositiveInt = 256
+    """real images in a training step of the feature network"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        images, labels = choose_per_class(task, self.features(task, meter), centers)
-        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
+        images, labels = choose_per_class(task, features, centers)  # (K * ipc, C, H, W), (K * ipc,)
+        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)
 
 
 def centers(features: torch.Tensor, n: int) -> torch.Tensor:
-    """Positions, (n,), of rows of (N, F): the one nearest to the mean, then always the one farthest from all chosen."""
+    """Choose n rows of (N, F): the nearest to the mean, then each time the farthest; return their positions, (n,)."""
     chosen = [(features - features.mean(0)).square().sum(1).argmin()]
     nearest = (features - features[chosen[0]]).square().sum(1)
     for _ in range(n - 1):

@@ -11,30 +11,39 @@ import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import CoresetSettings
+from ddbench.families.coresets import Space, feature_space
 
 
 @register_method("k_means", aliases=["kmeans"])
 @dataclass(frozen=True)
-class KMeansCentroids(CoresetSettings):
+class KMeansCentroids:
     """Centroids of k-means, class by class. Wang et al. 2018, section 4 ('k-means').
 
-    Clusters are found in feature space; an artefact holds images, so that a cluster is stored as the mean of its
-    images. In `pixels` that is the centroid itself, as in the paper. It costs the training of the feature network, a
-    forward pass over the training data, and the clustering.
+    Images are clustered in feature space, and each cluster is stored as the mean of its images. In `pixels` that is the
+    centroid itself, as in the paper. It costs the training of the feature network, a forward pass over the training
+    data, and the clustering.
 
-    Differences: features of a trained network by default, where the paper has pixels.
+    Differences: features of a trained network by default, where the paper clusters pixels.
     """
 
+    family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
+    tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
 
+    space: Space = "trained"
+    """space in which images are compared: features of a `trained` or a `random` network, or `pixels`"""
+    training_steps: PositiveInt = 1000
+    """training steps of the feature network, by SGD"""
+    batch_real: PositiveInt = 256
+    """real images in a training step of the feature network"""
     restarts: PositiveInt = 1
-    """of k-means++; the best is kept"""
+    """k-means++ initialisations, of which the best clustering is kept"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         from sklearn.cluster import KMeans  # takes a second, which `ddbench list` need not wait for
 
-        features = self.features(task, meter)
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
         generator = task.generator("k_means", device="cpu")
         centroids = []
         for c in range(task.classes):
@@ -47,4 +56,5 @@ class KMeansCentroids(CoresetSettings):
                 if not len(members):  # fewer different images than clusters
                     members = indices[k : k + 1]
                 centroids.append(task.real.take(members)[0].mean(0))
-        return DistilledDataset.pixels(torch.stack(centroids), task.wanted(task.labels()), initial=task.fixed_initial)
+        labels = task.target_labels(task.labels())
+        return DistilledDataset.pixels(torch.stack(centroids), labels, initial=task.fixed_initial)

@@ -14,7 +14,7 @@ from ddbench import DistilledDataset, Meter, Task, register_method
 class RandomReal:
     """Random real images of each class. Wang et al. 2018, section 4 ("random real").
 
-    Takes the images that every method initialised with real images starts from at the same seed, so that
+    It takes the images from which every method initialised with real images starts at the same seed, so that
     differences to it can be paired. It costs nothing.
 
     Differences: none known.
@@ -27,4 +27,4 @@ class RandomReal:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         images, labels = task.real_init()  # (K * ipc, C, H, W), (K * ipc,)
-        return DistilledDataset.pixels(images, task.wanted(labels), initial=task.fixed_initial)
+        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)

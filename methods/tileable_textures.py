@@ -7,31 +7,109 @@ CVPR workshops 2022.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.synthetic_set import Init, Parametrisation
-from ddbench.families.trajectory_matching import TrajectoryMatchingSettings, match_trajectories
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ddbench import DistilledDataset, Meter, Recipe, State, Task, register_method
+from ddbench.families.experts import Expert, expert_trajectories
+from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
+from ddbench.families.trajectory_matching import (
+    check_segments,
+    descend,
+    keep_positive,
+    learned_step_size,
+    minibatches,
+    random_segment,
+    squared_distance,
+)
+from ddbench.families.unrolling.unroll import Unroll
+from ddbench.networks.flatten import flatten, unflatten
 
 
 @register_method("tileable_textures", aliases=["textures"])
 @dataclass(frozen=True)
-class TileableTextures(TrajectoryMatchingSettings):
+class TileableTextures:
     """Trajectory matching of textures. Cazenavette et al., CVPR workshops 2022.
 
-    Every use of a canvas, by a student and by evaluation alike, cuts windows at new random places around its torus, so
-    that no place is a border and the canvas tiles without a seam. An outer step costs what one of trajectory matching
-    on factor x factor windows of each canvas costs.
+    The algorithm is that of trajectory matching, with another decoder. Every use of a canvas, by a student and by
+    evaluation alike, cuts windows at new random places around its torus, so that no place is a border and the canvas
+    tiles without a seam. An outer step costs what one of trajectory matching on factor x factor windows of each canvas
+    costs.
 
     Differences: a canvas takes the storage of the images it replaces, `ipc` in all, where the authors give each class
-    a canvas of four images at ipc 1; each gives as many windows as it has images' room, where they take one; learned
-    step sizes stay above 1e-4.
+    a canvas of four images at ipc 1; each gives as many windows as it has images' room, where they take one; the
+    learned step size is kept at 1e-4 or above.
     """
 
+    family: ClassVar[str] = "trajectory matching"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
     paper: ClassVar[str] = "https://georgecazenavette.github.io/mtt-distillation/"
+    tiny: ClassVar[dict[str, object]] = {
+        "iterations": 4, "experts": 2, "expert_epochs": 3, "epoch_batches": 2, "batch_real": 16,
+        "student_steps": 2, "match_epochs": 1, "max_start": 1, "lr_images": 1.0,
+    }  # fmt: skip
 
+    iterations: PositiveInt = 5000
+    """outer steps"""
+    student_steps: PositiveInt = 50
+    """training steps of a student on the synthetic images"""
+    match_epochs: PositiveInt = 2
+    """expert epochs that the student's steps are to match"""
+    max_start: PositiveInt = 2
+    """the student starts at an expert epoch below this"""
+    batch_synthetic: PositiveInt | None = None
+    """synthetic images of a student step; None takes all"""
+    augment: bool = True
+    """differentiable augmentation of the images of experts and students"""
+    lr_images: PositiveFloat = 100.0
+    """step size of SGD with momentum 0.5 on the images"""
+    lr_student: PositiveFloat = 0.01
+    """initial value of the student's learned step size"""
+    lr_lr: NonNegativeFloat = 1e-7
+    """step size of SGD with momentum 0.5 on the student's step size"""
     decoder: Parametrisation = "canvas,factor=1"
-    """size of the canvas along a side, in images, and `crops`, its windows a use"""
+    """size of the canvas along a side, in images (`factor`), and windows of a use (`crops`)"""
     init: Init = "noise"
     """canvases start as `noise`, as the authors advise, or as a mosaic of `real` images"""
+    experts: PositiveInt = 100
+    """networks trained on the real data"""
+    expert_epochs: PositiveInt = 50
+    """epochs of an expert; its weights are kept after each"""
+    epoch_batches: PositiveInt | None = None
+    """batches of an expert's epoch; None takes as many as a pass over the training data"""
+    lr_expert: PositiveFloat = 0.01
+    """step size of the experts' SGD, without momentum"""
+    batch_real: PositiveInt = 256
+    """real images of an expert's batch"""
+
+    def __post_init__(self) -> None:
+        check_segments("tileable_textures", self.max_start, self.match_epochs, self.expert_epochs)
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return match_trajectories(task, meter, self)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        synthetic = SyntheticSet(task, self.decoder, self.init)
+        lr = learned_step_size(task, self.lr_student)  # ()
+        groups = [{"params": synthetic.learned, "lr": self.lr_images}, {"params": [lr], "lr": self.lr_lr}]
+        state = State(synthetic=synthetic, lr=lr, optimizer=torch.optim.SGD(groups, momentum=0.5))
+        unroll = Unroll(task.loss, task.compiler)
+
+        def result() -> DistilledDataset:
+            return synthetic.artifact(Recipe(lr=state.lr))
+
+        for _ in meter.steps(self.iterations, state, result):
+            start, target = random_segment(task, trajectories, self.match_epochs, range(self.max_start))  # (P,) each
+            batches = minibatches(task, synthetic, state.lr, self.student_steps, self.batch_synthetic, self.augment)
+            student = flatten(unroll(unflatten(start, task.like), batches))  # (P,)
+            loss = squared_distance(student, target) / squared_distance(start, target)
+            meter.log(loss=loss, lr=state.lr)
+            descend(state.optimizer, loss)
+            keep_positive(state.lr)
+            del student, loss  # frees their graph before the next student's is built
+        return result()
+
+    def expert(self) -> Expert:
+        """Return how the experts are trained."""
+        return Expert(
+            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
+            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+        )  # fmt: skip

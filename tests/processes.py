@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EVALUATE = [
+    *("evaluate", "-m", "random_real", "-d", "digits", "--ipc", 1, "--seeds", 1),
+    *("--network", "convnet,depth=1,width=8", "--device", "cpu", "--out"),
+]
+"""a command of a few seconds; the folder is to follow"""
 
 
 def start(board: Path, out: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -27,6 +35,36 @@ def start(board: Path, out: Path, *options: str, env: Mapping[str, str] | None =
             start_new_session=True,  # so that a signal can be sent to all of them, as a terminal does
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run aside
         )
+
+
+def console(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The `ddbench` command given in a folder, started as an installer's script starts it."""
+    script = folder.parent / "bin" / "ddbench"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("import sys\nfrom ddbench.cli import main\nsys.exit(main())\n")
+    return subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def hostile_folder(folder: Path) -> Path:
+    """A folder with modules that raise under names that ddbench imports, and with a copy of ddbench itself."""
+    for name in ("methods/__init__.py", "statistics.py", "torch.py", "sklearn.py", "signal.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"raise RuntimeError('{name} of the current directory was imported')\n")
+    copy_checkout(folder, "ddbench")
+    return folder
+
+
+def copy_checkout(folder: Path, *packages: str) -> None:
+    """Copy packages of this repository."""
+    for name in packages:
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def descendants(root: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""A task so small that a test can follow it by hand, and what a test that compiles one needs."""
+"""A task so small that a test can follow it by hand, settings of evaluators, and what a test that compiles needs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from ddbench.compute.generators import Generators
-from ddbench.data import make_dataset
-from ddbench.records.schema import NetworkSpec
+from ddbench.data import Dataset, make_dataset
+from ddbench.networks import InitialWeights, build_network
+from ddbench.records.cell import Attack, NetworkSpec
+from ddbench.task.pretrained import PretrainedPool
+from ddbench.task.settings import SETTINGS, Setting, SettingInputs
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 
@@ -22,3 +26,16 @@ def random_task(count: int = 10, generators: Generators | None = None) -> Task:
     images = np.random.RandomState(0).randint(0, 256, (count, 4, 4), dtype=np.uint8)
     data = make_dataset("tiny", images, np.arange(count) % 3, images[:3], np.arange(3))
     return tiny_task(generators=generators or Generators("tiny"), data=data, network=PERCEPTRON)
+
+
+def setting_of(
+    network: NetworkSpec,
+    data: Dataset,
+    name: str = "random",
+    pool: PretrainedPool | None = None,
+    attack: Attack | None = None,
+) -> Setting:
+    """A setting of networks that are scored on these data, on the CPU."""
+    module = build_network(network.name, data.shape, len(data.classes), network.parameters)
+    inputs = SettingInputs(InitialWeights(module), Generators("evaluation"), torch.device("cpu"), pool, attack)
+    return SETTINGS[name](inputs)

@@ -13,10 +13,11 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe, check_artifact, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.artifacts.recipe import Recipe
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest
-from ddbench.records.schema import Attack
+from ddbench.records.cell import Attack
 
 
 def images(n: int = 2) -> torch.Tensor:

@@ -20,14 +20,14 @@ from ddbench.families.unrolling.recompute import LazyBatch
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.families.unrolling.update_rules import Adam, GradientDescent, Momentum, Rule
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, NetworkSpec
+from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import METHODS
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 from methods.addressable_memories import AddressableMemories
 from methods.backprop import Backprop
-from methods.truncated_backprop import TruncatedBackprop, clip, unit
+from methods.truncated_backprop import TruncatedBackprop, clip_gradients, unit
 from tasks import needs_compiler
 
 RULES: dict[str, tuple[Callable[[], Rule], Callable[[Any], torch.optim.Optimizer]]] = {
@@ -70,9 +70,9 @@ def test_a_rule_steps_as_pytorch_does(name: str, recompute: bool) -> None:
         optimizer.zero_grad()
         loss(dict(parameters), images, labels).backward()
         optimizer.step()
-    walk = [(images, labels, torch.tensor(0.1, dtype=torch.float64)) for images, labels in batches(4)]
+    steps = [(images, labels, torch.tensor(0.1, dtype=torch.float64)) for images, labels in batches(4)]
     unroll = Unroll(loss, Compiler(), recompute, rule=rule)
-    for end in (unroll(rule.begin(start()), walk), unroll.ahead(rule.begin(start()), walk)):
+    for end in (unroll(rule.begin(start()), steps), unroll.forward_only(rule.begin(start()), steps)):
         weights = rule.weights(end)
         assert list(weights) == ["first", "last"]
         for key, parameter in parameters.items():
@@ -117,12 +117,12 @@ def test_images_made_for_a_step_are_differentiated_as_those_given(recompute: boo
     rows = [torch.tensor([0, 1, 2]), torch.tensor([2, 3, 5])]
     labels = torch.tensor([0, 1, 1])
 
-    def slopes(steps: list[Any]) -> tuple[Tensor, ...]:
+    def gradients(steps: list[Any]) -> tuple[Tensor, ...]:
         end = unroll(start(), steps)
         return torch.autograd.grad(end["first"].square().sum() + end["last"].sum(), [shared, lr])
 
-    given = slopes([(2 * shared[chosen], labels, lr) for chosen in rows])
-    later = slopes([(LazyBatch(shared, lambda images, own=chosen: 2 * images[own]), labels, lr) for chosen in rows])
+    given = gradients([(2 * shared[chosen], labels, lr) for chosen in rows])
+    later = gradients([(LazyBatch(shared, lambda images, own=chosen: 2 * images[own]), labels, lr) for chosen in rows])
     for a, b in zip(given, later, strict=True):
         assert torch.allclose(a, b, rtol=1e-12, atol=0)
     assert given[0][4].tolist() == [[[0, 0], [0, 0]]]  # in no batch
@@ -159,12 +159,12 @@ def test_a_compiled_training_is_differentiated_as_an_eager_one(name: str) -> Non
     lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     images.requires_grad_()
 
-    def slopes(compiled: bool) -> list[Tensor]:
-        walk = [(images, labels, lr), (other, labels, 2 * lr), (images, labels, lr)]
-        end = rule.weights(Unroll(loss, Compiler(compiled), rule=rule)(rule.begin(start()), walk))
+    def gradients(compiled: bool) -> list[Tensor]:
+        steps = [(images, labels, lr), (other, labels, 2 * lr), (images, labels, lr)]
+        end = rule.weights(Unroll(loss, Compiler(compiled), rule=rule)(rule.begin(start()), steps))
         return list(torch.autograd.grad(end["first"].square().sum() + end["last"].sum(), [images, lr]))
 
-    for ours, theirs in zip(slopes(True), slopes(False), strict=True):
+    for ours, theirs in zip(gradients(True), gradients(False), strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
@@ -172,9 +172,9 @@ def test_a_compiled_training_is_differentiated_as_an_eager_one(name: str) -> Non
 def test_a_training_goes_on_where_an_undifferentiated_one_ended(name: str) -> None:
     rule = RULES[name][0]()
     unroll = Unroll(loss, Compiler(), rule=rule)
-    walk = [(images, labels, torch.tensor(0.1, dtype=torch.float64)) for images, labels in batches(5)]
-    whole = unroll(rule.begin(start()), walk)
-    parts = unroll(unroll.ahead(rule.begin(start()), walk[:3]), walk[3:])
+    steps = [(images, labels, torch.tensor(0.1, dtype=torch.float64)) for images, labels in batches(5)]
+    whole = unroll(rule.begin(start()), steps)
+    parts = unroll(unroll.forward_only(rule.begin(start()), steps[:3]), steps[3:])
     assert all(torch.allclose(whole[key], parts[key], atol=1e-12) for key in whole)
 
 
@@ -221,10 +221,10 @@ def test_the_outer_loss_reaches_whatever_the_weights_depend_on() -> None:
 def test_clipping_by_hand() -> None:
     part = torch.zeros(2, requires_grad=True)
     part.grad = torch.tensor([3.0, 4.0])
-    mean = clip([part], torch.zeros(()), 2.0, first=True)
+    mean = clip_gradients([part], torch.zeros(()), 2.0, first=True)
     assert (mean.item(), part.grad.tolist()) == (5.0, [3.0, 4.0])
     part.grad = torch.tensor([30.0, 40.0])
-    mean = clip([part], mean, 2.0, first=False)  # the mean becomes 9.5, twice that is 19 of 50
+    mean = clip_gradients([part], mean, 2.0, first=False)  # the mean becomes 9.5, twice that is 19 of 50
     assert mean.item() == pytest.approx(9.5)
     assert part.grad.tolist() == pytest.approx([30 * 0.38, 40 * 0.38])
 
@@ -250,17 +250,17 @@ def test_noise_of_memories_is_xaviers() -> None:
 
 
 def test_windows_begin_anywhere_that_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    walks: list[int] = []
-    walk = TruncatedBackprop._walk
+    counts: list[int] = []
+    training_steps = TruncatedBackprop._training_steps
 
     def watched(self: Any, task: Any, synthetic: Any, count: int, generator: Any) -> Any:
-        walks.append(count)
-        return walk(self, task, synthetic, count, generator)
+        counts.append(count)
+        return training_steps(self, task, synthetic, count, generator)
 
-    monkeypatch.setattr(TruncatedBackprop, "_walk", watched)
+    monkeypatch.setattr(TruncatedBackprop, "_training_steps", watched)
     TruncatedBackprop(iterations=60, steps=5, window=2, least=1, batch_real=4).distill(tiny_task(), Meter(Budget()))
-    assert set(walks[0::2]) == {1, 2, 3}
-    assert set(walks[1::2]) == {2}
+    assert set(counts[0::2]) == {1, 2, 3}
+    assert set(counts[1::2]) == {2}
 
 
 def test_a_window_that_does_not_fit_is_refused() -> None:
@@ -340,11 +340,11 @@ def cross_entropy(task: Task, weights: Weights, images: Tensor, labels: Tensor) 
     return F.cross_entropy(torch.func.functional_call(task.network, weights, (images,)), labels)
 
 
-def gradient(task: Task, weights: Weights, images: Tensor, labels: Tensor) -> Weights:
-    slopes = torch.autograd.grad(
+def loss_gradient(task: Task, weights: Weights, images: Tensor, labels: Tensor) -> Weights:
+    gradients = torch.autograd.grad(
         cross_entropy(task, weights, images, labels), list(weights.values()), create_graph=True
     )
-    return dict(zip(weights, slopes, strict=True))
+    return dict(zip(weights, gradients, strict=True))
 
 
 def begun(task: Task) -> Weights:
@@ -358,7 +358,7 @@ def one_step(method: Any, **options: Any) -> tuple[Tensor, float]:
 
 
 @pytest.fixture
-def slopes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+def gradients(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The gradients that Adam's steps are given."""
     found: list[Tensor] = []
 
@@ -382,18 +382,18 @@ def test_a_step_of_addressable_memories_is_the_papers() -> None:
     generator = task.generator("training", device="cpu")
     for _ in range(3):
         chosen = balanced_batch(labels, 3, 1, generator)
-        slope = gradient(task, weights, images[chosen], labels[chosen])
-        velocity = {name: 0.8 * velocity[name] + slope[name] for name in weights}
+        gradient = loss_gradient(task, weights, images[chosen], labels[chosen])
+        velocity = {name: 0.8 * velocity[name] + gradient[name] for name in weights}
         weights = {name: weights[name] - 0.2 * velocity[name] for name in weights}
     outer = cross_entropy(task, weights, *task.real.batch(12, task.generator("real")))
-    (slope_of_images,) = torch.autograd.grad(outer, images)
+    (image_gradient,) = torch.autograd.grad(outer, images)
     assert logged == pytest.approx(outer.item(), rel=1e-5)
-    norm = slope_of_images.norm()
+    norm = image_gradient.norm()
     assert norm > 2e-3
-    assert torch.allclose(before - after, 0.5 * slope_of_images / norm, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(before - after, 0.5 * image_gradient / norm, rtol=1e-3, atol=1e-5)
 
 
-def test_a_step_of_truncated_backprop_is_the_papers(slopes: list[Tensor]) -> None:
+def test_a_step_of_truncated_backprop_is_the_papers(gradients: list[Tensor]) -> None:
     inner = {"steps": 4, "window": 2, "least": 2, "images_per_step": 1, "lr_network": 0.01}
     method = TruncatedBackprop(iterations=1, largest=0.5, batch_real=12, init="real", **inner)
     _, logged = one_step(method)
@@ -406,8 +406,8 @@ def test_a_step_of_truncated_backprop_is_the_papers(slopes: list[Tensor]) -> Non
     second = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for step in range(1, 5):
         chosen = balanced_batch(labels, 3, 1, generator)
-        slope = gradient(task, weights, images[chosen], labels[chosen])
-        for name, g in slope.items():
+        gradient = loss_gradient(task, weights, images[chosen], labels[chosen])
+        for name, g in gradient.items():
             first[name] = 0.9 * first[name] + 0.1 * g
             second[name] = 0.999 * second[name] + 0.001 * g**2
             size = (second[name] / (1 - 0.999**step) + 1e-16).sqrt()
@@ -418,10 +418,10 @@ def test_a_step_of_truncated_backprop_is_the_papers(slopes: list[Tensor]) -> Non
     outer = cross_entropy(task, weights, *task.real.batch(12, task.generator("real")))
     (expected,) = torch.autograd.grad(outer, images)
     assert logged == pytest.approx(outer.item(), rel=1e-4)
-    assert torch.allclose(slopes[0], 0.5 * expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+    assert torch.allclose(gradients[0], 0.5 * expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
-def test_an_outer_step_follows_the_mean_over_its_networks(slopes: list[Tensor]) -> None:
+def test_an_outer_step_follows_the_mean_over_its_networks(gradients: list[Tensor]) -> None:
     method = Backprop(iterations=1, epochs=1, batch_real=12, init="real", lr_initial=0.2, networks_per_step=3)
     _, logged = one_step(method, ipc=1)
     task = plain_task(ipc=1)
@@ -429,13 +429,13 @@ def test_an_outer_step_follows_the_mean_over_its_networks(slopes: list[Tensor]) 
     expected, losses = torch.zeros_like(before), []
     for _ in range(3):
         weights, images = begun(task), before.clone().requires_grad_()
-        slope = gradient(task, weights, images, labels)
-        trained = {name: weights[name] - 0.2 * slope[name] for name in weights}
+        gradient = loss_gradient(task, weights, images, labels)
+        trained = {name: weights[name] - 0.2 * gradient[name] for name in weights}
         outer = cross_entropy(task, trained, *task.real.batch(12, task.generator("real")))
         expected += torch.autograd.grad(outer, images)[0] / 3
         losses.append(outer.item())
     assert logged == pytest.approx(sum(losses) / 3, rel=1e-5)
-    assert torch.allclose(slopes[0], expected, rtol=1e-3, atol=1e-7)
+    assert torch.allclose(gradients[0], expected, rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from numpy.lib import format as npy
 from PIL import Image
 
 import ddbench
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.recipe import Recipe
 from ddbench.artifacts.releases import read_release
 from ddbench.boards.board import load_board
 from ddbench.boards.jobs import resolve

@@ -12,11 +12,13 @@ import torch
 import yaml
 
 from ddbench.artifacts.card import card
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
+from ddbench.artifacts.recipe import Recipe
 from ddbench.cli import main
 from ddbench.errors import UserError
+from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
 from ddbench.records.files import write_record
-from ddbench.records.schema import Budget, Cell, Measured, NetworkSpec, Record, Result, Score, run_key
+from ddbench.records.schema import Measured, Record, Result, Score
 
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1})
 HEADER: dict[str, Any] = {

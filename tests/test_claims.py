@@ -26,9 +26,11 @@ from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import check_tables
 from ddbench.leaderboard.origins import origins
+from ddbench.records.cell import NEUTRAL, Budget, run_key
 from ddbench.records.files import problems, read_record, read_records
 from ddbench.records.run_folder import ARTIFACT, RECORD
-from ddbench.records.schema import NEUTRAL, Budget, Record, run_key
+from ddbench.records.schema import Record
+from ddbench.records.source_digest import file_source_digest
 from ddbench.registry import discover
 from ddbench.runs.plan import plan_runs, run_jobs
 from ddbench.submissions import filing
@@ -589,7 +591,10 @@ def test_a_record_of_no_cell_of_its_board_is_refused(runs: Path, changes: dict[s
     assert contents(tables(runs)) == {}
 
 
-def test_a_method_that_cannot_be_looked_up_is_refused_without_its_file(runs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", [file_digest, file_source_digest])
+def test_a_method_that_cannot_be_looked_up_is_refused_without_its_file(
+    runs: Path, tmp_path: Path, rule: Callable[[Path], str]
+) -> None:
     """A file that was changed and not committed; what was committed can be looked up."""
     source = tmp_path / "mine.py"
     source.write_text("raise RuntimeError('a stranger is never run')\n")
@@ -597,7 +602,7 @@ def test_a_method_that_cannot_be_looked_up_is_refused_without_its_file(runs: Pat
 
     def changed(revision: str) -> None:
         def change(content: dict[str, Any]) -> None:
-            content["method_source"] = file_digest(source)
+            content["method_source"] = rule(source)
             content["measured"]["environment"]["git"] = revision
 
         forge(path, change)
@@ -611,7 +616,7 @@ def test_a_method_that_cannot_be_looked_up_is_refused_without_its_file(runs: Pat
 
     found = submit(runs, tables(runs), sources=[source], configs=runs.parent / "configs")
     assert found.complaints == []
-    name = f"distribution_matching-{file_digest(source).removeprefix('sha256:')[:16]}.py"
+    name = f"distribution_matching-{rule(source).rpartition(':')[2][:16]}.py"
     assert (tables(runs) / "sources" / name).read_bytes() == source.read_bytes()
     assert source_complaints_of(runs, "0123456789ab") == []
 

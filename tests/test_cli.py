@@ -15,10 +15,11 @@ import typer.main
 
 import ddbench
 from ddbench import cli
-from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import load_dataset
 from ddbench.records.files import read_records
 from ddbench.records.schema import Record
+from ddbench.records.source_digest import file_source_digest
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 NETWORK = "convnet,depth=1,width=8"
@@ -233,7 +234,7 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     assert "mine" in out
     first = files(tmp_path / "out")
 
-    path.write_text(path.read_text() + "# changed\n")
+    path.write_text(path.read_text() + "CHANGED = 1\n")
     forget(path)
     code, again, err = call(*arguments)
     assert (code, again) == (0, out)
@@ -247,7 +248,7 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     assert first.items() < both.items()
     sources = [record.method_source for record in read_records(tmp_path / "out")]
     assert len(set(sources)) == 2
-    assert file_digest(path) in sources
+    assert file_source_digest(path) in sources
     assert "mine changed" not in call(*arguments)[2]
 
 

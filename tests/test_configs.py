@@ -15,7 +15,7 @@ from ddbench.boards.board import load_board
 from ddbench.data import Dataset, make_dataset
 from ddbench.leaderboard import load_published
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, NetworkSpec, Setting
+from ddbench.records.cell import Budget, NetworkSpec, Setting
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task

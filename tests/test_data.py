@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import types
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import ddbench.data as data
-from ddbench.data import Dataset, load_dataset, make_dataset
+from ddbench.data import Dataset, load_dataset, load_split, make_dataset
 from ddbench.data.dataset import stratified_split
 from ddbench.data.preprocess import PINNED, measure
 from ddbench.errors import UserError
@@ -104,6 +105,20 @@ def test_validation_depends_on_its_seed_alone() -> None:
     assert torch.equal(dataset.validation(0.3, 1).test_images, dataset.validation(0.3, 1).test_images)
     assert not torch.equal(dataset.validation(0.3, 1).test_images, dataset.validation(0.3, 2).test_images)
     assert dataset.validation(0.3, 1).digest == dataset.digest + "+validation(0.3, seed=1)"
+
+
+@pytest.mark.parametrize("split", ["test", "validation(0.25)", "validation(0.25, seed=3)", "validation(1e-05)"])
+def test_a_split_is_found_by_its_name(split: str) -> None:
+    digits = load_dataset("digits")
+    found = load_split("digits", split)
+    assert found.digest == digits.digest + ("" if split == "test" else f"+{split}")
+    assert torch.equal(found.test_images, digits.split(found.digest).test_images)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "validation()", "validation(0.25", "held_out(0.25)"])
+def test_no_other_split_is_scored_on(split: str) -> None:
+    with pytest.raises(UserError, match=f"^split {re.escape(repr(split))} is neither test nor a validation split$"):
+        load_split("digits", split)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])

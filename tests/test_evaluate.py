@@ -12,16 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, load_dataset
+from ddbench.data.augmentation import AUGMENTATIONS
 from ddbench.errors import UserError
 from ddbench.evaluation import trainer as evaluation
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Evaluator, evaluate
+from ddbench.evaluation.trainer import ImageEvaluator, evaluate, schedule_of, train_by_descent
 from ddbench.networks import InitialWeights, build_network
-from ddbench.records.schema import NetworkSpec
+from ddbench.records.cell import NetworkSpec
 from ddbench.registry import METHODS, discover
+from tasks import setting_of
 
 CPU = torch.device("cpu")
 TINY = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
@@ -35,8 +38,12 @@ def data() -> Dataset:
     return load_dataset("digits")
 
 
-def judge(data: Dataset, protocol: Protocol = FEW, network: NetworkSpec = TINY) -> Evaluator:
-    return Evaluator(data, Preprocessing.for_dataset(data).fit(data), protocol, network, CPU)
+def judge(
+    data: Dataset, protocol: Protocol = FEW, network: NetworkSpec = TINY, setting: str = "fixed"
+) -> ImageEvaluator:
+    """An evaluator; in the setting `fixed` networks start from stored weights where the protocol honours them."""
+    transform = Preprocessing.for_dataset(data).fit(data)
+    return ImageEvaluator(data, transform, protocol, network, CPU, setting_of(network, data, setting))
 
 
 def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any) -> DistilledDataset:
@@ -45,8 +52,8 @@ def real_artifact(data: Dataset, first: int = 0, count: int = 20, **values: Any)
     return DistilledDataset.pixels(images, data.train_labels[chosen], **values)
 
 
-def trained(judge: Evaluator, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
-    (weights,) = evaluation._train(judge, artifact, seed, short)
+def trained(judge: ImageEvaluator, artifact: DistilledDataset, seed: int = 0, short: bool = False) -> dict[str, Tensor]:
+    (weights,) = train_by_descent(judge, artifact, seed, short, readings=1)
     return weights
 
 
@@ -139,6 +146,7 @@ def test_initial_weights_of_another_network_are_refused(data: Dataset) -> None:
     with pytest.raises(UserError, match="initial weights are of another network; score it with the one it names"):
         judge(data, OWN, wider).score(real_artifact(data, initial=initial), seed=0)
     judge(data, FEW, wider).score(real_artifact(data, initial=initial), seed=0)  # not honoured, so not looked at
+    judge(data, OWN, wider, "random").score(real_artifact(data, initial=initial), seed=0)  # nor where all are fresh
 
 
 @pytest.mark.parametrize("augmentation", ["none", "dsa", "shift_scale_rotate"])
@@ -270,7 +278,8 @@ def test_mixed_batches_are_trained_on_as_probabilities(data: Dataset, kind: str)
     if kind != "index":
         rows = F.one_hot(artifact.parts["labels"], 10).float()
         artifact = DistilledDataset.pixels(artifact.parts["images"], rows, label_kind=cast(Any, kind))
-    batches = evaluation._batches(judge(photos, mixing), artifact, evaluation.plan(mixing, Recipe(), 20), seeded(0))
+    schedule, augmentation = schedule_of(mixing, Recipe(), 20), AUGMENTATIONS[mixing.augmentation](photos.name)
+    batches = evaluation._batches(judge(photos, mixing), artifact, schedule, augmentation, seeded(0))
     found = [next(batches) for _ in range(30)]
     assert all(torch.allclose(labels.sum(1), torch.ones(len(labels))) for _, labels in found)
     whole = 1.0 if kind != "logits" else float(torch.tensor([1.0] + [0.0] * 9).softmax(0)[0])

@@ -15,7 +15,7 @@ import torch
 
 from ddbench.errors import CannotWrite, UserError
 from ddbench.meter.log import Diverged
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.runs.executors import make_executor
 from ddbench.runs.executors.interruption import Interruption
 from ddbench.runs.executors.local import Local

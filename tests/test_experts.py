@@ -14,27 +14,27 @@ from torch import Tensor, nn
 
 from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import seeded
-from ddbench.families.experts import Expert, Slope, experts, sharpness_aware, train_experts
+from ddbench.families.experts import BatchGradient, Expert, expert_trajectories, sharpness_aware, train_experts
 from ddbench.meter.cache import Cache
 from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.task.task import Task
 from tasks import random_task
 
 COUNT = 10
 
 
-def slope_of(loss: Callable[[Weights], Tensor]) -> Slope:
-    """Gradient and value, by autograd."""
+def gradient_of(loss: Callable[[Weights], Tensor]) -> BatchGradient:
+    """Return gradient and value, by autograd."""
 
-    def slope(weights: Weights) -> tuple[Weights, Tensor]:
+    def gradient(weights: Weights) -> tuple[Weights, Tensor]:
         leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         value = loss(leaves)
         return dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True)), value.detach()
 
-    return slope
+    return gradient
 
 
 def gsam(parameters: list[Tensor], loss: Callable[[], Tensor], radius: float, surrogate: float) -> list[Tensor]:
@@ -49,7 +49,7 @@ def gsam(parameters: list[Tensor], loss: Callable[[], Tensor], radius: float, su
     with torch.no_grad():
         for weight, climb in zip(parameters, climbs, strict=True):
             weight -= climb
-        length, length_above = (sum(g.square().sum() for g in slopes).sqrt() for slopes in (here, above))
+        length, length_above = (sum(g.square().sum() for g in gradients).sqrt() for gradients in (here, above))
         cosine = sum((g * h).sum() for g, h in zip(here, above, strict=True)) / (length * length_above)
         across = [g - cosine * length * h / length_above for g, h in zip(here, above, strict=True)]
         return [h - surrogate * v for h, v in zip(above, across, strict=True)]
@@ -58,22 +58,22 @@ def gsam(parameters: list[Tensor], loss: Callable[[], Tensor], radius: float, su
 # -- sharpness-aware directions ---------------------------------------------------------------------------------------
 
 
-def test_in_one_dimension_the_direction_is_the_slope_uphill() -> None:
+def test_in_one_dimension_the_direction_is_the_gradient_uphill() -> None:
     # w^2 / 2 at 2: the climb is radius * |w| upwards, and nothing is orthogonal
     for surrogate in (0.0, 0.7):
-        slope = slope_of(lambda weights: weights["w"].square().sum() / 2)
-        found, loss = sharpness_aware(slope, {"w": torch.tensor([2.0])}, 0.1, surrogate)
+        gradient = gradient_of(lambda weights: weights["w"].square().sum() / 2)
+        found, loss = sharpness_aware(gradient, {"w": torch.tensor([2.0])}, 0.1, surrogate)
         assert found["w"].item() == pytest.approx(2.2)
         assert loss.item() == 2.0
 
 
 def test_in_two_dimensions_the_direction_is_as_computed_by_hand() -> None:
-    # x^2 / 2 + y at (1, 2): slope (1, 1), times |w| (1, 2), of length sqrt(5); with this radius the climb is
-    # (1, 4), and there the slope is (2, 1). 3/5 of that lie in (1, 1); what is orthogonal is (-0.2, 0.4).
-    slope = slope_of(lambda weights: weights["x"].square().sum() / 2 + weights["y"].sum())
+    # x^2 / 2 + y at (1, 2): gradient (1, 1), times |w| (1, 2), of length sqrt(5); with this radius the climb is
+    # (1, 4), and there the gradient is (2, 1). 3/5 of that lie in (1, 1); what is orthogonal is (-0.2, 0.4).
+    gradient = gradient_of(lambda weights: weights["x"].square().sum() / 2 + weights["y"].sum())
     start = {"x": torch.tensor([1.0]), "y": torch.tensor([[2.0]])}
     for surrogate, expected in ((0.0, (2.0, 1.0)), (0.5, (2.1, 0.8)), (1.0, (2.2, 0.6))):
-        found, loss = sharpness_aware(slope, start, 5**0.5, surrogate)
+        found, loss = sharpness_aware(gradient, start, 5**0.5, surrogate)
         assert found["x"].item() == pytest.approx(expected[0])
         assert found["y"].item() == pytest.approx(expected[1])
         assert found["y"].shape == (1, 1)
@@ -90,7 +90,7 @@ def test_directions_equal_those_of_the_algorithm(surrogate: float) -> None:
         w = torch.cat([part.flatten() for part in parts])
         return (w @ rise @ rise.T @ w) / 2 + w.pow(4).sum()
 
-    found, value = sharpness_aware(slope_of(lambda w: loss(list(w.values()))), {"a": a, "b": b}, 0.1, surrogate)
+    found, value = sharpness_aware(gradient_of(lambda w: loss(list(w.values()))), {"a": a, "b": b}, 0.1, surrogate)
     leaves = [a.clone().requires_grad_(), b.clone().requires_grad_()]
     expected = gsam(leaves, lambda: loss(leaves), 0.1, surrogate)
     assert torch.allclose(found["a"], expected[0])
@@ -101,16 +101,16 @@ def test_directions_equal_those_of_the_algorithm(surrogate: float) -> None:
 def test_without_surrogate_it_is_adaptive_sam() -> None:
     generator = seeded(1)
     w, rise = torch.randn(4, generator=generator), torch.randn(4, 4, generator=generator)
-    slope = slope_of(lambda weights: (weights["w"] @ rise @ rise.T @ weights["w"]) / 2)
+    gradient = gradient_of(lambda weights: (weights["w"] @ rise @ rise.T @ weights["w"]) / 2)
     here = rise @ rise.T @ w
     peak = w + 0.3 * w.square() * here / (w.abs() * here).norm()
-    assert torch.allclose(sharpness_aware(slope, {"w": w}, 0.3, 0.0)[0]["w"], rise @ rise.T @ peak, atol=1e-5)
+    assert torch.allclose(sharpness_aware(gradient, {"w": w}, 0.3, 0.0)[0]["w"], rise @ rise.T @ peak, atol=1e-5)
     # measured by the weights' own size, the climb is as long as the radius
     assert ((peak - w) / w).norm().item() == pytest.approx(0.3)
 
 
-def test_where_nothing_slopes_the_direction_is_finite() -> None:
-    found, _ = sharpness_aware(slope_of(lambda weights: 0 * weights["w"].sum()), {"w": torch.ones(3)}, 0.1, 0.5)
+def test_where_nothing_gradients_the_direction_is_finite() -> None:
+    found, _ = sharpness_aware(gradient_of(lambda weights: 0 * weights["w"].sum()), {"w": torch.ones(3)}, 0.1, 0.5)
     assert found["w"].tolist() == [0, 0, 0]
 
 
@@ -140,11 +140,11 @@ def plain_experts(task: Task, generator: torch.Generator, expert: Expert) -> Ten
                     return F.cross_entropy(network(images), labels)
 
                 if expert.sharpness:
-                    slopes = gsam(parameters, loss, *expert.sharpness)
+                    gradients = gsam(parameters, loss, *expert.sharpness)
                 else:
-                    slopes = list(torch.autograd.grad(loss(), parameters))
-                for parameter, slope in zip(parameters, slopes, strict=True):
-                    parameter.grad = slope
+                    gradients = list(torch.autograd.grad(loss(), parameters))
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.grad = gradient
                 optimizer.step()
             found.append(nn.utils.parameters_to_vector(parameters).detach())
     return torch.stack(found).unflatten(0, (expert.count, expert.epochs + 1))
@@ -203,7 +203,7 @@ def test_experts_of_other_settings_are_trained_anew(tmp_path: Path) -> None:
     cache = Cache(tmp_path, {})
 
     def trained(expert: Expert) -> Tensor:
-        return experts(random_task(), Meter(Budget(), cache=cache), expert)
+        return expert_trajectories(random_task(), Meter(Budget(), cache=cache), expert)
 
     assert set(CHANGES) == {field.name for field in dataclasses.fields(Expert)}
     variants = [PLAIN, *(dataclasses.replace(PLAIN, **{name: value}) for name, value in CHANGES.items())]
@@ -221,6 +221,6 @@ def test_cached_experts_are_charged_in_full(tmp_path: Path) -> None:
     expert = dataclasses.replace(PLAIN, epoch_batches=3, sharpness=(0.1, 0.3))
     for _ in range(2):
         meter = Meter(Budget(), cache=Cache(tmp_path, {}))
-        trajectories = experts(random_task(), meter, expert)
+        trajectories = expert_trajectories(random_task(), meter, expert)
         assert meter.done == {"experts": 3}
         assert trajectories.shape == (1, 2, flatten(random_task().initial()).numel())

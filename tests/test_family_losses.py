@@ -12,19 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddbench.bench import Setup
-from ddbench.compute.compiling import Compiler, Weights
+from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import seeded
 from ddbench.data.augmentation import DSA, Draw
 from ddbench.errors import UserError
 from ddbench.families.discrepancies import DISCREPANCIES
-from ddbench.families.distribution_matching import _objective, unit_features
-from ddbench.families.experts import Expert, experts
-from ddbench.families.gradient_matching import Matcher, absolute, layerwise_cosine, squared
+from ddbench.families.distribution_matching import FeatureMatching, Guide, unit_features
+from ddbench.families.experts import Expert, expert_trajectories
+from ddbench.families.gradient_matching import GradientDistance, absolute, layerwise_cosine, squared
+from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.meter.checkpoint import State, capture
 from ddbench.meter.meter import Meter
 from ddbench.networks.flatten import unflatten
-from ddbench.records.schema import Budget, NetworkSpec
+from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
@@ -82,7 +83,7 @@ class Watched(Meter):
 
     def __init__(self) -> None:
         super().__init__(Budget(), snapshots=())
-        self.slopes: list[Tensor] = []
+        self.gradients: list[Tensor] = []
         self.states: list[dict[str, Any]] = []
 
     def steps(self, n: int, state: State, result: Any = None, name: str = "distil") -> Iterator[int]:
@@ -90,7 +91,7 @@ class Watched(Meter):
             yield step
             if name == "distil":
                 (part,) = state.synthetic.learned
-                self.slopes.append(part.grad.clone())
+                self.gradients.append(part.grad.clone())
                 self.states.append(capture(state))
 
 
@@ -148,7 +149,7 @@ def test_attention_matching_equals_a_loop_over_layers_and_classes(exponent: floa
             total = total + 100 * (means[0] - means[1]).square().sum()
         total = total + 100 * 0.01 * (last[0].mean(0) - last[1].mean(0)).square().sum()
     assert meter.history["loss"][0][1] == pytest.approx(total.item(), rel=1e-4)
-    close(meter.slopes[0], torch.autograd.grad(total, images)[0])
+    close(meter.gradients[0], torch.autograd.grad(total, images)[0])
 
 
 # -- feature alignment ------------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def test_feature_alignment_equals_a_loop_over_layers(ipc: int) -> None:
         for features in of_real[c][-1]:
             total = total - 0.01 * (centres @ features).log_softmax(0)[c]
     assert meter.history["loss"][0][1] == pytest.approx(total.item(), rel=1e-4)
-    close(meter.slopes[0], torch.autograd.grad(total, images)[0])
+    close(meter.gradients[0], torch.autograd.grad(total, images)[0])
 
 
 # -- contrastive gradients --------------------------------------------------------------------------------------------
@@ -205,9 +206,14 @@ def labels_of(groups: tuple[Tensor, ...]) -> list[Tensor]:
 @pytest.mark.parametrize("augment", [False, True])
 def test_the_contrastive_distance_is_that_of_whole_gradients(augment: bool) -> None:
     task, twin = make_task(), make_task()
-    synthetic = SyntheticSet(task)
-    settings = ContrastiveGradientMatching(batch_real=REAL, augment=augment)
-    loss = Matcher(task, settings, layerwise_cosine).of_all(task.initial(), synthetic)
+    ours, labels = SyntheticSet(task).images()
+    theirs, real_labels = task.real.batch(REAL, task.generator("real"), of=range(CLASSES))
+    view = ours
+    if augment:
+        theirs, view = siamese_by_class(task, theirs, ours)
+    distance = GradientDistance(task, layerwise_cosine)
+    gradient, loss = distance.of_all(task.initial(), (theirs, real_labels), (view, labels))
+    view.backward(gradient)
     images = twin.real_init()[0].requires_grad_()
     network, real = loaded(twin, twin.initial()), real_of(twin)
     seen = images
@@ -216,27 +222,26 @@ def test_the_contrastive_distance_is_that_of_whole_gradients(augment: bool) -> N
         real = tuple(augmented(twin.augmentation, real, draws))
         seen = torch.cat(augmented(twin.augmentation, images.chunk(CLASSES), draws))
     by_class = [gradients(network, own, labels) for own, labels in zip(real, labels_of(real), strict=True)]
-    target = [sum(slopes) / CLASSES for slopes in zip(*by_class, strict=True)]
+    target = [sum(own) / CLASSES for own in zip(*by_class, strict=True)]
     total = torch.zeros(())
     for a, b in zip(target, gradients(network, seen, twin.labels(), graph=True), strict=True):
         if a.ndim > 1:
             for row, other in zip(a.flatten(1), b.flatten(1), strict=True):
                 total = total + 1 - row @ other / (row.norm() * other.norm() + 1e-6)
     assert loss.item() == pytest.approx(total.item(), rel=1e-4)
-    found = synthetic.parts["images"].grad
-    assert found is not None
-    close(found, torch.autograd.grad(total, images)[0])
+    assert ours.grad is not None
+    close(ours.grad, torch.autograd.grad(total, images)[0])
 
 
 def test_either_count_ends_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
     for name, short in (("by_class", "."), ("of_all", "+")):
 
-        def noted(self: Matcher, weights: Weights, synthetic: SyntheticSet, short: str = short) -> Tensor:
+        def noted(self: GradientDistance, *batches: Any, short: str = short) -> tuple[Tensor, Tensor]:
             turns.append(short)
-            return torch.zeros(())
+            return torch.zeros_like(batches[2][0]), torch.zeros(())
 
-        monkeypatch.setattr(Matcher, name, noted)
+        monkeypatch.setattr(GradientDistance, name, noted)
     settings = {"matchings": 4, "epochs": 0, "warmup_networks": 2, "warmup_matchings": 3}
     ContrastiveGradientMatching(iterations=3, **settings).distill(make_task(), Meter(Budget(), snapshots=()))
     assert "".join(turns) == "...+...+++++"
@@ -285,7 +290,7 @@ def test_efficient_parameterization_equals_a_loop_over_classes(distance: str, au
             if parameter.ndim == 4:
                 total = total + ((a - b) ** 2 if distance == "squared" else (a - b).abs()).sum()
     assert meter.history["loss"][0][1] == pytest.approx(total.item(), rel=1e-4)
-    close(meter.slopes[0], torch.autograd.grad(total, tiles)[0])
+    close(meter.gradients[0], torch.autograd.grad(total, tiles)[0])
 
 
 # -- distributions ----------------------------------------------------------------------------------------------------
@@ -345,8 +350,8 @@ def test_the_objective_is_the_sum_over_classes_and_the_guide(name: str, guided: 
     real, drawn = real_of(task), discrepancy.draw(32, 16, seeded(3))
     target = discrepancy.summary(torch.stack([features(weights, own) for own in real]))
     images.requires_grad_()
-    extra = (guide, torch.tensor(3.0)) if guided else ()
-    value = _objective(task, discrepancy, features)(images, labels, weights, target, drawn, *extra)
+    extra = Guide(guide, torch.tensor(3.0)) if guided else None
+    value = FeatureMatching(task, features, discrepancy).objective(images, labels, weights, target, drawn, extra)
     total = torch.zeros(())
     network = loaded(task, weights)
     for theirs, ours in zip(real, images.chunk(CLASSES), strict=True):
@@ -354,13 +359,13 @@ def test_the_objective_is_the_sum_over_classes_and_the_guide(name: str, guided: 
         apart = {"mean": mean_apart, "mmd_rbf": kernel_apart, "energy": energy_apart}.get(name)
         along = {"sliced_wasserstein": sliced_apart, "characteristic": characteristic_apart}.get(name)
         total = total + (apart(a, b) if apart else along(a, b, drawn))
-    (slope,) = torch.autograd.grad(total, images, retain_graph=True)
+    (gradient,) = torch.autograd.grad(total, images, retain_graph=True)
     if guided:
         extra_loss = 3 * CLASSES * guidance(loaded(task, guide), images.chunk(CLASSES))
-        total, slope = total + extra_loss, slope + torch.autograd.grad(extra_loss, images)[0]
+        total, gradient = total + extra_loss, gradient + torch.autograd.grad(extra_loss, images)[0]
     rounded = 3e-4 if name == "energy" else 1e-4  # an image's distance to itself is the root of what rounding leaves
     assert value.item() == pytest.approx(total.item(), rel=rounded)
-    close(torch.autograd.grad(value, images)[0], slope, rounded)
+    close(torch.autograd.grad(value, images)[0], gradient, rounded)
 
 
 @pytest.mark.parametrize("ipc", [1, 2])
@@ -377,7 +382,7 @@ def test_a_step_of_maximum_mean_discrepancy_equals_a_loop_over_classes(ipc: int)
         found = ([activations(network, own)[-1] for own in groups] for groups in pairs)
         total = sum(kernel_apart(theirs, ours) for theirs, ours in zip(*found, strict=True))
         assert meter.history["loss"][step][1] == pytest.approx(total.item(), rel=1e-4)
-        close(meter.slopes[step], torch.autograd.grad(total, tiles)[0])
+        close(meter.gradients[step], torch.autograd.grad(total, tiles)[0])
 
 
 def test_a_step_of_characteristic_matching_equals_a_loop_over_classes() -> None:
@@ -387,7 +392,7 @@ def test_a_step_of_characteristic_matching_equals_a_loop_over_classes() -> None:
     expert = Expert(
         count=2, epochs=1, epoch_batches=3, batch=8, lr=0.01, momentum=0.9, weight_decay=5e-4, augment=True
     )  # fmt: skip
-    ends = experts(twin, Meter(Budget()), expert)
+    ends = expert_trajectories(twin, Meter(Budget()), expert)
     tiles = SyntheticSet(twin, "multi_formation").parts["tiles"]
     generator = twin.generator("between", device="cpu")
     first, last = ends[int(torch.randint(2, (), generator=generator))]
@@ -399,13 +404,13 @@ def test_a_step_of_characteristic_matching_equals_a_loop_over_classes() -> None:
     network = loaded(twin, unflatten(share * first + (1 - share) * last, like))
     found = ([activations(network, own)[-1] for own in groups] for groups in (real, whole))
     total = sum(characteristic_apart(theirs, ours, frequencies) for theirs, ours in zip(*found, strict=True))
-    (slope,) = torch.autograd.grad(total, tiles, retain_graph=True)
+    (gradient,) = torch.autograd.grad(total, tiles, retain_graph=True)
     extra = 0.5 * CLASSES * guidance(loaded(twin, unflatten(last, like)), whole)
-    slope = slope + torch.autograd.grad(extra, tiles)[0]
+    gradient = gradient + torch.autograd.grad(extra, tiles)[0]
     assert meter.history["loss"][0][1] == pytest.approx((total + extra).item(), rel=1e-4)
-    close(meter.slopes[0], slope)
+    close(meter.gradients[0], gradient)
     moved = tiles.detach().clone().requires_grad_()
-    moved.grad = meter.slopes[0]
+    moved.grad = meter.gradients[0]
     torch.optim.AdamW([moved], lr=0.01, weight_decay=5e-4).step()
     assert torch.allclose(meter.states[0]["synthetic"]["tiles"], moved, atol=1e-6)
 
@@ -434,6 +439,6 @@ def test_steps_of_improved_distribution_matching_equal_a_loop_over_classes() -> 
     for step, (members, tiles) in enumerate(zip((fresh, trained), starts, strict=True)):
         order = torch.randperm(3, generator=twin.generator("queue", device="cpu"))
         torch.randperm(3, generator=twin.generator("queue", device="cpu"))  # who trains afterwards
-        value, slope = guided_step(twin, members[order[0]], tiles, 0.5)
+        value, gradient = guided_step(twin, members[order[0]], tiles, 0.5)
         assert meter.history["loss"][step][1] == pytest.approx(value.item(), rel=1e-4)
-        close(meter.slopes[step], slope)
+        close(meter.gradients[step], gradient)

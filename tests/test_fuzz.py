@@ -29,8 +29,9 @@ from PIL import Image
 from rich.console import Console
 
 import ddbench
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.provenance import data_of
+from ddbench.artifacts.recipe import Recipe
 from ddbench.artifacts.releases import LAYOUTS, read_release
 from ddbench.boards.board import load_board
 from ddbench.boards.jobs import resolve
@@ -42,8 +43,9 @@ from ddbench.evaluation.trainer import schedule_of
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import rich_table, write_tables
 from ddbench.networks import build_network
+from ddbench.records.cell import Cell, NetworkSpec, run_key
 from ddbench.records.files import dump_record, read_record
-from ddbench.records.schema import Cell, NetworkSpec, Record, run_key
+from ddbench.records.schema import Record
 from ddbench.registry import DATASETS, PROTOCOLS, discover
 from ddbench.site import write_site
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import torch
 from ddbench.boards.board import load_board, make_board
 from ddbench.boards.jobs import Job, Selection, resolve
 from ddbench.compute.device import resolve_device
-from ddbench.data import load_dataset
+from ddbench.data import load_dataset, load_split
 from ddbench.errors import UserError
-from ddbench.io.atomic import digest
 from ddbench.meter.snapshots import SNAPSHOTS
-from ddbench.records import source_digest as source_code
-from ddbench.records.source_digest import source_digest
+from ddbench.records.source_digest import file_source_digest, source_digest
 from ddbench.registry import discover, find_method
 
 METHOD = """
@@ -69,7 +66,8 @@ def test_a_cell_says_everything_that_decides_a_result() -> None:
     assert (cell.protocol, cell.networks) == ("quick-300@1", 5)  # the protocol's number
     assert (cell.budget.seconds, cell.budget.steps, cell.budget.peak_bytes) == (120.0, 50, 10**9)
     assert (cell.device, cell.threads) == ("cpu", 2)
-    assert (job.board, job.seed, job.snapshots, job.checkpoint_seconds, job.validation) == ("b", 0, (), 3.0, None)
+    assert (job.board, job.seed, job.snapshots, job.checkpoint_seconds) == ("b", 0, (), 3.0)
+    assert (cell.modality, job.modality.name) == ("images", "images")
     assert job.make_method() == find_method("distribution_matching")(iterations=7, lr_images=2.0)
     assert job.protocol().name == "quick-300@1"
 
@@ -140,8 +138,10 @@ def test_another_source_gives_another_key(tmp_path: Path, methods: Any) -> None:
     )
     (one,) = resolve(board, "cpu")
     assert (one.cell.method, one.method) == ("mine", str(path))
-    assert one.method_source == digest(METHOD.encode()) == source_digest(find_method(str(path)))
-    path.write_text(METHOD + "# changed\n")
+    assert one.method_source == file_source_digest(path) == source_digest(find_method(str(path)))
+    path.write_text(METHOD + "# a comment\n")
+    assert [job.key for job in resolve(board, "cpu")] == [one.key]
+    path.write_text(METHOD + "CHANGED = 1\n")
     (other,) = resolve(board, "cpu")
     assert other.cell == one.cell
     assert other.key != one.key
@@ -150,7 +150,7 @@ def test_another_source_gives_another_key(tmp_path: Path, methods: Any) -> None:
 
 def test_a_validation_split_is_scored_on_training_images() -> None:
     (job,) = resolved(validation=0.25)
-    whole, part = load_dataset("digits"), job.load_data()
+    whole, part = load_dataset("digits"), load_split(job.dataset, job.cell.split)
     assert job.cell.split == "validation(0.25)"
     assert job.cell.dataset == "digits"
     assert job.cell.dataset_digest == part.digest != whole.digest
@@ -158,7 +158,9 @@ def test_a_validation_split_is_scored_on_training_images() -> None:
     test_images = {image.numpy().tobytes() for image in whole.test_images}
     train_images = {image.numpy().tobytes() for image in whole.train_images}
     assert {image.numpy().tobytes() for image in part.test_images} <= train_images | test_images
-    assert torch.equal(resolved()[0].load_data().test_images, whole.test_images)
+    (plain,) = resolved()
+    assert plain.cell.split == "test"
+    assert torch.equal(load_split(plain.dataset, plain.cell.split).test_images, whole.test_images)
 
 
 @pytest.mark.parametrize(
@@ -271,27 +273,3 @@ def test_a_selection_that_takes_nothing_is_refused() -> None:
         resolve(board, "cpu", Selection(datasets=("mnist", "usps"), ipc=(10,)))
     with pytest.raises(UserError, match=r"unknown method 'hrding'; did you mean 'herding'\?"):
         resolve(board, "cpu", Selection(methods=("hrding",)))
-
-
-def test_a_method_stands_on_the_shared_parts_that_it_imports_also_by_way_of_others() -> None:
-    methods = Path(__file__).resolve().parent.parent / "methods"
-    assert source_code._parts(methods / "random_real.py") == set()
-    parts = {path.stem for path in source_code._parts(methods / "attention_matching.py")}
-    assert {"distributions", "discrepancies", "siamese", "sources", "synthetic", "training"} <= parts
-    assert not parts & {"gradients", "trajectories", "bilevel", "experts"}
-
-
-def test_a_function_has_the_source_of_its_file() -> None:
-    assert source_digest(test_a_function_has_the_source_of_its_file) == digest(Path(__file__).read_bytes())
-
-
-def test_a_changed_shared_part_is_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    discover()
-    before = source_digest(find_method("dm")), source_digest(find_method("random_real"))
-    copied = tmp_path / "matching"
-    shutil.copytree(source_code.MATCHING, copied)
-    monkeypatch.setattr(source_code, "MATCHING", copied)
-    assert (source_digest(find_method("dm")), source_digest(find_method("random_real"))) == before
-    (copied / "discrepancies.py").write_text((copied / "discrepancies.py").read_text() + "# mended\n")
-    assert source_digest(find_method("dm")) != before[0]
-    assert source_digest(find_method("random_real")) == before[1]

@@ -79,23 +79,40 @@ def part(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-def test_every_module_has_a_layer() -> None:
+def wrong_imports(module: str, path: Path) -> Iterator[str]:
+    """A sentence for each import of a module of ddbench that points the wrong way."""
+    room = part(module)
+    for imported in imports(path):
+        if imported.split(".")[0] not in ("ddbench", "methods") or (room, imported) == ("cli", "ddbench"):
+            continue  # a command calls the public functions
+        if not part(imported):
+            yield f"{module} imports {imported}, which stands on everything; import the module itself"
+        elif HEIGHT[part(imported)] > HEIGHT[room]:
+            yield f"{module} imports {imported} from a level above"
+        elif room in WITHOUT_IMAGES and part(imported) in OF_IMAGES:
+            yield f"{module} imports {imported}, which is about images"
+
+
+def test_every_room_has_a_level() -> None:
     assert {part(module) for module in DDBENCH} - {""} == HEIGHT.keys()
 
 
-@pytest.mark.parametrize("module", [module for module in DDBENCH if part(module)])
-def test_a_module_imports_its_own_layer_or_lower(module: str) -> None:
-    for imported in imports(DDBENCH[module]):
-        if imported.split(".")[0] not in ("ddbench", "methods"):
-            continue
-        assert part(imported), f"{module} imports {imported}, which stands on everything; import the module itself"
-        assert HEIGHT[part(imported)] <= HEIGHT[part(module)], f"{module} imports {imported} from a layer above"
+def test_modules_import_their_own_level_or_a_lower_one() -> None:
+    rooms = {module: path for module, path in DDBENCH.items() if part(module)}
+    assert [sentence for module, path in rooms.items() for sentence in wrong_imports(module, path)] == []
 
 
-@pytest.mark.parametrize("module", [module for module in DDBENCH if part(module) in WITHOUT_IMAGES])
-def test_what_serves_every_kind_of_data_knows_no_images(module: str) -> None:
-    for imported in imports(DDBENCH[module]):
-        assert part(imported) not in OF_IMAGES, f"{module} imports {imported}, which is about images"
+def test_a_planted_wrong_import_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "planted.py"
+    path.write_text("from ddbench.errors import UserError\nfrom ddbench.runs.plan import plan_runs\nimport ddbench\n")
+    assert list(wrong_imports("ddbench.meter.planted", path)) == [
+        "ddbench.meter.planted imports ddbench.runs.plan from a level above",
+        "ddbench.meter.planted imports ddbench, which stands on everything; import the module itself",
+    ]
+    path.write_text("def late():\n    from ddbench.data import load_dataset\n")
+    assert list(wrong_imports("ddbench.leaderboard.planted", path)) == [
+        "ddbench.leaderboard.planted imports ddbench.data, which is about images"
+    ]
 
 
 def test_no_modules_import_each_other() -> None:
@@ -112,15 +129,29 @@ def test_no_modules_import_each_other() -> None:
             del left[module]
 
 
-@pytest.mark.parametrize("module", METHODS)
-def test_methods_stand_on_the_public_modules(module: str) -> None:
-    for imported in imports(METHODS[module]):
+def foreign_imports(module: str, path: Path) -> Iterator[str]:
+    """A sentence for each import of a method's file that is not open to methods."""
+    for imported in imports(path):
         top = imported.split(".")[0]
-        assert top in OTHERS or top in sys.stdlib_module_names, f"{module} imports {imported}"
-        assert top != "methods", f"{module} imports {imported}: a method is one file"
-        if top == "ddbench":
+        if top == "methods":
+            yield f"{module} imports {imported}: a method is one file"
+        elif top not in OTHERS and top not in sys.stdlib_module_names:
+            yield f"{module} imports {imported}"
+        elif top == "ddbench":
             public = imported if imported == "ddbench.data.augmentation" else ".".join(imported.split(".")[:2])
-            assert public in OPEN_TO_METHODS, f"{module} imports {imported}, which is not for methods"
+            if public not in OPEN_TO_METHODS:
+                yield f"{module} imports {imported}, which is not for methods"
+
+
+def test_methods_stand_on_the_public_modules(tmp_path: Path) -> None:
+    assert [sentence for module, path in METHODS.items() for sentence in foreign_imports(module, path)] == []
+    path = tmp_path / "planted.py"
+    path.write_text("from ddbench.meter.meter import Meter\nfrom methods.backprop import Backprop\nimport requests\n")
+    assert list(foreign_imports("methods.planted", path)) == [
+        "methods.planted imports ddbench.meter.meter, which is not for methods",
+        "methods.planted imports methods.backprop: a method is one file",
+        "methods.planted imports requests",
+    ]
 
 
 @pytest.mark.parametrize("pattern", FORBIDDEN)

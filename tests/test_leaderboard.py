@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,10 @@ from ddbench.leaderboard import (
     write_tables,
 )
 from ddbench.leaderboard.tables import READING
+from ddbench.records.cell import Budget, Cell, NetworkSpec, Scoring, run_key
 from ddbench.records.files import dump_record, write_record
-from ddbench.records.schema import (
-    Budget,
-    Cell,
-    CurvePoint,
-    Measured,
-    NetworkSpec,
-    Record,
-    Result,
-    Score,
-    Scoring,
-    run_key,
-)
+from ddbench.records.loops import main_loop
+from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
 from ddbench.stats import Interval, interval, paired_difference
 
 SOURCE = "sha256:" + "0" * 64
@@ -105,6 +97,46 @@ def make_record(
         result=result,
         measured=measured,
     )
+
+
+def with_loops(record: Record, planned: dict[str, int], flops: int | None) -> Record:
+    """The same run with these loops, all but a step of each done."""
+    done = {name: steps - 1 for name, steps in planned.items()}
+    return record.model_copy(
+        update={
+            "result": record.result.model_copy(update={"steps_planned": planned, "steps_done": done}),
+            "measured": record.measured.model_copy(update={"flops_per_step": flops}),
+        }
+    )
+
+
+@pytest.mark.parametrize("order", [list, reversed])
+@pytest.mark.parametrize(
+    ("planned", "flops", "steps"),
+    [
+        ({"distil": 5}, 7, "4/5"),
+        ({"distil": 5}, None, "4/5"),
+        ({"distil": 5, "experts": 9}, 7, "4/5"),
+        ({"outer": 5}, 7, "4/5"),
+        ({"experts": 9, "outer": 5}, 7, "4/5"),
+        ({"warm-up": 2, "experts": 9, "outer": 5}, 7, "4/5"),
+        ({"feature network": 9}, None, "–"),  # noqa: RUF001
+        ({"experts": 9}, None, "–"),  # noqa: RUF001
+        ({}, None, "–"),  # noqa: RUF001
+    ],
+)
+def test_steps_are_those_of_the_loop_that_makes_the_artefact(
+    planned: dict[str, int], flops: int | None, steps: str, order: Callable[[Any], Iterable[tuple[str, int]]]
+) -> None:
+    """Whatever a method calls it; the keys of a record have no order."""
+    run = make_record("good", 0, (0.5,), seconds={"distil": 1.0, "experts": 1.0})
+    (row,) = rows([with_loops(run, dict(order(list(planned.items()))), flops)])
+    assert row.steps == steps
+
+
+def test_a_loop_that_has_snapshots_need_not_have_counted_operations() -> None:
+    run = make_record("good", 0, (0.5,), curve=((1.0, 0.5),))
+    assert main_loop(with_loops(run, {"outer": 5}, None)) == "outer"
 
 
 RANDOM = [0.40, 0.42, 0.44, 0.46, 0.48]

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 import ddbench
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.recipe import Recipe
 from ddbench.decoders import Canvas
 from ddbench.errors import UserError
 from ddbench.testing import tiny_task

@@ -21,7 +21,7 @@ from ddbench.families.unrolling.unroll import Unroll
 from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
 from ddbench.networks.flatten import flatten, unflatten
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.task.task import Task
 from tasks import random_task
 

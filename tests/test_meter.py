@@ -15,13 +15,15 @@ import torch
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.clock import ProcessClock, clock_for
+from ddbench.compute.flops import counting
 from ddbench.compute.generators import Generators
 from ddbench.compute.memory import OutOfMemoryBudget, peak_bytes
 from ddbench.meter.cache import Cache
 from ddbench.meter.checkpoint import State
+from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.log import Diverged
-from ddbench.meter.meter import Hooks, Meter, Progress, Snapshot
-from ddbench.records.schema import Budget
+from ddbench.meter.meter import Meter, Snapshot
+from ddbench.records.cell import Budget
 
 FREE = Budget()
 
@@ -448,6 +450,27 @@ def test_the_first_step_that_has_a_result_is_counted_in_operations(clock: Any) -
         for _ in range(step + 1):
             left @ right
     assert meter.flops_per_step == 2 * 2 * 3 * 4
+
+
+def test_operations_are_counted_for_no_longer_than_that_step(clock: Any) -> None:
+    counted = []
+    for _ in Meter(FREE, clock).steps(2, State(), an_artifact):
+        counted.append(counting())
+    assert counted == [True, False]
+    assert not counting()
+
+
+def test_a_first_step_that_breaks_off_or_raises_is_no_longer_counted(clock: Any) -> None:
+    broken, raised = Meter(FREE, clock), Meter(FREE, clock)
+    for _ in broken.steps(2, State(), an_artifact):
+        break
+    assert not counting()
+    with pytest.raises(KeyError) as error:  # noqa: PT012
+        for _ in raised.steps(2, State(), an_artifact):
+            raise KeyError
+    assert error.tb is not None  # its frames are still there
+    assert not counting()
+    assert broken.flops_per_step is raised.flops_per_step is None
 
 
 def test_a_process_clock_counts_work_forward() -> None:

@@ -11,27 +11,27 @@ import torch
 
 from ddbench.compute.generators import Generators
 from ddbench.errors import UserError
-from ddbench.families import trajectory_matching as trajectories
-from ddbench.families.gradient_matching import Match, match_gradients
-from ddbench.families.synthetic_set import SyntheticSet
-from ddbench.families.training import Trained, Trainer
+from ddbench.families.gradient_matching import GradientDistance, Turns
+from ddbench.families.training import OnReal, OnSynthetic, Trained, Trainer
+from ddbench.families.trajectory_matching import learned_step_size
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
+from ddbench.task.task import Task
 from ddbench.testing import check_method, tiny_dataset, tiny_task
 from methods.backprop import Backprop
 from methods.best_random_real import BestRandomReal
 from methods.class_mean import ClassMean
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.difficulty_aligned_matching import DifficultyAlignedMatching
+from methods.efficient_parameterization import EfficientParameterization
 from methods.gradient_matching import GradientMatching
 from methods.herding import Herding, herd
 from methods.k_center import KCenter, centers
 from methods.k_means import KMeansCentroids
 from methods.random_real import RandomReal
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
-from methods.trajectory_matching import TrajectoryMatching
 
 discover()
 SHIPPED = {
@@ -273,30 +273,47 @@ def test_contrastive_gradient_matching_has_loops_of_its_own_at_one_image() -> No
     assert ContrastiveGradientMatching().loops(10) == (10, 50)
 
 
-def test_gradients_are_matched_and_networks_trained_in_turns() -> None:
-    turns = ""
+def test_the_turns_of_networks_by_hand() -> None:
+    first, second = ([(network, m, t) for m, t in TURNS] for network in (0, 1))
+    assert [Turns(3, trainings=2).at(step) for step in range(14)] == first + second
+    assert Turns(3, trainings=2).per_network == 7
+    assert [Turns(1, trainings=5).at(step) for step in range(3)] == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+
+
+TURNS = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+"""matching and training, of three matchings with two trainings in between"""
+
+
+@pytest.mark.parametrize(
+    ("method", "training", "turns"),
+    [
+        (GradientMatching(iterations=2, matchings=3, epochs=2), OnSynthetic, "m t t m t t m"),
+        (ContrastiveGradientMatching(iterations=2, matchings=3, epochs=2), OnSynthetic, "m t t m t t m"),
+        (EfficientParameterization(iterations=2, matchings=3), OnReal, "m t m t m"),
+    ],
+)
+def test_gradients_are_matched_and_networks_trained_in_turns(
+    monkeypatch: pytest.MonkeyPatch, method: Any, training: type, turns: str
+) -> None:
+    taken = []
     starts = []
 
-    def match(network: int, matching: int) -> Match:
-        nonlocal turns
-        turns += f"{network}.{matching} "
+    def compare(self: GradientDistance, weights: Any, real: Any, synthetic: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        taken.append("m")
+        starts.append(weights["classifier.bias"].clone())
+        return torch.zeros_like(synthetic[0]), torch.zeros(())
 
-        def compare(weights: Any, synthetic: SyntheticSet) -> torch.Tensor:
-            starts.append(weights["classifier.bias"].clone())
-            return torch.zeros(())
-
-        return compare
-
-    def train(network: Trained, images: torch.Tensor, labels: torch.Tensor) -> Trained:
-        nonlocal turns
-        turns += "t "
+    def train(self: Any, network: Trained, *_: Any) -> Trained:
+        taken.append("t")
         return network
 
+    monkeypatch.setattr(GradientDistance, "by_class", compare)
+    monkeypatch.setattr(training, "__call__", train)
     meter = free_meter()
-    match_gradients(tiny_task(), meter, GradientMatching(iterations=2), loops=(3, 2), match=match, train=train)
+    method.distill(tiny_task(), meter)
     # after the last matching a network is thrown away untrained
-    assert turns == "0.0 t t 0.1 t t 0.2 1.0 t t 1.1 t t 1.2 "
-    assert meter.planned == meter.done == {"distil": 14}
+    assert " ".join(taken) == f"{turns} {turns}"
+    assert meter.planned == meter.done == {"distil": len(taken)}
     assert torch.equal(starts[0], starts[2])
     assert not torch.equal(starts[2], starts[3])  # a fresh network
 
@@ -324,16 +341,32 @@ def test_backprop_stores_one_step_size_a_step() -> None:
     assert torch.allclose(recipe.lr, torch.full((6,), 0.02), atol=1e-5)  # lr_initial, which softplus gives back
 
 
-def test_trajectory_matching_refuses_stretches_that_outlast_the_experts() -> None:
-    TrajectoryMatching(max_start=4, match_epochs=2, expert_epochs=5)
-    with pytest.raises(UserError, match=r"max_start 4 and match_epochs 2 .* expert_epochs of 5, got 4"):
-        TrajectoryMatching(max_start=4, match_epochs=2, expert_epochs=4)
+TRAJECTORY_MATCHING = [name for name in SHIPPED if METHODS.get(name).family == "trajectory matching"]
 
 
-def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trajectories._Student, "distance", lambda self, lr, *rest: lr * 1.0)
-    settings = {**METHODS.get("mtt").tiny, "lr_lr": 1.0, "iterations": 1}  # one step of SGD leads to 0.01 - 1
-    recipe = make_method(TrajectoryMatching, settings).distill(tiny_task(), free_meter()).recipe
+@pytest.mark.parametrize("name", TRAJECTORY_MATCHING)
+def test_trajectory_matching_refuses_segments_that_outlast_the_experts(name: str) -> None:
+    segments = {**METHODS.get(name).tiny, "max_start": 4, "match_epochs": 2}
+    make_method(METHODS.get(name), {**segments, "expert_epochs": 5})
+    with pytest.raises(UserError, match=rf"max_start 4 and match_epochs 2 of {name} need expert_epochs of 5, got 4"):
+        make_method(METHODS.get(name), {**segments, "expert_epochs": 4})
+
+
+@pytest.mark.parametrize("name", TRAJECTORY_MATCHING)
+def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    cls, step_sizes = METHODS.get(name), []
+
+    def learned(task: Task, value: float) -> torch.Tensor:
+        step_sizes.append(learned_step_size(task, value))
+        return step_sizes[0]
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return step_sizes[0] * 1.0 if a.requires_grad else torch.ones(())
+
+    monkeypatch.setattr(f"{cls.__module__}.learned_step_size", learned)
+    monkeypatch.setattr(f"{cls.__module__}.squared_distance", distance)
+    settings = {**cls.tiny, "lr_lr": 1.0, "iterations": 1}  # one step of SGD leads to 0.01 - 1
+    recipe = make_method(cls, settings).distill(tiny_task(), free_meter()).recipe
     assert recipe.lr is not None
     assert float(recipe.lr) == pytest.approx(1e-4)
 

@@ -20,20 +20,24 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
 from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
-from ddbench.evaluation.trainer import Evaluator
+from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import canonical_json
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import Budget, NetworkSpec, Pool, Record
+from ddbench.records.cell import Attack, Budget, NetworkSpec, Pool
+from ddbench.records.schema import Record
 from ddbench.registry import METHODS, discover
 from ddbench.runs.run import run
 from ddbench.submissions import verify as verification
 from ddbench.submissions.verify import verify
 from ddbench.task import pretrained as pools
 from ddbench.task.hyperparameters import make_method
-from ddbench.task.pretrained import given
+from ddbench.task.pretrained import PretrainedPool, load_pool
+from ddbench.task.settings import Setting
+from ddbench.task.task import Task
 from ddbench.testing import tiny_dataset, tiny_task
+from tasks import setting_of
 
 CPU = torch.device("cpu")
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
@@ -63,8 +67,8 @@ def pool(dataset: str = "bright", **changes: Any) -> Pool:
     return Pool(dataset=dataset, dataset_digest=load_dataset(dataset).digest, **values)
 
 
-def make(named: Pool) -> pools.Given:
-    return given(named, NETWORK, load_dataset("bars"), CPU)
+def make(named: Pool) -> PretrainedPool:
+    return load_pool(named, NETWORK, load_dataset("bars"), CPU)
 
 
 # -- resizing ---------------------------------------------------------------------------------------------------------
@@ -109,13 +113,15 @@ def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPat
     assert torch.equal(first.held_out, again.held_out)
     assert first.training.shape == first.held_out.shape == (2, flatten(tiny_task().initial()).numel())
     data = load_dataset("bars")
-    judge = Evaluator(data, transform(data), protocol(), NETWORK, CPU, given=first)
+    setting = setting_of(NETWORK, data, "pretrained", first)
+    judge = ImageEvaluator(data, transform(data), protocol(), NETWORK, CPU, setting)
     for seed in range(2):
-        assert torch.equal(flatten(judge.start(seed) or {}), first.held_out[seed])
+        assert torch.equal(flatten(judge.start(anything(), seed) or {}), first.held_out[seed])
         assert judge.score(anything(), seed=seed).metrics["before"] > 0.8
     members = [tuple(member.tolist()) for member in (*first.training, *first.held_out)]
     assert len(set(members)) == 4
-    assert len(tiny_task(setting="pretrained")._given.held_out) == 0  # type: ignore[union-attr]
+    with pytest.raises(IndexError):  # what a method gets holds none of those to score with
+        tiny_task(setting="pretrained").setting.start(0, None)
 
 
 def test_a_pool_is_named_by_the_files_that_decide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +169,7 @@ def test_a_pool_on_a_split_never_sees_what_is_held_back(monkeypatch: pytest.Monk
         return real(data, *rest)
 
     monkeypatch.setattr(pools, "RealData", watched)
-    given(pool("bars", train=1, held_out=1), NETWORK, load_dataset("bars").validation(0.25), CPU)
+    load_pool(pool("bars", train=1, held_out=1), NETWORK, load_dataset("bars").validation(0.25), CPU)
     assert seen == [45]  # of 60
 
 
@@ -201,18 +207,24 @@ def test_only_a_margin_that_is_there_is_written_down() -> None:
 
 
 def test_networks_are_drawn_from_those_to_learn_with_and_copied() -> None:
-    task = tiny_task(setting="pretrained")
-    members = task._given.training  # type: ignore[union-attr]
-    drawn = {tuple(flatten(task.initial()).tolist()) for _ in range(20)}
-    assert drawn == {tuple(member.tolist()) for member in members}
+    found, task = make(pool()), tiny_task(setting="pretrained")
+    setting = setting_of(NETWORK, load_dataset("bars"), "pretrained", found)
+    assert drawn(setting) == {tuple(member.tolist()) for member in found.training}
+    before = drawn(task)
+    assert len(before) == 2
     task.initial()["classifier.bias"].zero_()
-    assert {tuple(flatten(task.initial()).tolist()) for _ in range(20)} == drawn
+    assert drawn(task) == before
+
+
+def drawn(source: Task | Setting) -> set[tuple[float, ...]]:
+    """Where twenty networks start."""
+    return {tuple(flatten(source.initial()).tolist()) for _ in range(20)}
 
 
 def test_an_attack_changes_what_is_wanted_of_one_class() -> None:
     labels = torch.tensor([0, 1, 2, 0])
-    assert tiny_task(setting="attack").wanted(labels).tolist() == [1, 1, 2, 1]
-    assert tiny_task(setting="pretrained").wanted(labels).tolist() == [0, 1, 2, 0]
+    assert tiny_task(setting="attack").target_labels(labels).tolist() == [1, 1, 2, 1]
+    assert tiny_task(setting="pretrained").target_labels(labels).tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("name", ["random_real", "best_random_real", "class_mean", "k_means", "herding", "k_center"])
@@ -276,11 +288,11 @@ def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(
         shares = [share for name, share in told if name == stage]
         assert shares == sorted(set(shares))
         assert (shares[0], shares[len(shares) // 2]) == (0, 0.5)
-    with pytest.raises(UserError, match=r"the artefact is for given networks .*; leave out --network"):
+    with pytest.raises(UserError, match=r"the artefact is for pretrained networks .*; leave out --network"):
         score(file, networks=["mlp"], count=2)
     with pytest.raises(UserError, match="2 networks were held out to score with, 5 are asked for; ask for fewer"):
         score(file, count=5)
-    monkeypatch.setattr(pools.Given, "digest", "sha256:0")
+    monkeypatch.setattr(PretrainedPool, "digest", "sha256:0")
     with pytest.warns(RuntimeWarning, match="the held-out networks, trained again"):
         score(file, count=1)
 
@@ -291,7 +303,7 @@ def test_where_a_pool_is_trained_otherwise_its_networks_are_compared_by_their_sp
     carried_out(folders, networks=2)
     record = folders / "run" / "record.json"
     assert {one.seeds for one in verify(record).comparisons} == {"equal"}
-    monkeypatch.setattr(pools.Given, "digest", "sha256:0")
+    monkeypatch.setattr(PretrainedPool, "digest", "sha256:0")
     with pytest.raises(UserError, match="given networks, trained again on this machine, are not to the bit those"):
         verify(record)
     monkeypatch.setattr(verification, "LEAST_FURTHER", 2)
@@ -318,17 +330,17 @@ def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
     file = folders / "of-no-class.safetensors"
     artifact = DistilledDataset.load(folders / "run" / "artifact.safetensors")
     artifact.with_provenance({**artifact.provenance, "attack": {"source": 9, "target": 2}}).save(file)
-    with pytest.raises(UserError, match="an attack of class 9 for 2, where there are 3 classes"):
+    with pytest.raises(UserError, match=r"attack names class 9; classes are 0\.\.2"):
         score(file)
 
 
 def test_success_is_counted_over_the_attacked_class_alone() -> None:
-    data, task = load_dataset("bars"), tiny_task(setting="attack")
-    judge = Evaluator(data, transform(data), protocol(), NETWORK, CPU, given=make(pool()), attack=task.attack)
-    labels = data.test_labels
+    data = load_dataset("bars")
+    setting, labels = setting_of(NETWORK, data, "attack", make(pool()), Attack(source=0, target=1)), data.test_labels
     answers = torch.where(labels == 0, torch.ones_like(labels), torch.zeros_like(labels))
     answers[int((labels == 0).nonzero()[0])] = 2
-    assert judge._metrics(anything(), answers, 0)["success"] == pytest.approx(1 - 1 / int((labels == 0).sum()))
+    success = setting.metrics(None, answers, labels)["success"]
+    assert success == pytest.approx(1 - 1 / int((labels == 0).sum()))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +352,7 @@ def test_success_is_counted_over_the_attacked_class_alone() -> None:
         ({"networks": 3}, "pool holds out 2 networks to score with and 3 are asked for; raise held_out"),
         (
             {"setting": "attack", "entry": {"attack": {"source": 0, "target": 3}}},
-            "attack names class 3; classes of bars are 0..2",
+            "attack names class 3; classes are 0..2",
         ),
         (
             {"setting": "attack", "entry": {"attack": {"source": 1, "target": 1}}},

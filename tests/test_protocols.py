@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddbench.artifacts.distilled_dataset import Recipe
+from ddbench.artifacts.recipe import Recipe
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol, register_protocol
 from ddbench.evaluation.trainer import Schedule, schedule_of

@@ -10,7 +10,8 @@ import pytest
 from ddbench.errors import UserError
 from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
 from ddbench.leaderboard.published import SHIPPED
-from ddbench.records.schema import Cell, FurtherScore, Measured, NetworkSpec, Record, Result, Score, Scoring
+from ddbench.records.cell import Cell, NetworkSpec, Scoring
+from ddbench.records.schema import FurtherScore, Measured, Record, Result, Score
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
 
 OWN = {

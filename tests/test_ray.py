@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 
 from boards import by_method, outer
 from ddbench.errors import UserError
+from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.runs.executors import Event
 from ddbench.runs.plan import plan_runs, read_runs, run_jobs
+from processes import EVALUATE, console, hostile_folder
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -101,3 +104,22 @@ def test_an_output_folder_that_a_node_does_not_see_is_refused(tmp_path: Path, wr
         UserError, match=rf"{tmp_path}/out is not there on node .*; choose an --out on a file system that"
     ):
         carry_out(job, tmp_path / "out" / "run", tmp_path / "out", None, str(tmp_path), {})
+
+
+def test_a_node_forgets_a_folder_that_is_not_on_the_commands_path(
+    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = outer(write("one"))
+    path = list(sys.path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *path])
+    with pytest.raises(UserError, match="is not there on node"):
+        carry_out(job, tmp_path / "out" / "run", tmp_path / "out", None, str(tmp_path), {}, (str(tmp_path),))
+    assert sys.path == path
+
+
+def test_the_command_works_in_a_folder_of_modules_that_raise(tmp_path: Path) -> None:
+    folder, out = hostile_folder(tmp_path / "hostile"), tmp_path / "out"
+    done = console(folder, *EVALUATE, out, "--executor", "ray")
+    assert done.returncode == 0, done.stderr
+    (record,) = read_records(out)
+    assert (record.result.status, record.result.reason) == ("ok", None)

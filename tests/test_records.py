@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
+from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
 from ddbench.records.files import dump_record, problems, read_record, read_records, write_record
-from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, NetworkSpec, Record, Result, Score, run_key
+from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
 
 NETWORK = NetworkSpec(name="convnet", parameters={"width": 16, "depth": 3})
 
@@ -128,6 +129,14 @@ def test_a_run_key_does_not_depend_on_how_a_budget_was_written() -> None:
 def test_a_budget_is_positive(fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Budget(**fields)  # type: ignore[arg-type]
+
+
+def test_a_budget_says_what_it_leaves() -> None:
+    free, both = Budget(), Budget(seconds=10, steps=4)
+    assert [both.spent(*used) for used in ((9.9, 3), (10.0, 3), (9.9, 4))] == [False, True, True]
+    assert [both.affords(*used) for used in ((10.0, 4), (10.1, 4), (10.0, 5))] == [True, False, False]
+    assert [both.share(*used) for used in ((0.0, 0), (5.0, 1), (5.0, 3), (20.0, 3))] == [0.0, 0.5, 0.75, 2.0]
+    assert (free.spent(1e9, 10**9), free.affords(1e9, 10**9), free.share(1e9, 10**9)) == (False, True, 0.0)
 
 
 def test_records_do_not_change() -> None:

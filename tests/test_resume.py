@@ -14,8 +14,9 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators
 from ddbench.meter.cache import Cache
 from ddbench.meter.checkpoint import State
-from ddbench.meter.meter import Hooks, Meter, Snapshot
-from ddbench.records.schema import Budget
+from ddbench.meter.hooks import Hooks
+from ddbench.meter.meter import Meter, Snapshot
+from ddbench.records.cell import Budget
 
 FREE = Budget()
 

@@ -18,7 +18,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.boards.jobs import Job
 from ddbench.compute.environment import device_name
 from ddbench.compute.generators import derive_seed, seeded
-from ddbench.data import Preprocessing, RealData
+from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.io.atomic import read_sealed
 from ddbench.records.files import problems, read_record
@@ -87,7 +87,7 @@ def test_images_are_drawn_from_data_network_ipc_and_seed(tmp_path: Path, write: 
     (job,) = jobs_of(write("still", end="return DistilledDataset.pixels(*task.real_init())"), ipc=2, steps=1)
     job = dataclasses.replace(job, seed=4)
     run_here(job, tmp_path / "run")
-    data = job.load_data()
+    data = load_dataset(job.dataset)
     real = RealData(data, Preprocessing.for_dataset(data).fit(data), CPU)
     generator = seeded(derive_seed(data.digest, "convnet(depth=1, width=8)", 2, 4, "real_init"))
     real.batch(2, generator, of=range(10))  # the loop's
@@ -176,19 +176,19 @@ def test_a_setting_that_the_method_refuses_is_its_failure(tmp_path: Path, write:
 def test_an_interrupted_evaluation_goes_on(
     tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    from ddbench.evaluation.trainer import Evaluator
+    from ddbench.evaluation.trainer import ImageEvaluator
 
     (job,) = jobs_of(write("mine"))
     whole = run_here(job, tmp_path / "whole")
-    score, calls = Evaluator.score, list[int]()
+    score, calls = ImageEvaluator.score, list[int]()
 
-    def interrupted(self: Evaluator, *given: Any, **named: Any) -> Any:
+    def interrupted(self: ImageEvaluator, *given: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == call + 1:
             raise KeyboardInterrupt
         return score(self, *given, **named)
 
-    monkeypatch.setattr(Evaluator, "score", interrupted)
+    monkeypatch.setattr(ImageEvaluator, "score", interrupted)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run(job, folder, tmp_path / "cache", CPU, silent)
@@ -311,5 +311,7 @@ def test_a_full_disk_fails_before_the_old_state_is_lost(
 def test_another_data_set_under_the_same_name_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = jobs_of(write("mine"))
     other = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset_digest": "sha256:0"}))
-    with pytest.raises(UserError, match="data set 'digits' has changed since the command began; run the command again"):
+    with pytest.raises(
+        UserError, match="'digits' with digest sha256:0 is asked for, but 'digits' here is another one "
+    ):
         run(other, tmp_path / "run", tmp_path / "cache", CPU, silent)

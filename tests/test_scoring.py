@@ -18,13 +18,15 @@ from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import select
-from ddbench.evaluation.trainer import Evaluator
+from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import read_sealed
+from ddbench.records.cell import NetworkSpec, Scoring, run_key
 from ddbench.records.files import problems, read_record
-from ddbench.records.schema import FurtherScore, NetworkSpec, Record, Scoring, run_key
+from ddbench.records.schema import FurtherScore, Record
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.runs.run import failed_record, run
 from ddbench.task import pretrained as pools
+from tasks import setting_of
 
 CPU = torch.device("cpu")
 CONVNET = "convnet,depth=1,width=8"
@@ -140,7 +142,8 @@ def test_further_ways_count_in_the_key_only_where_they_are_used(walk: str) -> No
         ({"also": [{"network": "vgg11"}]}, "also.0: vgg11 needs images of at least 17x17, these are 8x8"),
         (
             {"also": [{"network": "mlp"}], "entry": {"setting": "pretrained", "pool": {"dataset": "digits"}}},
-            "also.0: setting 'pretrained' scores given networks, all convnet(depth=1, width=8); leave out mlp",
+            "also.0: setting 'pretrained' under short-6@1 scores pretrained networks, which are of "
+            "convnet(depth=1, width=8); leave out mlp",
         ),
         (
             {
@@ -151,7 +154,8 @@ def test_further_ways_count_in_the_key_only_where_they_are_used(walk: str) -> No
         ),
         (
             {"also": [{"network": "mlp", "protocol": "stored-4@1"}], "setting": "fixed"},
-            "also.0: stored-4@1 starts from stored weights, which are of convnet(depth=1, width=8); leave out mlp",
+            "also.0: setting 'fixed' under stored-4@1 scores stored weights, which are of convnet(depth=1, width=8); "
+            "leave out mlp",
         ),
         ({"peek": 1.0}, "board: peek: input should be less than 1, got 1.0"),
         ({"peek": 0.1, "validation": 0.1}, "board: validation and peek both hold back training images; leave out one"),
@@ -183,7 +187,8 @@ def test_every_way_is_scored_as_by_its_own_judge(walk: str, tmp_path: Path) -> N
     transform = Preprocessing.for_dataset(data).fit(data)
     expected = []
     for scoring in job.cell.also or []:
-        judge = Evaluator(data, transform, PROTOCOLS.get(scoring.protocol), scoring.network, CPU)
+        setting, protocol = setting_of(scoring.network, data), PROTOCOLS.get(scoring.protocol)
+        judge = ImageEvaluator(data, transform, protocol, scoring.network, CPU, setting)
         for seed in range(scoring.networks):
             accuracy = judge.score(artifact, seed=seed).accuracy
             expected.append(
@@ -209,8 +214,8 @@ def test_snapshots_are_selected_with_the_finished_artefact(walk: str, tmp_path: 
     record = run_here(job, tmp_path / "run")
     data, held_out = load_dataset("digits").holding_out(SECRET), load_dataset("digits").validation(SECRET)
     transform = Preprocessing.for_dataset(data).fit(data)
-    judge = Evaluator(data, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
-    asked = Evaluator(held_out, transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU)
+    common = transform, PROTOCOLS.get("short-6@1"), job.cell.network, CPU, setting_of(job.cell.network, data)
+    judge, asked = ImageEvaluator(data, *common), ImageEvaluator(held_out, *common)
     names = [f"snapshot-{index}" for index in range(5)] + ["artifact"]
     files = [DistilledDataset.load(tmp_path / "run" / f"{name}.safetensors") for name in names]
     test = [judge.score(file, seed=0, short=True).accuracy for file in files]
@@ -232,15 +237,15 @@ def test_an_evaluation_interrupted_anywhere_goes_on(
 ) -> None:
     job = job_of(walk, also=ALSO, peek=SECRET)
     whole = run_here(job, tmp_path / "whole")
-    score, calls = Evaluator.score, list[int]()
+    score, calls = ImageEvaluator.score, list[int]()
 
-    def interrupted(self: Evaluator, *given: Any, **named: Any) -> Any:
+    def interrupted(self: ImageEvaluator, *given: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == call + 1:
             raise KeyboardInterrupt
         return score(self, *given, **named)
 
-    monkeypatch.setattr(Evaluator, "score", interrupted)
+    monkeypatch.setattr(ImageEvaluator, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
     kept = tmp_path / "run" / "scores.partial"

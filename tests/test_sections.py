@@ -13,7 +13,8 @@ from ddbench.leaderboard.columns import Group, Lines, groups
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
 from ddbench.leaderboard.tables import pipe_table
-from ddbench.records.schema import Budget, Cell, CurvePoint, Measured, NetworkSpec, Record, Result, Score
+from ddbench.records.cell import Budget, Cell, NetworkSpec
+from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
 from ddbench.stats import front
 
 NETWORK = NetworkSpec(name="convnet")

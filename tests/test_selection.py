@@ -13,8 +13,10 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import READINGS, moments, select
-from ddbench.evaluation.trainer import Evaluator
-from ddbench.records.schema import NetworkSpec, Selected
+from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.records.cell import NetworkSpec
+from ddbench.records.schema import Selected
+from tasks import setting_of
 
 TINY = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 
@@ -60,10 +62,11 @@ def data() -> Dataset:
     return load_dataset("digits")
 
 
-def judge(data: Dataset, steps: int = 20, **changes: Any) -> Evaluator:
+def judge(data: Dataset, steps: int = 20, **changes: Any) -> ImageEvaluator:
     # A step size that falls late and never restarts: a training of fewer steps is the beginning of a longer one.
     protocol = Protocol("p@1", "test", steps=steps, short=5, batch_size=10, lr=0.3, decay_at=1, restart=False)
-    return Evaluator(data, Preprocessing.for_dataset(data).fit(data), protocol, TINY, torch.device("cpu"), **changes)
+    transform, setting = Preprocessing.for_dataset(data).fit(data), setting_of(TINY, data)
+    return ImageEvaluator(data, transform, protocol, TINY, torch.device("cpu"), setting, **changes)
 
 
 def artifact(data: Dataset, count: int = 30) -> DistilledDataset:
@@ -97,13 +100,13 @@ def test_reading_changes_nothing(data: Dataset) -> None:
 
 
 def test_the_short_form_is_read_at_its_end_alone(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, answers, asked = data.validation(0.1), Evaluator._answers, list[int]()
+    held_out, answers, asked = data.validation(0.1), ImageEvaluator._answers, list[int]()
 
-    def counted(self: Evaluator, weights: dict[str, Tensor], data: Dataset) -> Tensor:
+    def counted(self: ImageEvaluator, weights: dict[str, Tensor], data: Dataset) -> Tensor:
         asked.append(len(data.test_labels))
         return answers(self, weights, data)
 
-    monkeypatch.setattr(Evaluator, "_answers", counted)
+    monkeypatch.setattr(ImageEvaluator, "_answers", counted)
     score = judge(data, held_out=held_out).score(artifact(data), seed=0, short=True)
     assert asked == [len(data.test_labels), len(held_out.test_labels)]
     assert score.accuracy == judge(data).score(artifact(data), seed=0, short=True).accuracy

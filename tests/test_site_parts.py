@@ -89,9 +89,29 @@ def test_hyper_parameters_come_with_defaults_and_notes() -> None:
     found = {setting.name: setting for setting in docs.settings(METHODS.get("backprop"))}
     assert [field.name for field in dataclasses.fields(METHODS.get("backprop"))] == list(found)
     assert found["lr_initial"] == docs.Setting(
-        "lr_initial", "PositiveFloat", "0.02", "what each learned step size starts from"
+        "lr_initial", "PositiveFloat", "0.02", "initial value of each learned step size"
     )
-    assert found["batch_real"].doc == "real images the trained network is tested on in an outer step"  # of its base
+    assert found["batch_real"].doc == "real images in the outer loss"
+
+
+@dataclasses.dataclass
+class Square:
+    side: int = 3
+    """side in pixels"""
+
+
+@dataclasses.dataclass
+class Mark(Square):
+    colour: str = "red"
+    """colour by name"""
+
+
+def test_notes_of_a_base_are_shown_too() -> None:
+    shown = [
+        docs.Setting("side", "int", "3", "side in pixels"),
+        docs.Setting("colour", "str", "'red'", "colour by name"),
+    ]
+    assert docs.settings(Mark) == shown
 
 
 def test_prose_ends_where_sections_begin() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddbench.artifacts.distilled_dataset import Recipe, check_artifact
+from ddbench.artifacts.distilled_dataset import check_artifact
+from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import make_dataset
 from ddbench.decoders import Canvas, Pixels
@@ -45,9 +46,21 @@ def test_real_pixels_start_as_every_method_does() -> None:
 
 
 def test_noise_pixels_start_as_every_method_does() -> None:
-    synthetic, (images, labels) = SyntheticSet(tiny_task(), init="noise"), tiny_task().noise_init()
+    task = tiny_task()
+    images = torch.randn((6, 1, 8, 8), generator=task.generator("noise_init"))
+    synthetic = SyntheticSet(tiny_task(), init="noise")
     assert torch.equal(synthetic.parts["images"], images)
-    assert torch.equal(synthetic.parts["labels"], labels)
+    assert torch.equal(synthetic.parts["labels"], task.labels())
+
+
+def test_noise_is_standard_normal() -> None:
+    parts = SyntheticSet(tiny_task(200), init="noise").parts
+    images, labels = parts["images"], parts["labels"]
+    assert (images.shape, images.dtype) == ((600, 1, 8, 8), torch.float32)
+    assert torch.equal(labels, tiny_task(200).labels())
+    assert abs(images.mean().item()) < 0.03
+    assert abs(images.std().item() - 1) < 0.03
+    assert torch.equal(images, SyntheticSet(tiny_task(200), init="noise").parts["images"])
 
 
 def test_tiles_start_as_real_images_that_were_averaged() -> None:

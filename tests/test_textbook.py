@@ -27,9 +27,9 @@ from ddbench.bench.growth import AXES
 from ddbench.bench.measure import LEAST, WARM, Stopwatch
 from ddbench.compute.compiling import Compiler
 from ddbench.errors import UserError
-from ddbench.families.experts import experts
+from ddbench.families.experts import expert_trajectories
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task.task import Task
 from tasks import needs_compiler
@@ -75,9 +75,9 @@ def test_gradient_matching(ipc: int, compiled: bool) -> None:
     twin.initial()  # the method draws once before its first step
     network = loaded(twin, twin.initial())
     real, _ = twin.real.batch(40, twin.generator("real"), of=range(3))
-    value, slope = textbook.gradient_matching(network, real.chunk(3), before)
+    value, gradient = textbook.gradient_matching(network, real.chunk(3), before)
     assert loss == pytest.approx(value.item(), rel=1e-4)
-    close((before - after) / 0.1, slope)
+    close((before - after) / 0.1, gradient)
 
 
 @both
@@ -89,9 +89,9 @@ def test_distribution_matching(ipc: int, compiled: bool) -> None:
     network = loaded(twin, twin.initial())
     real, _ = twin.real.batch(40, twin.generator("real"), of=range(3))
     draws = [twin.augmentation.draw((), twin.generator("augment", device="cpu"), shared=True) for _ in range(3)]
-    value, slope = textbook.distribution_matching(network, real.chunk(3), before, twin.augmentation, draws)
+    value, gradient = textbook.distribution_matching(network, real.chunk(3), before, twin.augmentation, draws)
     assert loss == pytest.approx(value.item(), rel=1e-4)
-    close(before - after, slope)
+    close(before - after, gradient)
 
 
 @both
@@ -101,7 +101,7 @@ def test_trajectory_matching(ipc: int, compiled: bool) -> None:
     students = {"student_steps": 3, "augment": False, "lr_images": 1.0, "lr_student": 0.1}
     task = make_task(ipc, compiled)
     method = METHODS.get("trajectory_matching")(iterations=1, **settings, **students)
-    trajectories = experts(task, Meter(Budget(), snapshots=()), method.expert())
+    trajectories = expert_trajectories(task, Meter(Budget(), snapshots=()), method.expert())
     before, after, loss = stepped(make_task(ipc, compiled), "trajectory_matching", **settings, **students)
     names = {name: weight.shape for name, weight in task.initial().items()}
     start, target = (unflattened(trajectories[0, epoch], names) for epoch in (0, 2))

@@ -75,9 +75,9 @@ def test_labels_may_be_probabilities() -> None:
     module.load_state_dict(start.weights)
     (-(shares * module(images).log_softmax(1)).sum() / 6).backward()
     for name, weight in trainer.step(start, images, shares).weights.items():
-        slope = module.get_parameter(name).grad
-        assert slope is not None
-        assert torch.allclose(weight, start.weights[name] - 0.1 * slope, atol=1e-6)
+        gradient = module.get_parameter(name).grad
+        assert gradient is not None
+        assert torch.allclose(weight, start.weights[name] - 0.1 * gradient, atol=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [COUNT, 3])
@@ -168,8 +168,7 @@ def test_training_on_synthetic_images_equals_a_plain_loop() -> None:
 def test_training_on_real_images_takes_the_steps_asked_for(augment: bool) -> None:
     task, twin, recorder = random_task(), random_task(), Recorder()
     train = OnReal(task, recorder, steps=12, batch=6, augment=augment, cut=augment)  # type: ignore[arg-type]
-    synthetic = numbered(4)
-    network = train(Trained.begin(task.initial()), *synthetic)
+    network = train(Trained.begin(task.initial()))
     assert float(network.velocity["classifier.bias"][0]) == 12
     mixed = 0
     for images, shares in recorder.batches:
@@ -185,10 +184,11 @@ def test_training_on_real_images_takes_the_steps_asked_for(augment: bool) -> Non
     assert (0 < mixed < 12) == augment
 
 
-def test_training_on_real_images_leaves_the_synthetic_ones_alone() -> None:
+def test_training_on_real_images_depends_on_the_task_alone() -> None:
     results = []
-    for synthetic in (numbered(4), numbered(9)):
+    for _ in range(2):
         task = random_task()
         train = OnReal(task, Trainer(task, 0.1), steps=2, batch=5, augment=True, cut=True)
-        results.append(train(Trained.begin(task.initial()), *synthetic).weights["classifier.bias"])
+        results.append(train(Trained.begin(task.initial())).weights["classifier.bias"])
+        torch.manual_seed(123)
     assert torch.equal(*results)

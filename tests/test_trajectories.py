@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,21 +14,22 @@ from torch.func import functional_call
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import seeded
-from ddbench.families import trajectory_matching as trajectories
-from ddbench.families.experts import Expert, experts
+from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.synthetic_set import SyntheticSet
-from ddbench.families.trajectory_matching import match_trajectories
+from ddbench.families.trajectory_matching import minibatches, random_segment, squared_distance
 from ddbench.families.unrolling.recompute import made
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.meter.checkpoint import State, capture
 from ddbench.meter.meter import Meter
 from ddbench.networks.flatten import flatten, unflatten
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.registry import discover
 from ddbench.task.task import Task
 from methods.difficulty_aligned_matching import DifficultyAlignedMatching, choose, mean_of_right
+from methods.factorization import Factorization
 from methods.flat_trajectory_matching import FlatTrajectoryMatching
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
+from methods.tileable_textures import TileableTextures
 from methods.trajectory_matching import TrajectoryMatching
 from tasks import random_task
 
@@ -41,12 +42,19 @@ TINY: dict[str, Any] = {
     "lr_student": 0.3,
 }
 PARAMETERS = 16 * 5 + 5 + 5 * 3 + 3
-Walk = list[tuple[Tensor, Tensor]]
-"""images and labels of each student step"""
+FAMILY = [
+    TrajectoryMatching,
+    ScalableTrajectoryMatching,
+    FlatTrajectoryMatching,
+    DifficultyAlignedMatching,
+    TileableTextures,
+    Factorization,
+]
+every_member = pytest.mark.parametrize("cls", FAMILY, ids=lambda cls: cls.__name__)
 
 
-def stretch() -> tuple[Tensor, Tensor]:
-    """Where a student starts and what it is to reach, (P,) float64."""
+def segment() -> tuple[Tensor, Tensor]:
+    """Return where a student starts and what it is to reach, (P,) float64."""
     generator = seeded(7)
     start = 0.5 * torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
     return start, start + 0.2 * torch.randn(PARAMETERS, generator=generator, dtype=torch.float64)
@@ -67,13 +75,15 @@ def with_logits(task: Task) -> SyntheticSet:
 
 
 def ours(
-    task: Task, synthetic: SyntheticSet, unroll: Unroll, lr: float = 0.3, **settings: Any
+    task: Task, synthetic: SyntheticSet, unroll: Unroll, lr: float = 0.3, augment: bool = False, student_steps: int = 5
 ) -> tuple[Tensor, list[Tensor]]:
-    """The distance, and its gradients with respect to images, step size and, where they are learned, labels."""
-    start, target = stretch()
+    """Return the distance, and its gradients with respect to images, step size and, where they are learned, labels."""
+    start, target = segment()
     step_size = torch.tensor(lr, dtype=torch.float64, requires_grad=True)
-    method = TrajectoryMatching(**{**TINY, "student_steps": 5, "batch_synthetic": 4, **settings})
-    distance = trajectories._Student(task, method, synthetic, unroll).distance(step_size, start, target)
+    student = flatten(
+        unroll(unflatten(start, task.like), minibatches(task, synthetic, step_size, student_steps, 4, augment))
+    )
+    distance = squared_distance(student, target) / squared_distance(start, target)
     learned = [synthetic.parts["images"], step_size]
     if synthetic.parts["labels"].is_floating_point():
         learned.append(synthetic.parts["labels"])
@@ -86,7 +96,7 @@ def orders(generator: torch.Generator) -> list[Tensor]:
     return [shuffles[0][:4], shuffles[0][4:], shuffles[1][:4], shuffles[1][4:], shuffles[2][:4]]
 
 
-def slope(task: Task, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+def gradient(task: Task, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the mean cross-entropy, (P,), differentiable."""
     loss = F.cross_entropy(functional_call(task.network, dict(weights), (images,)), labels)
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(weights.values()), create_graph=True)])
@@ -94,7 +104,7 @@ def slope(task: Task, weights: Mapping[str, Tensor], images: Tensor, labels: Ten
 
 def plain_graph(task: Task, synthetic: SyntheticSet, lr: float, augment: bool = False) -> tuple[Tensor, list[Tensor]]:
     """What `ours` gives, by one graph through all steps: Cazenavette et al., CVPR 2022, Algorithm 1."""
-    (weights, target), like = stretch(), task.initial()
+    (weights, target), like = segment(), task.initial()
     start, step_size = weights, torch.tensor(lr, dtype=torch.float64, requires_grad=True)
     images, labels = synthetic.parts["images"], synthetic.parts["labels"]
     generator = task.generator("student", device="cpu")
@@ -102,7 +112,7 @@ def plain_graph(task: Task, synthetic: SyntheticSet, lr: float, augment: bool = 
     for chosen in orders(generator):
         batch = task.augmentation(images[chosen], generator) if augment else images[chosen]
         shares = labels[chosen].softmax(1) if labels.is_floating_point() else labels[chosen]
-        weights = weights - step_size * slope(task, unflatten(weights, like), batch, shares)
+        weights = weights - step_size * gradient(task, unflatten(weights, like), batch, shares)
     distance = (weights - target).square().sum() / (start - target).square().sum()
     learned = [images, step_size, *([labels] if labels.is_floating_point() else [])]
     return distance.detach(), list(torch.autograd.grad(distance, learned))
@@ -110,28 +120,28 @@ def plain_graph(task: Task, synthetic: SyntheticSet, lr: float, augment: bool = 
 
 def two_passes(task: Task, synthetic: SyntheticSet, lr: float) -> tuple[Tensor, list[Tensor]]:
     """What `ours` gives, by the formula of Cui et al., ICML 2023: |start - lr G - target|^2, weights as constants."""
-    (start, target), like = stretch(), task.initial()
+    (start, target), like = segment(), task.initial()
     images, labels = synthetic.parts["images"], synthetic.parts["labels"]
     soft = labels.is_floating_point()
     batches = orders(task.generator("student", device="cpu"))
 
     def gradient_at(point: Tensor, chosen: Tensor) -> Tensor:
         weights = unflatten(point.detach().requires_grad_(), like)
-        return slope(task, weights, images[chosen], labels[chosen].softmax(1) if soft else labels[chosen])
+        return gradient(task, weights, images[chosen], labels[chosen].softmax(1) if soft else labels[chosen])
 
     points, total = [start], torch.zeros_like(start)
     for chosen in batches:
         total = total + gradient_at(points[-1], chosen).detach()
         points.append(start - lr * total)
     far = (start - target).square().sum()
-    pull = lr * (target - start) + lr**2 * total
-    slopes = [torch.zeros_like(images), torch.zeros_like(labels)]
+    cotangent = lr * (target - start) + lr**2 * total
+    gradients = [torch.zeros_like(images), torch.zeros_like(labels)]
     for point, chosen in zip(points, batches, strict=False):
-        found = torch.autograd.grad(pull @ gradient_at(point, chosen), [images, labels] if soft else [images])
-        slopes = [sum_ + 2 * part / far for sum_, part in zip(slopes, found, strict=False)]
+        found = torch.autograd.grad(cotangent @ gradient_at(point, chosen), [images, labels] if soft else [images])
+        gradients = [sum_ + 2 * part / far for sum_, part in zip(gradients, found, strict=False)]
     of_lr = 2 * total @ (lr * total + target - start) / far
     distance = (points[-1] - target).square().sum() / far
-    return distance, [slopes[0], of_lr, *slopes[1:]]
+    return distance, [gradients[0], of_lr, *gradients[1:]]
 
 
 def close(ours: tuple[Tensor, list[Tensor]], theirs: tuple[Tensor, list[Tensor]]) -> bool:
@@ -184,35 +194,45 @@ def test_a_student_that_stays_is_one_away(chained: bool) -> None:
 
 
 class Watched(Meter):
-    """Keeps what the loop's state was after every step, and the gradients that the optimiser saw."""
+    """Keeps the loop's state before the first and after every step, and the gradients that the optimiser saw."""
 
     def __init__(self) -> None:
         super().__init__(Budget())
+        self.state = State()
+        self.begun: dict[str, Any] = {}
         self.states: list[dict[str, Any]] = []
-        self.slopes: list[list[Tensor]] = []
+        self.gradients: list[list[Any]] = []
 
     def steps(self, n: int, state: State, result: Any = None, name: str = "distil") -> Iterator[int]:
+        if name == "distil":
+            self.state, self.begun = state, capture(state)
         for step in super().steps(n, state, result, name):
             yield step
             if name == "distil":
                 self.states.append(capture(state))
                 groups = state.optimizer.param_groups
-                self.slopes.append([p.grad.clone() for group in groups for p in group["params"]])
+                found = [part.grad for group in groups for part in group["params"]]
+                self.gradients.append([None if part is None else part.clone() for part in found])
 
 
 class Recording(Unroll):
-    """Keeps where students started, and the images and labels of their steps."""
+    """Keeps the images and labels of every student's steps."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task.loss, task.compiler)
-        self.starts: list[Tensor] = []
-        self.walks: list[Walk] = []
+    students: list[list[tuple[Tensor, Tensor]]]
 
-    def __call__(self, weights: Any, steps: Any) -> Any:
+    def __call__(self, state: Any, steps: Any) -> Any:
         walk = list(steps)
-        self.starts.append(flatten(weights))
-        self.walks.append([(made(images).detach().clone(), labels.detach().clone()) for images, labels, _ in walk])
-        return super().__call__(weights, walk)
+        self.students.append([(made(images).detach().clone(), labels.detach().clone()) for images, labels, _ in walk])
+        return super().__call__(state, walk)
+
+
+@pytest.fixture
+def students(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[Tensor, Tensor]]]:
+    """Images and labels of each step of each student of the methods."""
+    monkeypatch.setattr(Recording, "students", [], raising=False)
+    for cls in FAMILY:
+        monkeypatch.setattr(f"{cls.__module__}.Unroll", Recording)
+    return Recording.students
 
 
 def paths() -> Tensor:
@@ -220,10 +240,17 @@ def paths() -> Tensor:
     return 0.3 * torch.randn(2, 4, PARAMETERS, generator=seeded(5)).cumsum(1)
 
 
-def matched(meter: Meter, task: Task | None = None, iterations: int = 3, **options: Any) -> DistilledDataset:
-    task = task or random_task(30)
-    settings = TrajectoryMatching(**{**TINY, "iterations": iterations, "lr_lr": 1e-3})
-    return match_trajectories(task, meter, settings, paths(), **options)
+@pytest.fixture
+def ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives every method the trajectories of `paths`."""
+    for cls in FAMILY:
+        monkeypatch.setattr(f"{cls.__module__}.expert_trajectories", lambda task, meter, expert: paths())
+
+
+def distilled(cls: Any, meter: Meter, iterations: int = 3, **settings: Any) -> DistilledDataset:
+    method = cls(**{**cls.tiny, **TINY, "iterations": iterations, "lr_lr": 1e-3, **settings})
+    artifact: DistilledDataset = method.distill(random_task(30), meter)
+    return artifact
 
 
 def same(a: Any, b: Any) -> bool:
@@ -236,94 +263,109 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def test_images_step_size_and_labels_each_descend_with_their_own_momentum() -> None:
-    task, meter = random_task(30), Watched()
-    synthetic = with_logits(task)
-    before = capture(State(synthetic=synthetic, lr=torch.tensor(0.3)))
-    matched(meter, task, synthetic=synthetic, lr_labels=0.5)
-    # by hand: velocity <- momentum * velocity + slope, value <- value - lr * velocity
-    rules = {"images": (10.0, 0.5), "lr": (1e-3, 0.5), "labels": (0.5, 0.9)}
+@pytest.mark.usefixtures("ready")
+@every_member
+def test_images_step_size_and_labels_each_descend_with_their_own_momentum(cls: Any) -> None:
+    meter = Watched()
+    labels = {"lr_labels": 0.5, "largest": 1e6} if cls is DifficultyAlignedMatching else {}
+    distilled(cls, meter, **labels)
+    # by hand: velocity <- momentum * velocity + gradient, value <- value - lr * velocity
+    rules = {name: (10.0, 0.5) for name in meter.begun["synthetic"] if name != "labels"} | {"lr": (1e-3, 0.5)}
+    rules |= {"labels": (0.5, 0.9)} if labels else {}
     for index, (name, (lr, momentum)) in enumerate(rules.items()):
-        value = before["lr"] if name == "lr" else before["synthetic"][name]
+        value = meter.begun["lr"] if name == "lr" else meter.begun["synthetic"][name]
         velocity = torch.zeros_like(value)
-        for state, slopes in zip(meter.states, meter.slopes, strict=True):
-            velocity = momentum * velocity + slopes[index]
+        for state, gradients in zip(meter.states, meter.gradients, strict=True):
+            velocity = momentum * velocity + gradients[index]
             value = value - lr * velocity
             found = state["lr"] if name == "lr" else state["synthetic"][name]
-            assert slopes[index].abs().max() > 0
+            assert gradients[index].abs().max() > 0
             assert torch.allclose(found, value, atol=1e-6)
 
 
-def test_labels_that_are_not_learned_stay() -> None:
-    task, meter = random_task(30), Watched()
-    synthetic = with_logits(task)
-    before = synthetic.parts["labels"].clone()
-    artifact = matched(meter, task, synthetic=synthetic)
-    assert torch.equal(artifact.parts["labels"], before)
-    assert artifact.label_kind == "logits"
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("cls", [TrajectoryMatching, ScalableTrajectoryMatching, FlatTrajectoryMatching])
+def test_labels_that_are_not_learned_stay(cls: Any) -> None:
+    artifact = distilled(cls, Watched())
+    assert artifact.parts["labels"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert artifact.label_kind == "index"
 
 
-def test_students_start_within_reach_and_follow_their_expert() -> None:
-    task, unroll, targets = random_task(30), Recording(random_task(30)), []
-    settings = TrajectoryMatching(**{**TINY, "iterations": 80, "match_epochs": 2, "lr_images": 1e-6})
+def test_segments_start_in_the_range_and_follow_their_expert() -> None:
+    task = random_task(30)
     positions = torch.arange(20.0).view(2, 10, 1).expand(-1, -1, PARAMETERS)  # 0 to 9, and 10 to 19
-
-    def relabel(target: Tensor) -> Tensor:
-        targets.append(float(target[0]))
-        return torch.full((6, 3), 1 / 3)
-
-    match_trajectories(
-        task, Meter(Budget()), settings, positions, synthetic=SyntheticSet(task, soft=True), unroll=unroll,
-        reach=lambda step: (step // 20, step // 20 + 3), relabel=relabel,
-    )  # fmt: skip
-    starts = [float(start[0]) for start in unroll.starts]
-    assert [target - start for start, target in zip(starts, targets, strict=True)] == [2] * 80
+    experts = set()
     for first in range(4):
-        epochs = {start % 10 for start in starts[20 * first : 20 * first + 20]}
-        assert epochs == {first, first + 1, first + 2}
-    assert {start // 10 for start in starts} == {0, 1}
+        drawn = [random_segment(task, positions, 2, range(first, first + 3)) for _ in range(20)]
+        assert {float((target - start).unique()) for start, target in drawn} == {2}
+        starts = [float(start[0]) for start, _ in drawn]
+        assert {start % 10 for start in starts} == {first, first + 1, first + 2}
+        experts |= {start // 10 for start in starts}
+    assert experts == {0, 1}
 
 
-def test_without_a_reach_students_start_below_the_largest_epoch() -> None:
-    task, unroll = random_task(30), Recording(random_task(30))
-    settings = TrajectoryMatching(**{**TINY, "iterations": 30, "max_start": 3, "lr_images": 1e-6})
-    positions = torch.arange(10.0).view(1, 10, 1).expand(-1, -1, PARAMETERS)
-    match_trajectories(task, Meter(Budget()), settings, positions, unroll=unroll)
-    assert {float(start[0]) for start in unroll.starts} == {0, 1, 2}
+def watched_segments(monkeypatch: pytest.MonkeyPatch, cls: Any) -> list[tuple[int, range, Tensor]]:
+    """Note the length, the start epochs and the target of every segment that the method asks for."""
+    asked = []
+
+    def watched(task: Task, trajectories: Tensor, epochs: int, starts: range) -> tuple[Tensor, Tensor]:
+        start, target = random_segment(task, trajectories, epochs, starts)
+        asked.append((epochs, starts, target))
+        return start, target
+
+    monkeypatch.setattr(f"{cls.__module__}.random_segment", watched)
+    return asked
 
 
-@pytest.mark.parametrize("averaging", [0.0, 0.5])
-def test_a_distance_above_the_largest_changes_nothing(monkeypatch: pytest.MonkeyPatch, averaging: float) -> None:
-    distance, factors = trajectories._Student.distance, iter([1.0, 1e6, 1.0])
-    monkeypatch.setattr(trajectories._Student, "distance", lambda *given: next(factors) * distance(*given))
-    task, meter = random_task(30), Watched()
-    options = {"synthetic": with_logits(task), "lr_labels": 0.5, "averaging": averaging}
-    matched(meter, task, largest=100.0, **options)
+@pytest.mark.usefixtures("ready")
+@every_member
+def test_students_start_below_the_largest_epoch(monkeypatch: pytest.MonkeyPatch, cls: Any) -> None:
+    asked = watched_segments(monkeypatch, cls)
+    bound = {"current_start": 2} if cls is DifficultyAlignedMatching else {}
+    distilled(cls, Meter(Budget()), max_start=2, match_epochs=2, **bound)
+    assert [(epochs, starts) for epochs, starts, _ in asked] == [(2, range(2))] * 3
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_distance_above_the_largest_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    factors = iter([1.0, 1.0, 1e6, 1.0, 1.0, 1.0])  # of the student's and the expert's way, step by step
+    monkeypatch.setattr(
+        "methods.difficulty_aligned_matching.squared_distance", lambda a, b: next(factors) * squared_distance(a, b)
+    )
+    meter = Watched()
+    distilled(DifficultyAlignedMatching, meter, largest=100.0, lr_labels=0.5)
     first, second, third = meter.states
     assert first["optimizer"]["state"]  # momentum among what must stay
     assert same(first, second)
     for part in ("images", "labels"):
         assert not torch.equal(second["synthetic"][part], third["synthetic"][part])
     assert [step for step, _ in meter.history["loss"]] == [0, 2]
+    assert meter.history["skipped"] == [(0, 0.0), (1, 1.0), (2, 0.0)]
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(("largest", "far"), [(2.0, 42.5), (1.999, 0.0)])
 def test_a_distance_of_exactly_the_largest_counts(monkeypatch: pytest.MonkeyPatch, largest: float, far: float) -> None:
-    def distance(self: Any, *given: Tensor) -> Tensor:
-        images = self._synthetic.parts["images"]
-        return 2 + (images - images.detach()).sum()  # 2, with a slope of 1
+    meter = Watched()
 
-    monkeypatch.setattr(trajectories._Student, "distance", distance)
-    moved = random_task(30).real_init()[0] - matched(Meter(Budget()), largest=largest).parts["images"]
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        if not a.requires_grad:
+            return torch.ones(())
+        images = meter.state.synthetic.parts["images"]
+        return 2 + (images - images.detach()).sum()  # 2, with a gradient of 1
+
+    monkeypatch.setattr("methods.difficulty_aligned_matching.squared_distance", distance)
+    artifact = distilled(DifficultyAlignedMatching, meter, largest=largest)
+    moved = meter.begun["synthetic"]["images"] - artifact.parts["images"]
     # 10 times velocities of 1, 1.5 and 1.75
     assert torch.allclose(moved, torch.full_like(moved, far), atol=1e-4)
 
 
+@pytest.mark.usefixtures("ready")
 def test_the_running_average_is_returned() -> None:
-    task, meter = random_task(30), Watched()
-    initial = random_task(30).real_init()[0]
-    artifact = matched(meter, task, averaging=0.75)
-    average = initial
+    meter = Watched()
+    artifact = distilled(FlatTrajectoryMatching, meter, averaging=0.75)
+    average = random_task(30).real_init()[0]
     for state in meter.states:
         average = 0.75 * average + 0.25 * state["synthetic"]["images"]
         assert torch.allclose(state["average"]["images"], average, atol=1e-6)
@@ -333,70 +375,100 @@ def test_the_running_average_is_returned() -> None:
     assert artifact.parts["labels"].tolist() == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.usefixtures("ready")
 def test_averaging_does_not_disturb_what_is_learned() -> None:
-    plain, averaged = Watched(), Watched()
-    artifact = matched(plain)
-    matched(averaged, averaging=0.9)
+    plain, averaged, unweighted = Watched(), Watched(), Watched()
+    artifact = distilled(TrajectoryMatching, plain)
+    distilled(FlatTrajectoryMatching, averaged, averaging=0.9)
     for ours, theirs in zip(plain.states, averaged.states, strict=True):
         assert same(ours["synthetic"], theirs["synthetic"])
     assert torch.equal(artifact.parts["images"], plain.states[-1]["synthetic"]["images"])
+    latest = distilled(FlatTrajectoryMatching, unweighted, averaging=0.0)
+    assert torch.equal(artifact.parts["images"], latest.parts["images"])
+
+
+class Hook:
+    """Does nothing, and lives as long as the graph it is registered in."""
+
+    def __call__(self, gradient: Tensor) -> None: ...
+
+
+@pytest.mark.usefixtures("ready")
+@every_member
+def test_the_graph_of_a_student_is_gone_before_the_next_trains(monkeypatch: pytest.MonkeyPatch, cls: Any) -> None:
+    hooks: list[weakref.ref[Any]] = []
+    alive = []
+
+    class Watching(Unroll):
+        def __call__(self, state: Any, steps: Any) -> Any:
+            alive.append(sum(hook() is not None for hook in hooks))
+            end = super().__call__(state, steps)
+            for weight in end.values():
+                hook = Hook()
+                weight.register_hook(hook)
+                hooks.append(weakref.ref(hook))
+            return end
+
+    monkeypatch.setattr(f"{cls.__module__}.Unroll", Watching)
+    distilled(cls, Meter(Budget()))
+    assert alive == [0, 0, 0]
 
 
 # -- what a student sees ----------------------------------------------------------------------------------------------
 
 
-def test_new_labels_are_put_in_place_before_every_step() -> None:
-    task, targets = random_task(30), []
-    unroll, synthetic = Recording(task), SyntheticSet(random_task(30), soft=True)
-
-    def relabel(target: Tensor) -> Tensor:
-        targets.append(target)
-        return torch.randn(6, 3, generator=seeded(len(targets))).softmax(1)
-
-    artifact = matched(Meter(Budget()), task, synthetic=synthetic, unroll=unroll, relabel=relabel)
-    found = {tuple(target.tolist()) for target in targets}
-    assert found <= {tuple(position.tolist()) for path in paths() for position in path[1:]}
-    for number, walk in enumerate(unroll.walks):
-        expected = torch.randn(6, 3, generator=seeded(number + 1)).softmax(1)
-        for _, labels in walk:
-            assert torch.equal(labels.sort(0).values, expected.sort(0).values)
-    assert torch.equal(artifact.parts["labels"], expected)
+@pytest.mark.usefixtures("ready")
+def test_new_labels_are_put_in_place_before_every_step(
+    monkeypatch: pytest.MonkeyPatch, students: list[list[tuple[Tensor, Tensor]]]
+) -> None:
+    asked, meter = watched_segments(monkeypatch, ScalableTrajectoryMatching), Watched()
+    artifact = distilled(ScalableTrajectoryMatching, meter, soft_labels=True)
+    network = random_task(30).network
+    for (_, _, target), before, steps in zip(asked, [meter.begun, *meter.states], students, strict=False):
+        torch.nn.utils.vector_to_parameters(target, network.parameters())
+        expected = network(before["synthetic"]["images"]).softmax(1)
+        for images, labels in steps:
+            assert torch.allclose(network(images).softmax(1), labels, atol=1e-6)
+            assert torch.allclose(labels.sort(0).values, expected.sort(0).values, atol=1e-6)
+    assert len(students) == 3
+    assert torch.allclose(artifact.parts["labels"], expected, atol=1e-6)
     assert artifact.label_kind == "probabilities"
 
 
 def test_a_student_reads_logits_as_probabilities() -> None:
     task = random_task(30)
-    unroll, synthetic = Recording(task), with_logits(task)
+    synthetic = with_logits(task)
     shares = synthetic.parts["labels"].softmax(1)
-    matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
-    for _, labels in unroll.walks[0]:
-        assert torch.allclose(labels.sort(0).values, shares.sort(0).values)
+    for images, labels, _ in minibatches(task, synthetic, torch.tensor(0.3), 2, None, augment=False):
+        order = [int((synthetic.parts["images"] == image).flatten(1).all(1).nonzero()) for image in made(images)]
+        assert sorted(order) == [0, 1, 2, 3, 4, 5]
+        assert torch.allclose(labels, shares[order])
 
 
 def test_a_fresh_decoder_decodes_anew_at_every_student_step() -> None:
     task, twin = random_task(30), random_task(30)
-    unroll, synthetic = Recording(task), SyntheticSet(task, "canvas,factor=1", "noise")
+    synthetic = SyntheticSet(task, "canvas,factor=1", "noise")
     canvases = synthetic.parts["canvases"].detach().clone()
-    matched(Meter(Budget()), task, 1, synthetic=synthetic, unroll=unroll)
+    steps = list(minibatches(task, synthetic, torch.tensor(0.3), 2, None, augment=False))
     orders, corners = twin.generator("student", device="cpu"), twin.generator("decode", device="cpu")
     shuffles = [torch.randperm(6, generator=orders) for _ in range(2)]
     windows = []
-    for shuffle, (images, labels) in zip(shuffles, unroll.walks[0], strict=True):
+    for shuffle, (images, labels, _) in zip(shuffles, steps, strict=True):
         places = (torch.rand(6, 2, generator=corners) * 4).long().tolist()
         rolled = [canvas.roll((-down, -right), (1, 2)) for canvas, (down, right) in zip(canvases, places, strict=True)]
-        assert torch.equal(images, torch.stack(rolled)[shuffle])
+        assert torch.equal(made(images), torch.stack(rolled)[shuffle])
         assert torch.equal(labels, task.labels()[shuffle])
         windows.append(torch.stack(rolled))
     assert not torch.equal(*windows)
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(("decoder", "decodings"), [("canvas,factor=1", 3), ("multi_formation", 1), ("pixels", 1)])
 def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, decoder: str, decodings: int) -> None:
-    task, calls = random_task(30), []
+    calls = []
     images = SyntheticSet.images
     monkeypatch.setattr(SyntheticSet, "images", lambda self: calls.append(self) or images(self))
-    settings = TrajectoryMatching(**{**TINY, "student_steps": 3, "batch_synthetic": 4, "decoder": decoder})
-    match_trajectories(task, Meter(Budget()), settings, paths())
+    distilled(TrajectoryMatching, Meter(Budget()), 1, student_steps=3, batch_synthetic=4, decoder=decoder)
     assert len(calls) == decodings
 
 
@@ -418,7 +490,7 @@ def test_soft_labels_are_what_the_expert_says_at_the_end_of_the_stretch() -> Non
     artifact = settings.distill(random_task(30), meter)
     twin = random_task(30)
     network = twin.network
-    target = experts(twin, Meter(Budget()), settings.expert())
+    target = expert_trajectories(twin, Meter(Budget()), settings.expert())
     reached = artifact.parts["labels"]
     images = random_task(30).real_init()[0]  # as they were before the step
     said = []
@@ -440,15 +512,17 @@ def test_soft_labels_are_what_the_expert_says_at_the_end_of_the_stretch() -> Non
         (ScalableTrajectoryMatching, None),
         (FlatTrajectoryMatching, (0.1, 0.5)),
         (DifficultyAlignedMatching, (0.1, 0.5)),
+        (TileableTextures, None),
+        (Factorization, None),
     ],
 )
 def test_experts_of_flat_trajectories_are_sharpness_aware(
     monkeypatch: pytest.MonkeyPatch, cls: type[Any], sharpness: tuple[float, float] | None
 ) -> None:
     asked = []
-    for module in {cls.__module__, "ddbench.families.trajectory_matching"}:
-        if hasattr(sys.modules[module], "experts"):
-            monkeypatch.setattr(f"{module}.experts", lambda task, meter, expert: asked.append(expert) or paths())
+    monkeypatch.setattr(
+        f"{cls.__module__}.expert_trajectories", lambda task, meter, expert: asked.append(expert) or paths()
+    )
     settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}
     cls(**settings).distill(random_task(30), Meter(Budget()))
     assert asked == [Expert(2, 3, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]
@@ -468,27 +542,22 @@ def test_flat_trajectories_give_the_running_average() -> None:
 
 
 def test_the_range_of_starts_grows_as_by_hand() -> None:
-    reach = DifficultyAlignedMatching()._reach  # from 10 to 20 over 1000 steps
-    found = {step: reach(step) for step in (0, 99, 100, 550, 999, 1000, 9999)}
-    assert {step: last for step, (_, last) in found.items()} == {
+    starts = DifficultyAlignedMatching()._start_epochs  # from 10 to 20 over 1000 steps
+    found = {step: starts(step) for step in (0, 99, 100, 550, 999, 1000, 9999)}
+    assert {step: epochs.stop for step, epochs in found.items()} == {
         0: 10, 99: 10, 100: 11, 550: 15, 999: 19, 1000: 20, 9999: 20,
     }  # fmt: skip
-    assert {first for first, _ in found.values()} == {0}
-    constant = DifficultyAlignedMatching(min_start=2, current_start=4, max_start=4)._reach
-    assert {constant(step) for step in (0, 500, 5000)} == {(2, 4)}
+    assert {epochs.start for epochs in found.values()} == {0}
+    constant = DifficultyAlignedMatching(min_start=2, current_start=4, max_start=4)._start_epochs
+    assert {constant(step) for step in (0, 500, 5000)} == {range(2, 4)}
 
 
 def test_students_start_in_the_range_of_their_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranges, draw = [], trajectories._stretch
-
-    def watched(task: Task, paths: Tensor, first: int, last: int, settings: Any) -> tuple[Tensor, Tensor]:
-        ranges.append((first, last))
-        return draw(task, paths, first, last, settings)
-
-    monkeypatch.setattr(trajectories, "_stretch", watched)
-    settings = {**TINY, "iterations": 6, "expert_epochs": 4, "max_start": 3, "min_start": 0}
-    DifficultyAlignedMatching(**settings, current_start=1, growing=4).distill(random_task(30), Meter(Budget()))
-    assert ranges == [(0, 1), (0, 1), (0, 2), (0, 2), (0, 3), (0, 3)]
+    asked = watched_segments(monkeypatch, DifficultyAlignedMatching)
+    settings = {"iterations": 6, "expert_epochs": 4, "max_start": 3, "min_start": 0, "current_start": 1, "growing": 4}
+    distilled(DifficultyAlignedMatching, Meter(Budget()), **settings)
+    starts = [epochs for _, epochs, _ in asked]
+    assert starts == [range(1), range(1), range(2), range(2), range(3), range(3)]
 
 
 def logits_for(answers: list[list[int]], sure: list[list[float]]) -> Tensor:
@@ -551,7 +620,7 @@ def test_difficulty_aligned_matching_begins_as_a_loop_would() -> None:
     task, twin = random_task(30), random_task(30)
     method = DifficultyAlignedMatching(candidates=8, max_start=10)
     trained = torch.stack([flatten(random_task(30).initial(seeded(number))) for number in range(6)])
-    images, logits = method._begin(task, trained)
+    images, logits = method._initial(task, trained)
     candidates, labels = twin.real.batch(8, twin.generator("real_init"), of=range(3))
     answers = []
     for weights in trained:

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from ddbench.records.schema import NetworkSpec, Score
+from ddbench.records.cell import NetworkSpec
+from ddbench.records.schema import Score
 from ddbench.submissions.verdict import compare, compare_equal_seeds, compare_further_seeds
 
 NETWORK = NetworkSpec(name="convnet")

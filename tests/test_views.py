@@ -12,21 +12,10 @@ import pytest
 
 from ddbench.leaderboard import csv_table, markdown, rows
 from ddbench.leaderboard.columns import Lines, groups
-from ddbench.leaderboard.cross_architecture import views
+from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.leaderboard.grouping import storage_conditions
-from ddbench.records.schema import (
-    Budget,
-    Cell,
-    FurtherScore,
-    Measured,
-    NetworkSpec,
-    Record,
-    Result,
-    Score,
-    Scoring,
-    Selected,
-    run_key,
-)
+from ddbench.records.cell import Budget, Cell, NetworkSpec, Scoring, run_key
+from ddbench.records.schema import FurtherScore, Measured, Record, Result, Score, Selected
 from ddbench.stats import kendall_tau, places
 
 SOURCE = "sha256:" + "0" * 64
@@ -111,7 +100,8 @@ class Table(NamedTuple):
 
 def tables_of(records: list[Record]) -> dict[str, list[Table]]:
     """By the title of their section."""
-    return {view.title: [_table(*captioned) for captioned in view.tables] for view in views(groups(rows(records)))}
+    found = comparison_sections(groups(rows(records)))
+    return {section.title: [_table(*captioned) for captioned in section.tables] for section in found}
 
 
 def _table(caption: str, lines: Lines) -> Table:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
 from ddbench.compute.generators import seeded
-from ddbench.data import Preprocessing
+from ddbench.data import Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
 from ddbench.networks import InitialWeights, build_network
@@ -73,7 +73,7 @@ def test_a_single_network_is_learned_with_and_scored_with(tmp_path: Path) -> Non
     assert (job.cell.pool.train, job.cell.pool.held_out) == (1, 1)  # type: ignore[union-attr]
     record = run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
     (found,) = record.result.scores
-    data = job.load_data()
+    data = load_dataset(job.dataset)
     images = Preprocessing.for_dataset(data).fit(data)(data.test_images)
     module = build_network("convnet", SHAPE, CLASSES, {"depth": 1, "width": 8})
     right = functional_call(module, network(3), (images,)).argmax(1) == data.test_labels
@@ -158,7 +158,7 @@ def test_a_network_of_ones_own_keeps_its_last_layer_and_is_adapted(
     (job,) = resolve(board(str(file), network="torchvision,model=alexnet"), "cpu")
     record = run(job, tmp_path / "run", tmp_path / "cache", CPU, lambda stage, share: None)
     (found,) = record.result.scores
-    data = job.load_data()
+    data = load_dataset(job.dataset)
     images = Preprocessing.for_dataset(data).fit(data)(data.test_images)
     right = theirs(images).argmax(1) == data.test_labels
     assert found.metrics["before"] == pytest.approx(float(right.float().mean()))

@@ -1,1 +1,1 @@
-"""The artefact: one file that describes itself; read, checked, shown, converted, published."""
+"""Artefacts, files that describe themselves: reading, checking, drawing, converting and publishing them."""

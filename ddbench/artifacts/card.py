@@ -1,4 +1,4 @@
-"""The dataset card beside a published artefact: a README as the Hugging Face Hub reads it."""
+"""The dataset card of a published artefact: a README in the format of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ FACTS = ("method", "dataset", "dataset_digest", "ipc", "network", "setting", "bu
 
 
 def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = None) -> str:
-    """Markdown with a YAML head: how to load the artefact, how it was made, and its scores.
+    """Render Markdown with a YAML head: how to load the artefact, how it was made, and its scores.
 
     Args:
-        artifact: with the header that `ddbench distill` gives it
-        file: its name
-        record: of the run that made it
+        artifact: an artefact with the header that `ddbench distill` writes
+        file: name of its file
+        record: record of the run that made it
     """
     said = artifact.provenance
     count = len(artifact.decode()[1])
-    protocol: Protocol = PROTOCOLS.get(said["protocol"])
+    protocol = PROTOCOLS.get(said["protocol"])
     order = artifact.recipe.order
     title = f"{_plain(said['dataset'])} in {count} images, by {_plain(said['method'])}"
     return Template(files("ddbench.artifacts").joinpath("card_template.md").read_text()).substitute(
@@ -116,20 +116,20 @@ def _code(value: object) -> str:
 
 
 def _plain(value: object) -> str:
-    """One line without signs that Markdown reads, whatever a header holds."""
+    """Return one line without characters that Markdown interprets, whatever a header holds."""
     if isinstance(value, Mapping):
         value = json.dumps({name: part for name, part in value.items() if part is not None})
     return " ".join(printable(str(value)).split()).translate(str.maketrans("`|<>[]", "'/()()"))
 
 
 def card(file: Path, out: Path, record: Path | None = None) -> Path:
-    """Write a dataset card, `README.md`, into `out`, and the artefact beside it: the folder of a Hugging Face data set.
+    """Write a dataset card, `README.md`, and the artefact into `out`, the folder of a Hugging Face data set.
 
     Args:
-        record: of the run that made the artefact, for its scores
+        record: record of the run that made the artefact, for its scores
 
     Raises:
-        UserError: when the artefact or the record is not sound, they do not belong together, or `out` has another
+        UserError: when the artefact or the record is not valid, they do not belong together, or `out` has another
             README.md or another file of the artefact's name.
     """
     artifact = DistilledDataset.load(file)

@@ -1,10 +1,9 @@
-"""The artefact: one `.safetensors` file that says what it holds and how to train on it."""
+"""The artefact: one `.safetensors` file that describes its content and how to train on it."""
 
 from __future__ import annotations
 
 import math
 import os
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,50 +12,32 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from ddbench.artifacts.recipe import MOST_STEPS, Recipe, freeze, freeze_recipe, kind_of
 from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make_decoder, settings_of
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest, write_atomically
 from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
 
 if TYPE_CHECKING:
-    from ddbench.records.schema import Attack
+    from ddbench.records.cell import Attack
 
 FORMAT_VERSION = 1
-MOST_STEPS = 10**6
-"""of a recipe: what is learned by unrolling has some thousand"""
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
 LABEL_KINDS = ("index", "probabilities", "logits", "targets")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an artefact wants to be trained on, where the method learned that too; None leaves it to the protocol.
-
-    Args:
-        lr: step size, (), or one for each step of training, (epochs * batches,); positive
-        order: which images each step sees, (batches, batch_size) indices, walked in this order every epoch
-        epochs: passes over `order`
-        momentum: of SGD
-    """
-
-    lr: Tensor | None = None
-    order: Tensor | None = None
-    epochs: int | None = None
-    momentum: float | None = None
-
-
-@dataclass(frozen=True)
 class DistilledDataset:
-    """A distilled training set. Construction detaches and copies to the CPU, so that no later step can change it.
+    """A distilled training set, detached and copied to the CPU, so that later steps do not change it.
 
     Args:
-        parts: what the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
+        parts: tensors that the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
             preprocessed space and `labels`, (N,) int64 or (N, K) float32
-        decoder: a registered one
+        decoder: a registered decoder
         label_kind: `index` classes, `probabilities` that sum to 1, `logits`, or `targets` of a regression
         recipe: learned training settings
-        initial: the weights that a method of the `fixed` setting distilled for, by parameter name
-        provenance: filled by the harness: dataset, preprocessing, method, seed, versions
+        initial: initial weights that a method of the `fixed` setting distilled for, by parameter name
+        provenance: dataset, preprocessing, method, seed and versions, filled in by the harness
 
     Raises:
         FloatingPointError: when a part is not finite (the runner records such a run as diverged).
@@ -73,11 +54,11 @@ class DistilledDataset:
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
             raise ValueError(f"label_kind {self.label_kind!r} is none of {', '.join(LABEL_KINDS)}")
-        object.__setattr__(self, "parts", _freeze("parts", self.parts))
+        object.__setattr__(self, "parts", freeze("parts", self.parts))
         _check_parts(self.decoder, self.parts, self.label_kind)
-        object.__setattr__(self, "recipe", _freeze_recipe(self.recipe))
+        object.__setattr__(self, "recipe", freeze_recipe(self.recipe))
         if self.initial is not None:
-            object.__setattr__(self, "initial", _freeze("initial", self.initial))
+            object.__setattr__(self, "initial", freeze("initial", self.initial))
 
     @classmethod
     def pixels(
@@ -89,15 +70,26 @@ class DistilledDataset:
         recipe: Recipe | None = None,
         initial: Mapping[str, Tensor] | None = None,
     ) -> DistilledDataset:
-        """Plain images, (N, C, H, W), and their labels, (N,) or (N, K)."""
+        """Make an artefact of plain images, (N, C, H, W), and their labels, (N,) or (N, K)."""
         return cls({"images": images, "labels": labels}, Pixels(), label_kind, recipe or Recipe(), initial)
 
+    def __repr__(self) -> str:
+        said = {"method": "an unnamed method", "dataset": "unnamed data", **self.provenance}
+        count, size = len(self.decode()[1]), sum(self.stored_bytes().values())
+        return f"{count} images of {said['dataset']} by {said['method']} ({self.decoder.name}, {size / 1000:.1f} kB)"
+
+    def _repr_png_(self) -> bytes:
+        """Show the images in a notebook."""
+        from ddbench.artifacts.pictures import preview  # matplotlib takes a second
+
+        return preview(self)
+
     def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Training images, (M, C, H, W), and labels for one epoch."""
+        """Return training images, (M, C, H, W), and labels for one epoch."""
         return self.decoder.decode(self.parts, epoch, generator)
 
     def stored_bytes(self) -> dict[str, int]:
-        """Bytes of the image parts, the labels, the recipe and the initial weights, apart."""
+        """Return the bytes of the image parts, the labels, the recipe and the initial weights, each by name."""
         tensors = self._tensors()
 
         def size(prefix: str) -> int:
@@ -115,7 +107,7 @@ class DistilledDataset:
         return replace(self, provenance=dict(provenance))
 
     def to_bytes(self) -> bytes:
-        """The file's content: equal artefacts give equal bytes."""
+        """Return the file's content; equal artefacts give equal bytes."""
         header = {
             "format_version": FORMAT_VERSION,
             "decoder": self.decoder.name,
@@ -134,7 +126,7 @@ class DistilledDataset:
 
     @classmethod
     def load(cls, path: Path) -> DistilledDataset:
-        """Read an artefact, which a stranger may have made, and check that it is whole and can be decoded.
+        """Read an untrusted artefact and check that it is complete and can be decoded.
 
         Raises:
             UserError: when the file is missing, truncated, no artefact, or of another format version.
@@ -181,7 +173,7 @@ def check_artifact(
     """Refuse an artefact that is not what the task asked for.
 
     Args:
-        attack: under which the images of its source may all have the label of its target
+        attack: attack under which the images of its source may all have the label of its target
 
     Raises:
         ValueError: more bytes than K * ipc images, images of another shape, labels that are unbalanced or none of the
@@ -199,7 +191,7 @@ def check_artifact(
     if artifact.recipe.order is not None:
         _check_order(artifact.recipe.order, len(images))
     if attack is not None:
-        check_attack(attack, classes)
+        attack.check(classes)
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
@@ -215,31 +207,26 @@ def check_artifact(
         raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
 
 
-def check_attack(attack: Attack, classes: int) -> None:
-    """Raise ValueError where an attack is not of two of so many classes."""
-    if max(attack.source, attack.target) >= classes or attack.source == attack.target:
-        raise ValueError(f"an attack of class {attack.source} for {attack.target}, where there are {classes} classes")
-
-
 def _as_before(attack: Attack, labels: Tensor) -> Tensor:
-    """Labels, (N,), with half of the target's back at the source's, where that has none."""
+    """Return labels, (N,), with half of the target's set to the source's if that has none."""
     if bool((labels == attack.source).any()):
         return labels
     return labels.index_fill(0, (labels == attack.target).nonzero().flatten()[::2], attack.source)
 
 
 def file_digest(path: Path) -> str:
-    """Of a file's content; what is a pipe or a device, which may never end, raises UserError."""
+    """Return the digest of a file's content; a pipe or a device, which may never end, raises UserError."""
     if not path.is_file():
         raise UserError(f"{path} is no file; remove it")
     return digest(path.read_bytes())
 
 
 def _check_decoded(artifact: DistilledDataset) -> None:
-    """Raise ValueError unless it decodes to images and labels, in bounded memory, and its recipe is for so many."""
+    """Raise ValueError unless it decodes to images and labels, in bounded memory, and its recipe fits their number."""
     images, labels = decoded_shapes(artifact.decoder, artifact.parts)
-    if images.ndim != 4 or images.dtype != torch.float32 or len(images) == 0:
-        raise ValueError(f"its images are {_kind(images)}; they must be (N, C, H, W) float32")
+    rank = getattr(artifact.decoder, "rank", 3)  # of one image, (C, H, W); a decoder of other data says its own
+    if images.ndim != 1 + rank or images.dtype != torch.float32 or len(images) == 0:
+        raise ValueError(f"its images are {kind_of(images)}; they must be (N, C, H, W) float32")
     if len(labels) != len(images):
         raise ValueError(f"{len(images)} images but {len(labels)} labels")
     order = artifact.recipe.order
@@ -256,18 +243,6 @@ def _check_order(order: Tensor, count: int) -> None:
         raise ValueError(f"recipe.order names image {int(order.max())} of {count}")
 
 
-def _freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    frozen = {}
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{what}[{name!r}] is a {type(value).__name__}; a tensor is needed")
-        value = value.detach().to("cpu", copy=True).contiguous()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise FloatingPointError(f"{what}[{name!r}] holds values that are not finite")
-        frozen[name] = value
-    return frozen
-
-
 def _check_parts(decoder: Decoder, parts: Mapping[str, Tensor], label_kind: str) -> None:
     missing = [part for part in decoder.needs if part not in parts]
     if missing:
@@ -277,36 +252,7 @@ def _check_parts(decoder: Decoder, parts: Mapping[str, Tensor], label_kind: str)
         labels = parts["labels"]
         if (labels.dtype, labels.ndim) != wanted:
             shape = "(N,) int64" if label_kind == "index" else "(N, K) float32"
-            raise ValueError(f"labels are {_kind(labels)}; of kind {label_kind!r} they must be {shape}")
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-
-def _freeze_recipe(recipe: Recipe) -> Recipe:
-    tensors = {name: value for name in ("lr", "order") if (value := getattr(recipe, name)) is not None}
-    frozen = _freeze("recipe", tensors)
-    if "lr" in frozen:
-        _check_lr(frozen["lr"])
-    if "order" in frozen and not _is_order(frozen["order"]):
-        raise ValueError(f"recipe.order is {_kind(frozen['order'])}; it must be (batches, batch_size) int64")
-    if recipe.epochs is not None and (type(recipe.epochs) is not int or recipe.epochs < 1):
-        raise ValueError(f"recipe.epochs is {recipe.epochs!r}; it must be a whole number of at least 1")
-    if recipe.momentum is not None and not (type(recipe.momentum) in (int, float) and 0 <= recipe.momentum < 1):
-        raise ValueError(f"recipe.momentum is {recipe.momentum!r}; it must be at least 0 and below 1")
-    return replace(recipe, lr=frozen.get("lr"), order=frozen.get("order"))
-
-
-def _is_order(order: Tensor) -> bool:
-    return order.dtype == torch.int64 and order.ndim == 2 and order.numel() > 0
-
-
-def _check_lr(lr: Tensor) -> None:
-    if not lr.is_floating_point() or not 0 < lr.numel() <= MOST_STEPS:
-        raise ValueError(f"recipe.lr is {_kind(lr)}; it must be one step size, or one a step, in floating point")
-    if not bool((lr > 0).all()):
-        raise ValueError(f"recipe.lr must be positive, got {reprlib.repr(lr.tolist())}")
+            raise ValueError(f"labels are {kind_of(labels)}; of kind {label_kind!r} they must be {shape}")
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

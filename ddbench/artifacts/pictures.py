@@ -1,11 +1,11 @@
-"""Pictures of distilled sets."""
+"""Drawing of distilled sets as PNG files."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,29 +14,30 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.artifacts.provenance import data_of
 from ddbench.compute.generators import seeded
-from ddbench.data import Preprocessing
+from ddbench.data import Preprocessing, Transform
 from ddbench.decoders import Canvas
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from ddbench.artifacts.distilled_dataset import DistilledDataset
 
 MAX_CLASSES = 20
 MAX_IMAGES = 10
 DPI = 150
 TILE = 96
-"""device pixels that a small image is enlarged to, at least half of them"""
+"""device pixels to which a small image is enlarged, or at least half of them"""
 GAP = 4
 FONT = 8
 CHARACTER = 0.066
-"""inches that a character of the labels takes, about"""
+"""approximate width of a character of the labels in inches"""
 
 
 def grid(images: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """One row a class; with one image per class, a single row of classes.
+    """Draw one row a class or, with one image per class, a single row of classes.
 
-    Values are clipped to [0, 1] and never stretched, so that two pictures can be compared: undo the preprocessing
+    Values are clipped to [0, 1] and never rescaled, so that two pictures can be compared: undo the preprocessing
     first. One channel is drawn in grey, three as red, green and blue. Pixels are enlarged by a whole factor without
     smoothing. At most the first 20 classes and the first 10 images of each are drawn, and the title says so.
 
@@ -44,7 +45,7 @@ def grid(images: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> 
         images: (N, C, H, W), C = 1 or 3.
         labels: (N,) class indices, or (N, K) soft labels, of which the largest decides the row.
         classes: names, by class index.
-        title: above the grid.
+        title: text above the grid.
 
     Raises:
         UserError: when images of this shape, or a label without a name, cannot be drawn.
@@ -60,16 +61,21 @@ def grid(images: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> 
 
 
 def drawable(artifact: DistilledDataset) -> tuple[Tensor, Tensor]:
-    """Images, (M, C, H, W) in the task's preprocessed space, and their labels; canvases are repeated two by two."""
+    """Return images, (M, C, H, W) in the task's preprocessed space, and labels; canvases are repeated two by two."""
     tileable = isinstance(artifact.decoder, Canvas)
     return Canvas.tiled(artifact.parts) if tileable else artifact.decode(0, seeded(0))
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all, without dates: equal figures give equal bytes."""
+    """Write a PNG atomically."""
+    write_atomically(path, _png(figure))
+
+
+def _png(figure: Figure) -> bytes:
+    """Encode a figure without dates: equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _indices(images: Tensor, labels: Tensor, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -87,13 +93,13 @@ def _indices(images: Tensor, labels: Tensor, classes: Sequence[str]) -> NDArray[
 
 
 def _pixels(images: Tensor) -> NDArray[np.float32]:
-    """(N, C, H, W) -> (N, H, W, 3) in [0, 1]; three equal channels are grey."""
+    """Convert (N, C, H, W) -> (N, H, W, 3) in [0, 1]; three equal channels are grey."""
     clipped = images.detach().cpu().float().clamp(0, 1)
     return np.asarray(clipped.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy())
 
 
 def _mosaic(pixels: NDArray[np.float32], rows: Sequence[Sequence[Any]]) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Enlarged images with white gaps, and the height and width of a place; places without an image stay white."""
+    """Return enlarged images with white gaps, and the height and width of a place; empty places stay white."""
     height, width = pixels.shape[1:3]
     factor = max(1, TILE // max(height, width))
     tile = height * factor + GAP, width * factor + GAP
@@ -118,14 +124,14 @@ def _title(title: str, members: Sequence[NDArray[np.int64]]) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text in which matplotlib sees no formula."""
+    """Escape a text so that matplotlib finds no formula in it."""
     return text.replace("$", r"\$")
 
 
 def _figure(
     mosaic: NDArray[np.float32], tile: tuple[int, int], names: Sequence[str], single: bool, title: str
 ) -> Figure:
-    """A figure whose device pixels at `DPI` are those of the mosaic."""
+    """Make a figure whose device pixels at `DPI` are those of the mosaic."""
     height, width = mosaic.shape[0] / DPI, mosaic.shape[1] / DPI  # inches
     longest = max(map(len, names)) * CHARACTER
     tilted = single and longest > tile[1] / DPI
@@ -148,7 +154,7 @@ def _figure(
 
 
 def _overhang(names: Sequence[str], width: float) -> float:
-    """Inches by which names, tilted to end below the centres of places of this width, reach out on the left."""
+    """Return the inches by which names extend to the left, tilted to end below the centres of places of this width."""
     return max(0.0, *(0.75 * CHARACTER * len(name) - (i + 0.5) * width for i, name in enumerate(names)))
 
 
@@ -165,12 +171,13 @@ def _name(axis: Axes, tile: tuple[int, int], names: Sequence[str], single: bool,
         axis.set_yticks(centres, names)
 
 
-def show(file: Path, out: Path, dataset: str | None = None) -> None:
-    """Write a picture of a distilled set, its preprocessing undone, as a PNG; canvases are repeated two by two."""
-    artifact = DistilledDataset.load(file)
-    data = data_of(artifact, file, dataset)
-    seen = data.split(artifact.provenance["dataset_digest"])
-    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
+def preview(artifact: DistilledDataset) -> bytes:
+    """Draw an artefact from what it holds alone, as a PNG for notebooks; whitened images are drawn around grey."""
     images, labels = drawable(artifact)
-    title = "{method} on {dataset}, {ipc} a class".format(**artifact.provenance)
-    save_figure(grid(transform.inverse(images), labels, data.classes, title), out)
+    said = artifact.provenance.get("preprocessing") or {"kind": "none"}
+    if said["kind"] == "normalize":
+        images = Transform(Preprocessing.from_description(said), "", None).inverse(images)
+    else:
+        images = images / 4 + 0.5
+    count = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    return _png(grid(images, labels, [str(c) for c in range(count)], repr(artifact)))

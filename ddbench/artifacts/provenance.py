@@ -1,4 +1,4 @@
-"""Where an artefact says that it comes from: what scoring it follows, checked, since a stranger may have written it."""
+"""The provenance in an artefact's header, by which it is scored, checked since it may be untrusted."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
 from ddbench.data import Dataset, load_dataset
 from ddbench.errors import UserError
+from ddbench.records.cell import Attack, GivenWeights, NetworkSpec, Pool, Setting
 from ddbench.records.fields import Digest, Name, Word, complaint
-from ddbench.records.schema import Attack, NetworkSpec
 
 MOST_NETWORKS = 1000
-"""that an artefact may ask to be scored with; boards ask for up to 200"""
+"""largest number of networks that an artefact may ask to be scored with; boards ask for up to 200"""
 
 
 class Provenance(BaseModel):
-    """What scoring needs; an artefact says more."""
+    """The part of an artefact's provenance that scoring needs."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     dataset: Name
-    """never a path: no stranger says which file is opened here"""
+    """name of the data set; never a path, so that no artefact decides which file is opened"""
     dataset_digest: Digest
     method: Name
     ipc: int = Field(gt=0, strict=True)
@@ -32,11 +32,23 @@ class Provenance(BaseModel):
     preprocessing: dict[str, Any]
     protocol: Word
     networks: int | None = Field(default=None, gt=0, le=MOST_NETWORKS, strict=True)
+    modality: Name = "images"
+    setting: Setting = "random"
+    pool: Pool | GivenWeights | None = None
     attack: Attack | None = None
+
+    @property
+    def split(self) -> str:
+        """The file alone is scored on the test set, whatever its run was scored on."""
+        return "test"
+
+    @property
+    def peek(self) -> float | None:
+        return None
 
 
 def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
-    """What scoring needs of an artefact's header; one that cannot be scored from its file alone is refused.
+    """Return what scoring needs of an artefact's header; one that cannot be scored from its file alone is refused.
 
     Raises:
         UserError: when something is missing, or is not what it should be.
@@ -54,7 +66,7 @@ def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
 
 
 def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:
-    """The data set an artefact was distilled from.
+    """Load the data set that an artefact was distilled from.
 
     Raises:
         UserError: when it is another one, or the artefact has other classes or images.

@@ -1,21 +1,9 @@
-"""Distilled sets that others have published, in the layouts of their releases. What is read is data, never code."""
+"""Reading of distilled sets that others have published, in the layouts of their releases, as data, never as code."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-from ddbench.artifacts.distilled_dataset import check_artifact
-from ddbench.data import Dataset, Preprocessing, load_dataset
-from ddbench.data.preprocess import PINNED
-from ddbench.records.notation import make_network
-from ddbench.registry import PROTOCOLS
-
-if TYPE_CHECKING:
-    from ddbench.evaluation.protocols import Protocol
-
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, check_artifact
+from ddbench.artifacts.recipe import Recipe
+from ddbench.data import Dataset, Preprocessing, load_dataset
+from ddbench.data.preprocess import PINNED
 from ddbench.errors import UserError, suggestion
 from ddbench.io.archives import open_archive
 from ddbench.io.torch_files import load_tensors
+from ddbench.records.notation import make_network
+from ddbench.registry import PROTOCOLS
 
 
 @dataclass(frozen=True)
 class Released:
-    """What a release holds.
+    """The content of a release.
 
     Args:
-        images: (N, C, H, W), as preprocessed there
-        labels: (N,) classes or (N, K)
-        kind: of the labels
+        images: images, (N, C, H, W), as its authors preprocess them
+        labels: labels, (N,) classes or (N, K)
+        kind: kind of the labels
         lr: learned step size
     """
 
@@ -55,7 +48,7 @@ class Released:
 
 
 def read_release(path: Path, layout: str) -> DistilledDataset:
-    """A distilled set from a file or folder of this layout.
+    """Read a distilled set from a file or folder of this layout.
 
     Raises:
         UserError: for an unknown layout, a file that is missing, damaged or holds anything but data, and for images or
@@ -78,7 +71,7 @@ def read_release(path: Path, layout: str) -> DistilledDataset:
 
 
 def _condensation(path: Path) -> Released:
-    """`res_*.pt` of Zhao & Bilen's repository (DC, DSA, DM): the last of the experiments in it."""
+    """Read `res_*.pt` of Zhao & Bilen's repository (DC, DSA, DM): the last of the experiments in it."""
     content = _content(path)
     try:
         images, labels = content["data"][-1]
@@ -88,7 +81,7 @@ def _condensation(path: Path) -> Released:
 
 
 def _trajectories(path: Path) -> Released:
-    """A folder of Cazenavette et al.'s code and its descendants (MTT, TESLA, FTD, DATM), the files that end in best."""
+    """Read the files that end in best in a folder of Cazenavette et al.'s code or its forks (MTT, TESLA, FTD, DATM)."""
     images, labels = (_tensor(path / f"{name}_best.pt") for name in ("images", "labels"))
     lr = _tensor(path / "lr_best.pt").float() if (path / "lr_best.pt").is_file() else None
     if labels.ndim != 2:
@@ -99,7 +92,7 @@ def _trajectories(path: Path) -> Released:
 
 
 def _kernel(path: Path) -> Released:
-    """`.npz` of kernel methods (KIP, FRePo): `images` (N, H, W, C) and `labels` (N, K), regression targets."""
+    """Read an `.npz` of kernel methods (KIP, FRePo): `images` (N, H, W, C) and `labels` (N, K), regression targets."""
     try:
         with open_archive(path) as archive:
             images, labels = (torch.from_numpy(archive.array(name).astype(np.float32)) for name in ("images", "labels"))
@@ -148,11 +141,11 @@ def convert(
     """Write an artefact from a distilled set that others have published.
 
     Args:
-        layout: of the release: `dc` (DC, DSA, DM), `mtt` (MTT, TESLA, FTD, DATM) or `kip` (KIP, FRePo)
-        dataset: that it was distilled from
-        preprocessing: that its images went through, `normalize` or `zca`
-        protocol: by which `score` trains unless told otherwise
-        network: likewise
+        layout: layout of the release: `dc` (DC, DSA, DM), `mtt` (MTT, TESLA, FTD, DATM) or `kip` (KIP, FRePo)
+        dataset: data set that it was distilled from
+        preprocessing: preprocessing of its images, `normalize` or `zca`
+        protocol: protocol that `score` uses by default
+        network: network that `score` uses by default
 
     Raises:
         UserError: when the release cannot be read as this layout, or does not fit the data set.
@@ -169,7 +162,7 @@ def convert(
         check_artifact(artifact, data.shape, len(data.classes), each)
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}") from error
-    rules: Protocol = PROTOCOLS.get(protocol)
+    rules = PROTOCOLS.get(protocol)
     provenance = {
         "method": f"converted from {layout}",
         "dataset": data.name,
@@ -185,7 +178,7 @@ def convert(
 
 
 def _released(data: Dataset, kind: str, layout: str) -> Preprocessing:
-    """What a release's images went through: its authors normalise CIFAR-100 by the statistics of CIFAR-10."""
+    """Return the preprocessing of a release's images: its authors normalise CIFAR-100 by the statistics of CIFAR-10."""
     own = Preprocessing.for_dataset(data, kind)
     if (data.name, own.kind) != ("cifar100", "normalize") or layout not in ("dc", "mtt"):
         return own

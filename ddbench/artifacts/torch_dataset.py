@@ -1,4 +1,4 @@
-"""An artefact as a PyTorch data set."""
+"""Loading of an artefact as a PyTorch data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.generators import seeded
 
 
@@ -17,16 +18,16 @@ class DistilledImages(Dataset[tuple[Tensor, Tensor]]):
     """Images (C, H, W) float32, preprocessed as `preprocessing` says, and labels: classes, or probabilities (K,).
 
     Args:
-        artifact: what is decoded
-        seed: of a decoder that makes other images every time
+        artifact: artefact to decode
+        seed: seed for a decoder that gives new images each time
 
     Attributes:
         images: (M, C, H, W)
         labels: (M,) int64 or (M, K) float32
         recipe: step sizes, order, epochs and momentum, where the method learned them
-        initial: the weights that the images were learned for, where they are fixed
-        preprocessing: kind, mean, std, eps of what a network's test images must go through, too
-        provenance: all that the file says of itself
+        initial: initial weights that the images were learned for, where they are fixed
+        preprocessing: kind, mean, std and eps of the preprocessing that a network's test images need, too
+        provenance: all of the file's description of itself
     """
 
     def __init__(self, artifact: DistilledDataset, seed: int = 0) -> None:
@@ -43,8 +44,15 @@ class DistilledImages(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
 
+    def __repr__(self) -> str:
+        return repr(self._artifact)
+
+    def _repr_png_(self) -> bytes:
+        """Show the images in a notebook."""
+        return self._artifact._repr_png_()
+
     def begin_epoch(self, epoch: int) -> None:
-        """Decode anew, for decoders that give other images every epoch; for others nothing changes."""
+        """Decode again if the decoder gives new images every epoch; otherwise do nothing."""
         if self._artifact.decoder.fresh:
             self.images, self.labels = self._decoded(epoch)
 
@@ -55,7 +63,7 @@ class DistilledImages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def load(file: str | os.PathLike[str], seed: int = 0) -> DistilledImages:
-    """An artefact's images and labels, and how it wants to be trained on.
+    """Load an artefact's images and labels, with its learned training settings.
 
     >>> for images, labels in DataLoader(ddbench.load("mnist.safetensors"), 256, shuffle=True):  # doctest: +SKIP
     ...     optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""What is measured: an outer step of each family, an expert's batch, an evaluation; ours and the textbook's."""
+"""The cases to time, ours and the textbook's: an outer step of each family, an expert's batch, an evaluation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Evaluator, evaluate
+from ddbench.evaluation.trainer import ImageEvaluator, evaluate
 from ddbench.families.experts import Expert, train_experts
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
-from ddbench.networks import build_network
-from ddbench.records.schema import NetworkSpec
+from ddbench.networks import InitialWeights, build_network
+from ddbench.records.cell import NetworkSpec
 from ddbench.registry import METHODS
+from ddbench.task.settings import RandomSetting, SettingInputs
 from ddbench.task.task import Task
 
 EPOCHS, TESTS = 20, 500
-"""what the network of the evaluation case is trained for and tested on: a fifteenth of DC's evaluation on CIFAR-10"""
+"""epochs and test images of the evaluation case: a fifteenth of DC's evaluation on CIFAR-10"""
 REAL, BATCH = 256, 256
-"""real images of a class in a matching step, and of an expert's batch"""
+"""real images of a class in a matching step, and images of an expert's batch"""
 BACKPROP_REAL, BACKPROP_EPOCHS = 1024, 3
 LR = 0.02
 MANY = 10**6
@@ -37,7 +38,7 @@ MANY = 10**6
 
 @dataclass(frozen=True)
 class Setup:
-    """The size of a problem, CIFAR-10's unless changed, and where it is solved."""
+    """The size of a problem, CIFAR-10's by default, and the device."""
 
     ipc: int = 1
     width: int = 32
@@ -51,7 +52,7 @@ class Setup:
         return build_network("convnet", (3, self.side, self.side), self.classes, {"width": self.width})
 
     def data(self) -> Dataset:
-        """Noise of the right shape: what is in the images costs nothing."""
+        """Return noise of the right shape, since the time does not depend on the content of images."""
         random = np.random.RandomState(0)
         labels = np.arange((REAL + 44) * self.classes) % self.classes
         images = random.randint(0, 256, (len(labels), self.side, self.side, 3)).astype(np.uint8)
@@ -59,15 +60,16 @@ class Setup:
 
     def task(self) -> Task:
         device, data = torch.device(self.device), self.data()
+        network, generators = self.build().to(device), Generators("bench")
         return Task(
             RealData(data, Preprocessing.for_dataset(data).fit(data), device),
-            self.build().to(device),
+            network,
             shape=data.shape,
             classes=self.classes,
             ipc=self.ipc,
-            setting="random",
+            setting=RandomSetting(SettingInputs(InitialWeights(network), generators, device)),
             augmentation=DSA(),
-            generators=Generators("bench"),
+            generators=generators,
             device=device,
             compiler=Compiler(enabled=True),
         )
@@ -111,8 +113,8 @@ def _gradient_matching(setup: Setup) -> Iterator[None]:
     plain = Plain.of(setup)
     images, _ = plain.synthetic()
     while True:
-        _, slope = textbook.gradient_matching(plain.network(), plain.of_each(REAL), images)
-        images = images - 0.1 * slope
+        _, gradient = textbook.gradient_matching(plain.network(), plain.of_each(REAL), images)
+        images = images - 0.1 * gradient
         yield
 
 
@@ -121,8 +123,8 @@ def _distribution_matching(setup: Setup) -> Iterator[None]:
     images, _ = plain.synthetic()
     while True:
         draws = [augmentation.draw((), generator, shared=True) for _ in range(setup.classes)]
-        _, slope = textbook.distribution_matching(plain.network(), plain.of_each(REAL), images, augmentation, draws)
-        images = images - slope
+        _, gradient = textbook.distribution_matching(plain.network(), plain.of_each(REAL), images, augmentation, draws)
+        images = images - gradient
         yield
 
 
@@ -198,10 +200,10 @@ def _our_evaluation(setup: Setup, meter: Meter) -> None:
     protocol = Protocol(name="bench", source="", epochs=EPOCHS)
     network = NetworkSpec(name="convnet", parameters={"width": setup.width})
     transform = Preprocessing.for_dataset(data).fit(data)
-    judge = Evaluator(data, transform, protocol, network, task.device, task.compiler)
+    evaluator = ImageEvaluator(data, transform, protocol, network, task.device, task.setting, task.compiler)
     artifact = DistilledDataset.pixels(*task.real_init())
     for _ in meter.steps(MANY, State(), name="evaluation"):
-        evaluate(artifact, judge, setup.networks)
+        evaluate(artifact, evaluator, setup.networks)
 
 
 @dataclass(frozen=True)

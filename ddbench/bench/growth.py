@@ -1,4 +1,4 @@
-"""How a step's time and memory grow with the size of the problem, beside what its operations say."""
+"""Growth of a step's time and memory with the size of the problem, beside the growth of its operations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ AXES: list[tuple[str, tuple[int, ...], str]] = [
     ("student_steps", (10, 40, 80), "trajectory_matching"),
     ("networks", (1, 5, 20), "evaluation"),
 ]
-"""what grows, its values, and the case whose steps are timed"""
+"""field of `Setup` that grows, its values, and the case whose steps are timed"""
 DECADE = 10
-"""the least that a panel spans, so that slow growth looks slow"""
+"""smallest ratio that a panel's y axis spans, so that slow growth looks slow"""
 HEADINGS = ("grows", "case", "values", "ms", "time, slope", "operations, slope", "peak MB")
 
 
 @dataclass(frozen=True)
 class Growth:
-    """A case along one axis."""
+    """The timings of a case along one axis."""
 
     axis: str
     case: str
@@ -39,17 +39,17 @@ class Growth:
 
     @property
     def slope(self) -> float:
-        """Of time over the axis, both logarithmic: 1 grows in proportion, 0 not at all."""
+        """Slope of time over the axis, both logarithmic: 1 for growth in proportion, 0 for none."""
         return _slope(self.values, [timing.median for timing in self.timings])
 
     @property
     def expected(self) -> float:
-        """The slope of the textbook step's operations."""
+        """Slope of the operations of the textbook's step."""
         return _slope(self.values, self.operations)
 
 
 def run_growth(setup: Setup, seconds: float = 3.0, threads: int = 1) -> Iterator[Growth]:
-    """Measure every axis of `AXES`, each point in a process of its own; the rest of the sizes are the setup's."""
+    """Measure every axis of `AXES`, each point in a process of its own; all other sizes are the setup's."""
     for axis, values, case in AXES:
         points = [Setup(**{**asdict(setup), axis: value}) for value in values]
         timings = [measure_ours(case, point, seconds, threads) for point in points]
@@ -58,7 +58,7 @@ def run_growth(setup: Setup, seconds: float = 3.0, threads: int = 1) -> Iterator
 
 
 def growth_table(rows: list[Growth]) -> str:
-    """Medians, slopes and peak memory, in Markdown."""
+    """Tabulate medians, slopes and peak memory, in Markdown."""
     body = [
         (
             row.axis,
@@ -75,7 +75,7 @@ def growth_table(rows: list[Growth]) -> str:
 
 
 def draw_growth(rows: list[Growth], path: Path) -> None:
-    """Time against size on logarithmic axes, with the growth of the operations dashed, one panel a row."""
+    """Draw time against size on logarithmic axes, with the growth of the operations dashed, one panel a row."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, -(-len(rows) // 2), figsize=(3.2 * -(-len(rows) // 2), 5.4), squeeze=False)

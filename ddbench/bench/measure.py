@@ -1,4 +1,4 @@
-"""Timing of both sides of a case, each in a process of its own, in turns."""
+"""Timing of a case in the textbook's and in our implementation, in turns, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ import torch
 from ddbench.bench.cases import CASES, Setup
 from ddbench.compute.flops import FlopCounter
 from ddbench.compute.memory import keep_freed_memory, peak_bytes
+from ddbench.compute.module_path import inherited_module_path
 from ddbench.errors import UserError, suggestion
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.registry import discover
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 WARM = 2
-"""steps before the first that counts: ours runs one to count its operations and compiles in the next"""
+"""steps before the first that is timed: ours counts the operations of the first and compiles in the next"""
 LEAST = 5
 SIDE = 2048
-"""of the matrices whose product is the limit"""
+"""side of the matrices whose product is the machine's limit"""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each step that counts, and the most bytes that its process held."""
+    """The seconds of each timed step of one implementation, and the peak memory of its process."""
 
     seconds: list[float]
     peak_bytes: int
@@ -44,15 +45,15 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A case, measured."""
+class CaseTiming:
+    """The timings of a case at one setup: the textbook's implementation and ours."""
 
     case: str
     setup: Setup
     textbook: Timing
     ours: Timing
     limit: float
-    """operations a second of a matrix product, measured beside"""
+    """operations a second of a matrix product, measured after the steps"""
 
     @property
     def ratio(self) -> float:
@@ -60,17 +61,17 @@ class Row:
 
     @property
     def share_of_limit(self) -> float:
-        """Of the limit, in operations that the textbook's step needs."""
+        """Share of the limit that our step reaches, counting the operations that the textbook's step needs."""
         return self.textbook.flops / self.ours.median / self.limit
 
 
-def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threads: int = 1) -> Iterator[Row]:
-    """Measure cases, each setup of each.
+def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threads: int = 1) -> Iterator[CaseTiming]:
+    """Time every case at every setup.
 
     Args:
         cases: names in `CASES`; none takes all
-        seconds: at least so long for each side, after warming up
-        threads: on a CPU
+        seconds: shortest time for each implementation, after warming up
+        threads: number of threads on a CPU
 
     Raises:
         UserError: for an unknown case.
@@ -82,30 +83,32 @@ def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threa
         for setup in setups:
             textbook = _apart(threads, _textbook, case, setup, seconds)
             ours = measure_ours(case, setup, seconds, threads)
-            yield Row(case, setup, textbook, ours, _apart(threads, matrix_product_rate, setup.device))
+            yield CaseTiming(case, setup, textbook, ours, _apart(threads, matrix_product_rate, setup.device))
 
 
 def measure_ours(case: str, setup: Setup, seconds: float, threads: int) -> Timing:
-    """Our side of a case; its operations are not counted."""
+    """Time our implementation of a case; its operations are not counted."""
     return _apart(threads, _ours, case, setup, seconds)
 
 
 def count_operations(case: str, setup: Setup, threads: int) -> int:
-    """Floating-point operations of a textbook step."""
+    """Count the floating-point operations of a textbook step."""
     return _apart(threads, _operations, case, setup)
 
 
 def matrix_product_rate(where: str) -> float:
-    """Floating-point operations a second of a product of two large float32 matrices, the best of a few."""
+    """Return the floating-point operations a second of the fastest of several products of large float32 matrices."""
     device = torch.device(where)
     a, b = torch.randn(2, SIDE, SIDE, device=device)
     return 2 * SIDE**3 / min(_timed(lambda: a @ b, device) for _ in range(8))
 
 
 def _apart(threads: int, measure: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-    """In a fresh process: what one case does to memory or caches is none of the next one's."""
+    """Run a function in a fresh process, so that memory and caches of one case do not affect the next."""
     with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        return pool.submit(measure, *given, **named).result()
+        with inherited_module_path():
+            made = pool.submit(measure, *given, **named)
+        return made.result()
 
 
 def _textbook(case: str, setup: Setup, seconds: float) -> Timing:
@@ -135,7 +138,7 @@ def _operations(case: str, setup: Setup) -> int:
 
 
 class Stopwatch:
-    """A clock that keeps the time of every step; for the budget, time begins when it has seen enough of them."""
+    """A clock that records the time of every step; the budget's time begins after the first `LEAST + WARM` steps."""
 
     def __init__(self, device: torch.device) -> None:
         self.ticks: list[float] = []

@@ -1,4 +1,4 @@
-"""The measurements as a table, and the sizes that the command asks for."""
+"""The measurements as a table, and the setups that the command measures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from ddbench.bench.cases import Setup
-from ddbench.bench.measure import Row
+from ddbench.bench.measure import CaseTiming
 from ddbench.compute.device import resolve_device
 from ddbench.compute.environment import device_name
 from ddbench.errors import UserError
@@ -18,7 +18,7 @@ HEADINGS = (
 
 
 def setups(ipcs: Iterable[int], widths: Iterable[int], device: str) -> list[Setup]:
-    """CIFAR-10's shapes with these numbers of images per class and widths.
+    """Return setups with CIFAR-10's shapes and these numbers of images per class and widths.
 
     Raises:
         UserError: for a device that is not there, or a number below 1.
@@ -31,8 +31,8 @@ def setups(ipcs: Iterable[int], widths: Iterable[int], device: str) -> list[Setu
     return chosen
 
 
-def bench_table(rows: list[Row]) -> str:
-    """Medians, their ratio, operations a second and memory, a row each, in Markdown."""
+def bench_table(rows: list[CaseTiming]) -> str:
+    """Tabulate medians, their ratio, operations a second and memory, a row for each case and setup, in Markdown."""
     body = [
         (
             row.case,
@@ -53,7 +53,7 @@ def bench_table(rows: list[Row]) -> str:
     return tabulate(body, HEADINGS, tablefmt="github", colalign=align, disable_numparse=True)
 
 
-def title(rows: list[Row]) -> str:
-    """The device and its limit."""
+def title(rows: list[CaseTiming]) -> str:
+    """Name the device and its limit."""
     device = device_name(resolve_device(rows[0].setup.device))
     return f"{device}; a matrix product runs at {max(row.limit for row in rows) / 1e9:,.0f} GFLOP/s"

@@ -1,6 +1,6 @@
 """Each family's step as its paper writes it: plain PyTorch, eager, class by class.
 
-What ddbench's own steps are checked against, number by number, and measured beside.
+Tests compare ddbench's own steps with these, number by number, and benchmarks time both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def gradient_matching(network: nn.Module, real: Sequence[Tensor], synthetic: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance summed over classes, and its gradient. Zhao et al., ICLR 2021, Algorithm 1, lines 7 to 10.
+    """Return the distance summed over classes, and its gradient. Zhao et al., ICLR 2021, Algorithm 1, lines 7 to 10.
 
     Args:
         real: a batch (N, C, H, W) of each class
@@ -30,8 +30,8 @@ def gradient_matching(network: nn.Module, real: Sequence[Tensor], synthetic: Ten
     total = torch.zeros((), device=synthetic.device)
     for c, (images, ours) in enumerate(zip(real, synthetic.chunk(len(real)), strict=True)):
         target = torch.autograd.grad(_class_loss(network, images, c), weights)
-        slopes = torch.autograd.grad(_class_loss(network, ours, c), weights, create_graph=True)
-        for a, b in zip(target, slopes, strict=True):
+        gradients = torch.autograd.grad(_class_loss(network, ours, c), weights, create_graph=True)
+        for a, b in zip(target, gradients, strict=True):
             if a.ndim > 1:
                 a, b = a.flatten(1), b.flatten(1)
                 total = total + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
@@ -41,7 +41,7 @@ def gradient_matching(network: nn.Module, real: Sequence[Tensor], synthetic: Ten
 def distribution_matching(
     network: nn.Module, real: Sequence[Tensor], synthetic: Tensor, augmentation: DSA, draws: Sequence[Draw]
 ) -> tuple[Tensor, Tensor]:
-    """The squared distance of class means, and its gradient. Zhao & Bilen, WACV 2023, Algorithm 1.
+    """Return the squared distance of class means, and its gradient. Zhao & Bilen, WACV 2023, Algorithm 1.
 
     Args:
         real: a batch (N, C, H, W) of each class
@@ -60,7 +60,7 @@ def distribution_matching(
 def trajectory_matching(
     network: nn.Module, start: Mapping[str, Tensor], target: Mapping[str, Tensor], batches: Sequence[Batch], lr: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """The normalised distance, and its gradients with respect to each step's images and to the step size, last.
+    """Return the normalised distance, and its gradients with respect to each step's images and, last, the step size.
 
     Cazenavette et al., CVPR 2022, Algorithm 1, lines 8 to 14.
     """
@@ -75,7 +75,7 @@ def trajectory_matching(
 def backprop(
     network: nn.Module, start: Mapping[str, Tensor], batches: Sequence[Batch], lrs: Tensor, real: Batch
 ) -> tuple[Tensor, list[Tensor]]:
-    """The loss on real images after training on the batches, and its gradients: each batch's images, then `lrs`.
+    """Return the loss on real images after training on the batches, and its gradients for each batch, then for `lrs`.
 
     Wang et al. 2018, Algorithm 1, lines 5 to 10.
     """
@@ -88,7 +88,7 @@ def backprop(
 def train(
     network: nn.Module, images: Tensor, labels: Tensor, epochs: int, *, momentum: float = 0.9, decay: float = 5e-4
 ) -> None:
-    """Epochs of SGD on images (N, C, H, W) and labels, in shuffled batches of 256."""
+    """Train for epochs of SGD on images (N, C, H, W) and labels, in shuffled batches of 256."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=momentum, weight_decay=decay)
     loader = DataLoader(TensorDataset(images, labels), batch_size=256, shuffle=True)
     for _ in range(epochs):
@@ -99,7 +99,7 @@ def train(
 
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images (N, C, H, W) that the network names right, in batches of 256."""
+    """Return the share of images (N, C, H, W) that the network classifies correctly, in batches of 256."""
     correct = 0
     for batch, batch_labels in DataLoader(TensorDataset(images, labels), batch_size=256):
         correct += int((network(batch).argmax(1) == batch_labels).sum())
@@ -116,6 +116,6 @@ def _descend(
     weights = {name: weight.detach().requires_grad_() for name, weight in start.items()}
     for images, labels, lr in walk:
         loss = F.cross_entropy(functional_call(network, weights, (images,)), labels)
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        weights = {name: weight - lr * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        weights = {name: weights[name] - lr * gradient for name, gradient in zip(weights, gradients, strict=True)}
     return weights

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml, read_bytes
+from ddbench.records.cell import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, NetworkSpec, Setting
 from ddbench.records.fields import Strict, Word, sentence
 from ddbench.records.notation import NetworkField, parse_bytes, parse_seconds
-from ddbench.records.schema import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, NetworkSpec, Setting
 
 MOST_BYTES = 2**18
-"""of a board, which PyYAML reads in two seconds; those that ship have some kilobytes"""
+"""largest size of a board's file, which PyYAML reads in two seconds; those that ship have some kilobytes"""
 MOST_RUNS = 100_000
-"""of a board"""
+"""largest number of runs of a board"""
 MOST_THREADS = 1024
 
 
@@ -75,66 +74,17 @@ class ScoringField(Strict):
     networks: Count | None = None
 
 
-class Entry(Strict):
-    """Some methods of a board; what it leaves out it takes from the board."""
+class CellFields(Strict):
+    """What a board says of its cells, and an entry of its own in place of that."""
 
-    methods: Names
-    source: str | None = None
-    """where its settings come from, and maybe the published figure; no part of the cells"""
-    set: dict[str, Any] = {}
-    """hyper-parameters that differ from the methods' defaults"""
-    datasets: Names | None = None
-    ipc: Ipcs | None = None
-    network: NetworkField | None = None
-    setting: Setting | None = None
-    pool: PoolField | None = None
-    """the networks of the settings `pretrained` and `attack`"""
-    attack: Attack | None = None
-    """the label map of the setting `attack`"""
-    also: list[ScoringField] | None = None
-    """ways to score each artefact beyond `network` and `protocol`; `[]` for none"""
-    preprocessing: Preprocessing | None = None
-    protocol: str | None = None
-    networks: Count | None = None
-    budget: Seconds | None = None
-    steps: Count | None = None
-    seeds: Count | None = None
-    snapshots: Fractions | None = None
-
-
-@dataclass(frozen=True)
-class BoardCell:
-    """A cell of a board: method, data set and ipc of an entry, with what that leaves out taken from the board."""
-
-    entry: int
-    """its entry's place in the file"""
-    method: str
-    dataset: str
-    ipc: int
-    set: dict[str, Any]
-    network: NetworkSpec
-    setting: Setting
-    preprocessing: Preprocessing
-    protocol: str
-    networks: int | None
-    budget: float | None
-    steps: int | None
-    also: list[ScoringField]
-    seeds: int
-    snapshots: list[float] | None
-    pool: PoolField | None = None
-    attack: Attack | None = None
-
-
-class Board(Strict):
-    """One leaderboard: its cells, and the defaults they share."""
-
-    board: Word
-    title: str = ""
-    datasets: Names
-    ipc: Ipcs
+    modality: str = "images"
+    """the kind of data"""
     network: NetworkField = NetworkSpec(name="convnet")
     setting: Setting = "random"
+    pool: PoolField | None = None
+    """pretrained networks, for the settings that start from them"""
+    attack: Attack | None = None
+    """the label map of the setting `attack`"""
     preprocessing: Preprocessing = "normalize"
     protocol: str = "dsa-1000@1"
     networks: Count | None = None
@@ -143,23 +93,62 @@ class Board(Strict):
     """seconds a run may spend; None runs every planned step"""
     steps: Count | None = None
     """steps a run may take, over all its loops"""
-    peak_bytes: Bytes | None = None
     also: list[ScoringField] = []
+    """ways to score each artefact beyond `network` and `protocol`; `[]` for none"""
     seeds: Count = 1
     """distillation seeds 0, 1, ..."""
+    snapshots: Fractions | None = None
+    """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
+
+
+class PlannedCell(CellFields):
+    """A method, a data set and an ipc of an entry, with what that leaves out taken from the board."""
+
+    entry: int
+    """its entry's place in the file"""
+    method: str
+    dataset: str
+    ipc: int
+    set: dict[str, Any]
+
+
+_optional: dict[str, Any] = {
+    name: (field.rebuild_annotation() | None, None) for name, field in CellFields.model_fields.items()
+}
+OptionalCellFields: Any = create_model("OptionalCellFields", __base__=Strict, **_optional)
+
+
+class Entry(OptionalCellFields):  # type: ignore[misc]  # its fields are those of `CellFields`, each of which may be left out
+    """Some methods of a board; what it leaves out it takes from the board."""
+
+    methods: Names
+    datasets: Names | None = None
+    ipc: Ipcs | None = None
+    source: str | None = None
+    """source of its settings, and maybe the published figure; no part of the cells"""
+    set: dict[str, Any] = {}
+    """hyper-parameters that differ from the methods' defaults"""
+
+
+class Board(CellFields):
+    """One leaderboard: its cells, and the fields that they share."""
+
+    board: Word
+    title: str = ""
+    datasets: Names
+    ipc: Ipcs
+    peak_bytes: Bytes | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     """score on this stratified share of the training data, held back from the methods, in place of the test set"""
     peek: Annotated[float, Field(gt=0, lt=1)] | None = None
     """hold back this stratified share of the training data, and say what selecting snapshots and readings of evaluation
     networks by it would have given, and by the test set; the last ones are the headline all the same"""
     threads: Annotated[int, Field(gt=0, le=MOST_THREADS, strict=True)] = 1
-    """of a run's process"""
+    """threads of a run's process"""
     compile: bool | None = None
     """what runs repeat; None compiles those that are long enough, see `compiling.worth_compiling`"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
-    snapshots: Fractions | None = None
-    """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     stall_seconds: Seconds | None = None
     """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""
@@ -184,17 +173,18 @@ class Board(Strict):
         return self
 
     def place(self, index: int) -> str:
-        """Where an entry stands, to begin a complaint with; nothing for a board that came from no file."""
+        """Return the place of an entry, to begin a complaint with; an empty text for a board that came from no file."""
         return f"{self._file}: entries.{index}: " if self._file else ""
 
-    def cells(self) -> Iterator[BoardCell]:
+    def cells(self) -> Iterator[PlannedCell]:
         """Every cell, in the order of the file."""
-        shared = {name: getattr(self, name) for name in Entry.model_fields if name in Board.model_fields}
+        shared = {name: getattr(self, name) for name in CellFields.model_fields}
         for index, entry in enumerate(self.entries):
-            own = {name: value for name, value in entry if value is not None and name != "source"}
-            full = {**shared, **own}
-            for method, dataset, ipc in product(*(full.pop(name) for name in ("methods", "datasets", "ipc"))):
-                yield BoardCell(index, method, dataset, ipc, **full)
+            own = {name: value for name in shared if (value := getattr(entry, name)) is not None}
+            datasets, ipcs = entry.datasets or self.datasets, entry.ipc or self.ipc
+            for method, dataset, ipc in product(entry.methods, datasets, ipcs):
+                place = {"entry": index, "method": method, "dataset": dataset, "ipc": ipc, "set": entry.set}
+                yield PlannedCell.model_construct(**shared | own | place)
 
 
 def load_board(path: Path) -> Board:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,40 @@ def settings_from(options: list[str] | None) -> dict[str, Any]:
         raise UserError(f"--set {error}") from error
 
 
-def board_from(path: Path | None, options: dict[str, Any]) -> Board:
+def board_of(named: Board | Mapping[str, Any] | str | Path | None) -> Board:
+    """A board from whatever names one.
+
+    Args:
+        named: a board; the path of its file; a mapping, either a whole board with `entries` or options as those of
+            `ddbench evaluate`; None is the quickstart
+
+    Raises:
+        UserError: when it does not name one.
+    """
+    if isinstance(named, Board):
+        return named
+    if isinstance(named, Mapping):
+        return make_board(named) if "entries" in named else _made_of(named)
+    return load_board(Path(named) if named is not None else SHIPPED / "quickstart.yaml")
+
+
+def board_from(path: Path | None, options: Mapping[str, Any]) -> Board:
     """The board of a file, or one made of options; with neither, the quickstart.
 
     Raises:
         UserError: when an option would change what a file says; a file's name tells what ran.
     """
-    if path is not None or not options:
-        foreign = [name for name in options if name not in SELECTING]
-        if foreign:
-            raise UserError(f"{path} says how to run its cells; leave out --{foreign[0]}, or the file")
-        return load_board(path or SHIPPED / "quickstart.yaml")
+    foreign = [name for name in options if name not in SELECTING]
+    if path is not None and foreign:
+        raise UserError(f"{path} says how to run its cells; leave out --{foreign[0]}, or the file")
+    return board_of(path or options or None)
+
+
+def _made_of(options: Mapping[str, Any]) -> Board:
     if "methods" not in options:
         raise UserError("name at least one --method, or a board's file")
     shared = {"board": "mine", "datasets": ["digits"], "ipc": [1], "protocol": "quick-300@1"}
-    if options.get("datasets", ["digits"]) == ["digits"]:
+    if options.get("datasets", ["digits"]) in ("digits", ["digits"]):
         shared["network"] = "convnet,depth=2,width=32"
     entry = {"methods": options["methods"], "set": options.get("set", {})}
     rest = {name: value for name, value in options.items() if name not in ("methods", "set")}

@@ -1,56 +1,54 @@
-"""Further ways to score an artefact, as a board lists them: resolved, and refused where they cannot work."""
+"""Further ways to score an artefact, as a board lists them: completed, and refused where they cannot work."""
 
 from __future__ import annotations
 
 from ddbench.boards.board import ScoringField
-from ddbench.data import Dataset
 from ddbench.errors import UserError
-from ddbench.evaluation.protocols import Protocol
-from ddbench.networks import build_network
-from ddbench.records.schema import GivenWeights, Pool, Scoring, Setting
+from ddbench.records.cell import Cell, NetworkSpec, Scoring
 from ddbench.registry import PROTOCOLS
+from ddbench.task.settings import SETTINGS
 
 
-def scorings(
-    fields: list[ScoringField], headline: Scoring, setting: Setting, pool: Pool | GivenWeights | None, data: Dataset
-) -> list[Scoring] | None:
-    """What a cell is to be scored with beyond its headline, complete; None for nothing.
-
-    Raises:
-        UserError: for an unknown network or protocol, a way that is listed already, or one that the setting rules out.
-    """
-    found = [headline]
-    for index, given in enumerate(fields):
-        scoring = Scoring(
+def cross_evaluations(fields: list[ScoringField], headline: Scoring) -> list[Scoring]:
+    """What a cell is scored with beyond its headline; what a field leaves out is the headline's."""
+    return [
+        Scoring(
             network=given.network or headline.network,
             protocol=given.protocol or headline.protocol,
             networks=given.networks or headline.networks,
         )
+        for given in fields
+    ]
+
+
+def check_ways(cell: Cell) -> None:
+    """Refuse a cell one of whose ways of scoring is there twice, or is ruled out by its setting.
+
+    Raises:
+        UserError: with the place of the way in the board.
+    """
+    known = [(cell.network, cell.protocol)]
+    for index, way in enumerate(cell.also or []):
         try:
-            _check(scoring, found, setting, pool, data)
+            _check(way, cell, known)
         except UserError as error:
             raise UserError(f"also.{index}: {error}") from error
-        found.append(scoring)
-    return found[1:] or None
+        known.append((way.network, way.protocol))
 
 
-def _check(
-    scoring: Scoring, known: list[Scoring], setting: Setting, pool: Pool | GivenWeights | None, data: Dataset
-) -> None:
-    protocol: Protocol = PROTOCOLS.get(scoring.protocol)
-    build_network(scoring.network.name, data.shape, len(data.classes), scoring.network.parameters)
-    own, way = known[0].network, f"{scoring.network} under {scoring.protocol}"
-    if _same(scoring, known[0]):
-        raise UserError(f"{way} is the headline; name another network or protocol")
-    if any(_same(scoring, other) for other in known):
-        raise UserError(f"{way} is listed twice; leave out one")
-    if pool is not None and scoring.networks > pool.held_out:
-        raise UserError(f"pool holds out {pool.held_out} networks and {scoring.networks} are asked for; raise held_out")
-    if scoring.network != own and pool is not None:
-        raise UserError(f"setting {setting!r} scores given networks, all {own}; leave out {scoring.network}")
-    if scoring.network != own and setting == "fixed" and "initial" in protocol.honours:
-        raise UserError(f"{protocol.name} starts from stored weights, which are of {own}; leave out {scoring.network}")
-
-
-def _same(one: Scoring, other: Scoring) -> bool:
-    return (one.network, one.protocol) == (other.network, other.protocol)
+def _check(way: Scoring, cell: Cell, known: list[tuple[NetworkSpec, str]]) -> None:
+    protocol, named = PROTOCOLS.get(way.protocol), f"{way.network} under {way.protocol}"
+    if (way.network, way.protocol) == known[0]:
+        raise UserError(f"{named} is the headline; name another network or protocol")
+    if (way.network, way.protocol) in known:
+        raise UserError(f"{named} is listed twice; leave out one")
+    if cell.pool is not None and way.networks > cell.pool.held_out:
+        raise UserError(
+            f"pool holds out {cell.pool.held_out} networks and {way.networks} are asked for; raise held_out"
+        )
+    binding = SETTINGS[cell.setting].bound_by(protocol.honours)
+    if binding is not None and way.network != cell.network:
+        raise UserError(
+            f"setting {cell.setting!r} under {protocol.name} scores {binding}, which are of {cell.network}; "
+            f"leave out {way.network}"
+        )

@@ -26,12 +26,12 @@ def score(
 
     ddbench score digits.safetensors --protocol dsa-1000@1 --network convnet --network lenet --json
     """
+    import ddbench
     from ddbench.cli.progress import Gauge
-    from ddbench.evaluation.score_file import score as score_
     from ddbench.leaderboard import interval
 
     with Gauge(messages) as gauge:
-        scores = score_(
+        scores = ddbench.score(
             file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device, report=gauge
         )
     if as_json:
@@ -52,9 +52,9 @@ def show(
 
     ddbench show digits.safetensors --out digits.png
     """
-    from ddbench.artifacts.pictures import show as show_
+    import ddbench
 
-    show_(file, out, dataset)
+    ddbench.show(file, out, dataset)
     say(f"wrote {out}")
 
 
@@ -75,9 +75,9 @@ def convert(
 
     ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
     """
-    from ddbench.artifacts.releases import convert as convert_
+    import ddbench
 
-    convert_(
+    ddbench.convert(
         file,
         layout,
         dataset,
@@ -100,6 +100,6 @@ def card(
 
     hf upload NAME/digits digits --repo-type dataset    # the Hub's own command
     """
-    from ddbench.artifacts.card import card as card_
+    import ddbench
 
-    say(f"wrote {card_(file, out, record)}; `hf upload NAME {out} --repo-type dataset` publishes the folder")
+    say(f"wrote {ddbench.card(file, out, record)}; `hf upload NAME {out} --repo-type dataset` publishes the folder")

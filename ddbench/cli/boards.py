@@ -25,9 +25,10 @@ from ddbench.cli.app import (
 
 
 def evaluate(
+    context: typer.Context,
     board: Annotated[Path | None, typer.Argument(help="A board's YAML; none runs the quickstart.")] = None,
-    method: Methods = None,
-    dataset: Datasets = None,
+    methods: Methods = None,
+    datasets: Datasets = None,
     ipc: Ipcs = None,
     network: NetworkOption = None,
     protocol: ProtocolOption = None,
@@ -54,33 +55,27 @@ def evaluate(
 
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
     """
-    from ddbench.boards.command_line import board_from, settings_from
+    import ddbench
+    from ddbench.boards.board import CellFields
+    from ddbench.boards.command_line import SELECTING, board_from, settings_from
     from ddbench.boards.jobs import Selection
     from ddbench.cli.progress import Display
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
-    from ddbench.runs.api import evaluate
 
-    options = {
-        "methods": method,
-        "datasets": dataset,
-        "ipc": ipc,
-        "network": network,
-        "protocol": protocol,
-        "budget": budget,
-        "steps": steps,
-        "seeds": seeds,
-        "set": settings_from(set_),
-    }
-    chosen = board_from(board, {name: value for name, value in options.items() if value not in (None, [], {})})
-    selection = Selection(tuple(method or ()), tuple(dataset or ()), tuple(ipc or ())) if board else None
+    given = {name: value for name, value in context.params.items() if value not in (None, [], {})}
+    options = {name: value for name, value in given.items() if name in (*CellFields.model_fields, *SELECTING)}
+    if set_:
+        options["set"] = settings_from(set_)
+    chosen = board_from(board, options)
+    selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     with Display(messages) as display:
-        records = evaluate(
+        records = ddbench.evaluate(
             chosen,
             folder,
             device=device,
-            workers=workers or (2 if board is None and not method and executor == "local" else None),
+            workers=workers or (2 if board is None and not methods and executor == "local" else None),
             executor=executor,
             again=again,
             selection=selection,
@@ -115,13 +110,13 @@ def distill(
 
     ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
     """
+    import ddbench
     from ddbench.boards.command_line import settings_from
     from ddbench.cli.progress import Display
-    from ddbench.runs.api import distill as distill_
     from ddbench.runs.api import trace_of
 
     with Display(messages) as display:
-        record = distill_(
+        record = ddbench.distill(
             method,
             dataset,
             out,

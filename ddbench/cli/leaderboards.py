@@ -82,9 +82,9 @@ def submit(
 
     Exit code 0: in order; 1: something is wrong with the records, a sentence each; 2: bad usage or input.
     """
-    from ddbench.submissions.submit import submit as submit_
+    import ddbench
 
-    submission = submit_(runs, to, sources=source or [], datasets=dataset or [])
+    submission = ddbench.submit(runs, to, sources=source or [], datasets=dataset or [])
     for sentence in (*submission.complaints, *submission.notes):
         say(sentence)
     if submission.complaints:
@@ -115,11 +115,11 @@ def verify(
 
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
     """
+    import ddbench
     from ddbench.cli.progress import Gauge
-    from ddbench.submissions.verify import verify as verify_
 
     with Gauge(messages) as gauge:
-        found = verify_(
+        found = ddbench.verify(
             record,
             artifact=artifact,
             dataset=dataset,

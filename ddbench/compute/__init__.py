@@ -1,1 +1,1 @@
-"""The machine: device, clock, memory, operations, compilation, random generators, environment."""
+"""Access to the machine: device, clock, memory, operations, compilation, random generators, environment."""

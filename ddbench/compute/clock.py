@@ -1,4 +1,4 @@
-"""What a second is: core-seconds on a CPU, device seconds on a GPU."""
+"""Clocks that define a second: core-seconds on a CPU, device seconds on a GPU."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Protocol
 import torch
 
 AHEAD = 8
-"""steps that the host may run ahead of a device"""
+"""largest number of steps that the host may run ahead of a device"""
 
 
 class Clock(Protocol):
     def tick(self) -> float:
-        """Seconds so far; on a GPU up to the last step that the device is known to have finished."""
+        """Return the seconds so far; on a GPU up to the last step that the device is known to have finished."""
         ...
 
     def settle(self) -> float:
-        """Seconds so far, exactly; waits for the device."""
+        """Wait for the device and return the exact seconds so far."""
         ...
 
 
 class ProcessClock:
-    """CPU time of this process, all its threads together: a busy machine hardly inflates it."""
+    """CPU time of this process, summed over its threads; other load on the machine hardly changes it."""
 
     def tick(self) -> float:
         return time.process_time()
@@ -33,7 +33,7 @@ class ProcessClock:
 
 
 class DeviceClock:
-    """CUDA events, one a tick; waits for the device only when it is more than `ahead` ticks behind."""
+    """Time between CUDA events, one a tick; it waits for the device only if that is more than `ahead` ticks behind."""
 
     def __init__(self, device: torch.device, ahead: int = AHEAD) -> None:
         self._stream = torch.cuda.current_stream(device)

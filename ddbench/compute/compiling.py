@@ -1,7 +1,7 @@
-"""Gradients of pure functions, compiled where a run is long enough to pay for it.
+"""Gradients of pure functions, compiled where a run is long enough to be worth it.
 
-What is compiled is the function as `torch.func` differentiates it: one graph without autograd around it, which keeps
-nothing but what it returns. Eager functions go through autograd, several times faster than an eager `torch.func`.
+The function is compiled as `torch.func` differentiates it: one graph without autograd around it, which keeps nothing
+but its results. Eager functions use autograd, which is several times faster than an eager `torch.func`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ddbench.compute.flops import FlopCounter
+from ddbench.compute.flops import counting
 
 Weights = dict[str, Tensor]
 Point = TypeVar("Point", Tensor, Weights)
@@ -24,16 +24,16 @@ Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 Scalar = Callable[Concatenate[Point, Rest], Tensor]
 WORTH_SECONDS = 60.0
-"""of budget from which compiling, some seconds for each graph, is worth it"""
+"""seconds of budget from which compiling, which takes some seconds for each graph, is worth it"""
 WORTH_STEPS = 1000
 VARIANTS = 64
-"""shapes that one function may be compiled for"""
+"""largest number of shapes that one function may be compiled for"""
 
 
 def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **keywords: Rest.kwargs) -> Point:
-    """Gradient of a scalar function with respect to its first argument: itself differentiable, and compilable.
+    """Return the gradient of a scalar function with respect to its first argument, differentiable and compilable.
 
-    For use inside a function whose own gradient is wanted, as the distance between two gradients.
+    It is for use inside a function whose own gradient is wanted, such as the distance between two gradients.
     """
     if torch.compiler.is_compiling():
         slope: Point = torch.func.grad(function)(point, *rest, **keywords)
@@ -42,34 +42,34 @@ def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **ke
 
 
 def worth_compiling(seconds: float | None, steps: int | None) -> bool:
-    """Whether a run with this budget is long enough to compile what it repeats; None means unlimited."""
+    """Decide whether a run with this budget is long enough to compile what it repeats; None means unlimited."""
     if seconds is not None:
         return seconds >= WORTH_SECONDS
     return steps is None or steps >= WORTH_STEPS
 
 
 class Compiler:
-    """Makes gradients and pure functions fast to call again and again with tensors of the same shapes.
+    """Makes gradients and pure functions that are fast to call repeatedly with tensors of the same shapes.
 
-    What it returns takes tensors, or dictionaries of them, and gives tensors without history: pass in nothing that is
-    to be differentiated through. The functions given must be pure: draw random numbers before.
+    The functions it returns take tensors, or dictionaries of them, and give tensors without history: do not pass
+    anything that is to be differentiated through. The functions given must be pure: draw random numbers before.
 
     >>> slope, loss = task.compiler.gradient(task.loss)(weights, images, labels)  # doctest: +SKIP
 
     Args:
-        enabled: whether to compile; a function that cannot be, or a machine without a compiler, runs eager and warns
-        apart: the context in which compilation happens, by the name `compile`; the meter's `paused`
+        enabled: whether to compile; what cannot be compiled, or a machine without a compiler, runs eager with a warning
+        apart: context in which compilation happens, called with the name `compile`; the meter's `paused`
     """
 
     def __init__(
         self, enabled: bool = False, apart: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
     ) -> None:
         self.enabled = enabled
-        """false as soon as something could not be compiled"""
+        """false if not asked for, or as soon as something could not be compiled"""
         self.apart = apart
 
     def gradient(self, function: Scalar[Point, Rest]) -> Callable[Concatenate[Point, Rest], tuple[Point, Tensor]]:
-        """From a scalar function, one that gives the gradient with respect to the first argument and the value."""
+        """Return a function for the gradient of a scalar function with respect to its first argument, and the value."""
 
         def eager(point: Point, *rest: Rest.args, **keywords: Rest.kwargs) -> tuple[Point, Tensor]:
             return _autograd(function, point, *rest, create_graph=False, **keywords)
@@ -77,7 +77,7 @@ class Compiler:
         return self._either(eager, torch.func.grad_and_value(function))
 
     def function(self, function: Callable[Rest, Result]) -> Callable[Rest, Result]:
-        """The same function without gradients."""
+        """Return the same function without gradients."""
 
         def eager(*arguments: Rest.args, **keywords: Rest.kwargs) -> Result:
             with torch.no_grad():
@@ -90,7 +90,7 @@ class Compiler:
 
 
 class _Compiled:
-    """A function that is compiled at its first call with tensors of new shapes, apart from what is charged."""
+    """A function that is compiled at its first call with tensors of new shapes; compiling is not charged."""
 
     def __init__(self, eager: Callable[..., Any], function: Callable[..., Any], compiler: Compiler) -> None:
         self._eager = eager
@@ -99,7 +99,7 @@ class _Compiled:
         self._ready: dict[object, bool] = {}
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        if FlopCounter.active:  # it sees the operations of eager functions alone
+        if counting():  # a counter sees the operations of eager functions alone
             return self._eager(*arguments, **keywords)
         signature = tuple(map(_shape, pytree.tree_leaves((arguments, keywords)))), tuple(keywords)
         if signature not in self._ready:
@@ -111,7 +111,7 @@ class _Compiled:
             return self._compiled(*arguments, **keywords)
 
     def _warmed(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
-        """Whether it could be compiled for these arguments."""
+        """Compile for these arguments and return whether that succeeded."""
         _allow_variants()
         try:
             self._compile(arguments, keywords)
@@ -126,7 +126,7 @@ class _Compiled:
         return True
 
     def _compile(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """At a second try without what earlier processes compiled: one that was killed may have left half a file."""
+        """Compile; a second try ignores what earlier processes cached, since a killed one may have left half a file."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
             try:
@@ -144,7 +144,7 @@ def _allow_variants() -> None:
 
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
     setattr(torch._dynamo.config, limit, VARIANTS)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on a missing GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns about a missing GPU
     torch._inductor.config.compile_threads = 1  # starting its processes takes longer than compiling a graph
 
 

@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Lookup of devices by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ddbench.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there."""
+    """Return an existing device for `auto`, `cpu`, `cuda` or `cuda:N`."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,4 +1,4 @@
-"""What a measurement may depend on besides its cell: device, versions, revision, time."""
+"""The environment of a measurement, which may affect it besides its cell: device, versions, revision, time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 
 def environment(device: torch.device, threads: int, compiled: bool) -> dict[str, Any]:
-    """What a number may depend on besides its cell."""
+    """Describe what a measurement may depend on besides its cell."""
     return {
         "device": device_name(device),
         "threads": threads,
@@ -28,7 +28,7 @@ def environment(device: torch.device, threads: int, compiled: bool) -> dict[str,
 
 
 def determinism() -> dict[str, Any]:
-    """What of a GPU's arithmetic is the same in every run; on a CPU all of it is."""
+    """Describe which of a GPU's operations are deterministic; on a CPU all of them are."""
     return {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
@@ -54,9 +54,9 @@ def device_name(device: torch.device) -> str:
 
 @lru_cache
 def git_revision() -> str | None:
-    """The commit that ddbench runs from, `+` if it was changed since; None outside a repository."""
+    """Return the commit that ddbench runs from, with `+` if files have changed; None outside a repository."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # an installed package may lie inside of somebody's repository
+    if not (root / ".git").exists():  # an installed package may be inside another repository
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
@@ -70,7 +70,7 @@ def now() -> str:
 
 
 def instant(date: str) -> datetime.datetime:
-    """What `now` wrote; without a zone it is read as UTC.
+    """Parse what `now` wrote; without a zone it is read as UTC.
 
     Raises:
         ValueError: when it is no date of ISO 8601.

@@ -1,4 +1,4 @@
-"""Named random generators: a name and what it belongs to decide the seed, never the clock."""
+"""Named random generators, whose seeds follow from their name and their owner, never from the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def derive_seed(*key: object) -> int:
-    """A 63-bit seed from the text of its arguments.
+    """Derive a 63-bit seed from the text of the arguments.
 
     >>> derive_seed("digits", 0, "real") == derive_seed("digits", 0, "real")
     True
@@ -24,10 +24,10 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 class Generators:
-    """Generators made on first use, whose states the meter saves and puts back.
+    """Generators made on first use, whose states the meter saves and restores.
 
     Args:
-        key: what they belong to; (dataset, network, ipc, seed) for a task
+        key: what they belong to, such as (dataset, network, ipc, seed) for a task
     """
 
     def __init__(self, *key: object) -> None:
@@ -36,7 +36,7 @@ class Generators:
         self._waiting: dict[str, Tensor] = {}
 
     def get(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """The generator of that name; its seed comes from the key and the name."""
+        """Return the generator of that name; its seed follows from the key and the name."""
         if name not in self._made:
             generator = seeded(derive_seed(*self._key, name), device)
             if name in self._waiting:
@@ -45,7 +45,7 @@ class Generators:
         return self._made[name]
 
     def adopt(self, name: str, generator: torch.Generator) -> None:
-        """Save and put back a generator that was seeded elsewhere, too."""
+        """Add a generator that was seeded elsewhere, so that it is saved and restored too."""
         self._waiting.pop(name, None)
         self._made[name] = generator
 
@@ -53,7 +53,7 @@ class Generators:
         return {name: generator.get_state() for name, generator in self._made.items()} | self._waiting
 
     def set_state(self, states: Mapping[str, Tensor]) -> None:
-        """Put every generator back; one that was not made yet starts from its state when it is."""
+        """Restore every generator; one that was not made yet starts from its saved state."""
         for name in list(self._made):
             if name in states:
                 self._made[name].set_state(states[name])

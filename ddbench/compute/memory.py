@@ -1,4 +1,4 @@
-"""How much memory a run holds."""
+"""The memory of a run: how much it holds, limits on it, and errors that mean it ran out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""numbers of glibc's malloc.h"""
+"""parameter numbers from glibc's malloc.h"""
 
 
 class OutOfMemoryBudget(MemoryError):
@@ -19,7 +19,7 @@ class OutOfMemoryBudget(MemoryError):
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the device on a GPU, of the process on a CPU."""
+    """Return the peak memory so far: of the device on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -27,22 +27,22 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def check_memory(allowed: int | None, device: torch.device) -> None:
-    """Refuse to hold more than is allowed; None allows everything.
+    """Refuse to hold more memory than allowed; None allows everything.
 
     Raises:
-        OutOfMemoryBudget: with both figures.
+        OutOfMemoryBudget: when more is held; the message names both figures.
     """
     if allowed is not None and (peak := peak_bytes(device)) > allowed:
         raise OutOfMemoryBudget(overrun(peak, allowed))
 
 
 def overrun(held: int, allowed: int) -> str:
-    """The reason of a run that was ended for its memory."""
+    """Return the reason of a run that was ended for its memory."""
     return f"{held:,} bytes in use, the budget allows {allowed:,}"
 
 
 def limit_device_memory(allowed: int | None, device: torch.device) -> None:
-    """Let CUDA's allocator refuse what is beyond the allowed bytes, also within a step; None lifts an earlier limit."""
+    """Let CUDA's allocator refuse more than the allowed bytes, also within a step; None removes an earlier limit."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         total = torch.cuda.get_device_properties(index).total_memory
@@ -50,17 +50,17 @@ def limit_device_memory(allowed: int | None, device: torch.device) -> None:
 
 
 def be_the_first_to_go() -> None:
-    """Where a machine runs out of memory, let the kernel end this process before the command and all others."""
+    """Let the kernel end this process before all others, the command's too, when the machine runs out of memory."""
     if sys.platform == "linux":
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what it frees, as CUDA's allocator does, instead of handing it back at once.
+    """Let the C library keep the memory that it frees, as CUDA's allocator does, instead of returning it to the system.
 
-    A batch's activations are otherwise mapped anew, page by page, in every step: ConvNet-3 forward and backward ran 1.5
-    times faster for it. Without effect where the C library is not glibc.
+    A batch's activations are otherwise mapped again, page by page, in every step: ConvNet-3 forward and backward ran
+    1.5 times faster with this. It has no effect where the C library is not glibc.
     """
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
@@ -70,9 +70,9 @@ def keep_freed_memory() -> None:
 
 
 ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
-"""how torch begins a RuntimeError where a MemoryError would be expected"""
+"""first words of a RuntimeError that torch raises instead of a MemoryError"""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator refused, or a budget of memory was overdrawn."""
+    """Return whether an error means that an allocator refused, or that a memory budget was exceeded."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or ALLOCATOR in str(error).partition("\n")[0]

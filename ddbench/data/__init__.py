@@ -1,4 +1,4 @@
-"""Data sets as tensors, what they go through, and what a method gets of them."""
+"""Data sets as tensors, their preprocessing, and the batches that a method gets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ddbench.data import builtin as builtin  # registers the data sets
-from ddbench.data.dataset import Dataset, make_dataset
+from ddbench.data.dataset import Dataset, make_dataset, split_share
 from ddbench.data.folders import load_folder
 from ddbench.data.npz import load_npz
 from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
@@ -34,10 +34,10 @@ __all__ = [
 
 
 def load_dataset(name_or_path: str) -> Dataset:
-    """A data set by name or path, on the CPU.
+    """Load a data set by name or path, on the CPU.
 
-    In this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of class folders, an `.npz` file. A
-    registered one is read from `$DDBENCH_DATA` where that has it, and is otherwise downloaded on first use.
+    It is looked for in this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of class folders, an `.npz`
+    file. A registered one is read from `$DDBENCH_DATA` where that has it, else downloaded on first use.
 
     >>> load_dataset("digits").shape
     (1, 8, 8)
@@ -63,18 +63,24 @@ def load_dataset(name_or_path: str) -> Dataset:
 
 
 def dataset_names() -> list[str]:
-    """Names that `load_dataset` knows now, sorted: the registered ones and those of `$DDBENCH_DATA`."""
+    """Return the names that `load_dataset` knows now, sorted: the registered ones and those of `$DDBENCH_DATA`."""
     return sorted({*DATASETS, *provided_names()})
 
 
 @lru_cache(maxsize=2)
 def _load_once(load: Callable[[], Dataset], data_folder: str | None, cache: str | None) -> Dataset:
-    """The folders' names are in the key, because what a loader gives depends on them."""
+    """Load a data set, cached by loader and by the folders' names, on which the result depends."""
     return load()
 
 
-def load_split(dataset: str, validation: float | None, peek: float | None) -> Dataset:
-    data = load_dataset(dataset)
+def load_split(dataset: str, split: str, peek: float | None = None) -> Dataset:
+    """A data set as a cell sees it: its test split is what the cell scores on.
+
+    Args:
+        split: `test`, `validation(SHARE)` or `validation(SHARE, seed=N)`
+        peek: share of the training images that is held back, from methods and from the test split alike
+    """
+    data, share = load_dataset(dataset), split_share(split)
     if peek is not None:
         return data.holding_out(peek)
-    return data if validation is None else data.validation(validation)
+    return data if share is None else data.split(f"{data.digest}+{split}")

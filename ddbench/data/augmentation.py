@@ -8,7 +8,9 @@ while training for a score, every image has its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 GREY_DIGITS = frozenset({"digits", "mnist", "usps"})
 DIGITS = GREY_DIGITS | {"svhn"}
 UNIFORMS = 3
-"""Random numbers an image gets, whatever the operation: the most that one of them needs."""
+"""random numbers drawn for an image, whatever the operation: as many as any of them needs"""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class DSA:
     """each side is scaled by its own factor in [1/ratio, ratio]"""
     rotate_degrees: float = 15.0
     crop_ratio: float = 0.125
-    """largest shift, as a part of the side"""
+    """largest shift, as a share of the side"""
     cutout_ratio: float = 0.5
-    """side of the erased square, as a part of the image's"""
+    """side of the erased square, as a share of the image's side"""
     brightness: float = 1.0
     saturation: float = 2.0
     contrast: float = 0.5
@@ -61,7 +63,7 @@ class DSA:
 
     @classmethod
     def for_dataset(cls, name: str) -> DSA:
-        """The paper's strategy for a data set: without flips for digits, which change their meaning when mirrored."""
+        """Return the paper's strategy for a data set: no flips for digits, which change their meaning when mirrored."""
         if name.lower() in DIGITS:
             return cls(strategy=tuple(operation for operation in OPERATIONS if operation != "flip"))
         return cls()
@@ -71,19 +73,19 @@ class DSA:
 
         Args:
             shape: (N, C, H, W) of the batch; unused when shared.
-            generator: a CPU generator, so that the choice needs no answer from the device; both numbers and choice
-                come from it, and `apply` moves the small tensor.
-            shared: siamese, one set of parameters for every image of batches of any size; else one for each image.
+            generator: a CPU generator for the choice and the numbers, so that the host need not wait for the device;
+                `apply` moves the small tensor.
+            shared: True is siamese, one set of parameters for all images of any batch; else each image has its own.
         """
         chosen = int(torch.randint(len(self.strategy), (), generator=generator))
         uniforms = torch.rand(1 if shared else shape[0], UNIFORMS, generator=generator)
         return Draw(self.strategy[chosen], uniforms)
 
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W), differentiable to any order with respect to the images.
+        """Augment images, (N, C, H, W) -> (N, C, H, W), differentiably to any order with respect to them.
 
         Raises:
-            ValueError: a draw made for each image of a batch of another size.
+            ValueError: when the draw was made for the images of a batch of another size.
         """
         drawn = len(draw.uniforms)
         if drawn not in (1, len(images)):
@@ -145,15 +147,15 @@ class DSA:
 
 
 def always_color(images: Tensor, generator: torch.Generator, *, dataset: str) -> Tensor:
-    """Flip and change colours always, then crop, scale or rotate: each image with parameters of its own.
+    """Always flip and change colours, then crop, scale or rotate, each image with parameters of its own.
 
-    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, arXiv 2205.14959:
-    what it is scored with, beside CutMix.
+    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, arXiv 2205.14959,
+    train evaluation networks with it and CutMix.
 
     Args:
         images: (N, C, H, W)
         generator: a CPU generator
-        dataset: its name; digits are not flipped
+        dataset: name of the data set; digits are not flipped
     """
     for strategy in (("flip",), ("color",), ("crop", "scale", "rotate")):
         if strategy != ("flip",) or dataset.lower() not in DIGITS:
@@ -162,11 +164,11 @@ def always_color(images: Tensor, generator: torch.Generator, *, dataset: str) ->
 
 
 def shift_scale_rotate(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift, scale or rotate each image: what gradient matching (DC) is scored with on MNIST.
+    """Shift, scale or rotate each image, as evaluation networks of gradient matching (DC) do on MNIST.
 
     Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, arXiv 2006.05929. One of the three
-    for each image: by -4 to 3 pixels a side, by a factor in [0.8, 1.2] a side, or by up to 45 degrees. What comes in
-    from outside is the mean of the batch's channel, and 0 where an image was scaled, as in the authors' code.
+    for each image: by -4 to 3 pixels a side, by a factor in [0.8, 1.2] a side, or by up to 45 degrees. Pixels from
+    outside the image have the mean of the batch's channel, or 0 where it was scaled, as in the authors' code.
 
     Differences: all resampling is bilinear; theirs is nearest for scaling and cubic for rotation, by whole degrees.
 
@@ -199,7 +201,7 @@ def cutmix(
         images: (N, C, H, W)
         labels: (N, K) probabilities
         generator: a CPU generator
-        probability: of mixing the batch at all
+        probability: probability that the batch is mixed at all
     """
     height, width = images.shape[2:]
     mixes, share, down, right = torch.rand(4, generator=generator).tolist()
@@ -213,6 +215,30 @@ def cutmix(
     mixed[:, :, top:bottom, left:end] = images[partner, :, top:bottom, left:end]
     kept = 1 - (bottom - top) * (end - left) / (height * width)
     return mixed, kept * labels + (1 - kept) * labels[partner]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """An augmentation of training for a score, by its name in a protocol.
+
+    Args:
+        apply: (images, generator) -> images, each image by itself
+        mixes: whether half of the batches are mixed by CutMix
+    """
+
+    apply: Callable[[Tensor, torch.Generator], Tensor]
+    mixes: bool = False
+
+
+AUGMENTATIONS: dict[str, Callable[[str], Augmentation]] = {
+    "none": lambda dataset: Augmentation(lambda images, generator: images),
+    "dsa": lambda dataset: Augmentation(DSA.for_dataset(dataset)),
+    "shift_scale_rotate": lambda dataset: Augmentation(shift_scale_rotate),
+    "always_color_cutmix": lambda dataset: Augmentation(
+        partial(always_color, dataset=dataset), mixes=dataset.lower() not in GREY_DIGITS
+    ),
+}
+"""augmentations by name, each a function of the data set's name"""
 
 
 def affine(images: Tensor, matrices: Tensor) -> Tensor:
@@ -243,7 +269,7 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _turns(angles: Tensor) -> Tensor:
-    """(N,) radians -> (N, 2, 2) rotations."""
+    """Return rotations, (N,) radians -> (N, 2, 2)."""
     sin, cos = angles.sin(), angles.cos()
     return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
 
@@ -261,13 +287,13 @@ def _part(side: int, ratio: float) -> int:
 
 
 def _whole(uniforms: Tensor, choices: int) -> Tensor:
-    """Whole numbers in [0, choices); a product just below the end may round up to it, hence the clamp."""
+    """Return whole numbers in [0, choices); a product just below the end may round up to it, hence the clamp."""
     return (uniforms * choices).long().clamp(max=choices - 1)
 
 
 def _erased(side: int, size: int, uniforms: Tensor) -> Tensor:
-    """(1 or N, side) marks of `size` pixels around a centre anywhere in the image, cut off at its border."""
-    # An even square has its centre between pixels, and so one more place for it.
+    """Mark `size` pixels around a centre anywhere in the image, cut off at its border, (1 or N, side)."""
+    # An even square has its centre between pixels, which gives one more position.
     start = _whole(uniforms, side + 1 - size % 2)[:, None] - size // 2
     positions = torch.arange(side, device=uniforms.device)
     return (positions >= start) & (positions < start + size)

@@ -1,4 +1,4 @@
-"""Data sets known by name: one that is embedded, the others from `$DDBENCH_DATA` or through torchvision."""
+"""Data sets known by name: `digits` comes with scikit-learn, the others from `$DDBENCH_DATA` or torchvision."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _split(kind: str, part: str) -> Any:
 
 def _arrays(split: Any) -> tuple[Array, Array]:
     images = np.asarray(split.data)
-    if hasattr(split, "labels"):  # SVHN alone spells it so, and alone keeps channels first
+    if hasattr(split, "labels"):  # only SVHN has this name, and only SVHN keeps channels first
         return images.transpose(0, 2, 3, 1), np.asarray(split.labels)
     return images, np.asarray(split.targets)
 

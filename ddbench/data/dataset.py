@@ -22,6 +22,25 @@ SPLIT = re.compile(r"(?P<kind>validation|held_out)\((?P<fraction>\d+(\.\d+)?(e-\
 RENAME = f"rename it, with at most {LONGEST_NAME} letters, digits and signs"
 
 
+def split_name(share: float | None) -> str:
+    """Return a cell's name for the split that holds this share of the training images; `test` without a share."""
+    return "test" if share is None else f"validation({share})"
+
+
+def split_share(split: str) -> float | None:
+    """Return the share of the training images that a cell's split scores on; None for the test set.
+
+    Raises:
+        UserError: when the text names neither `test` nor a validation split.
+    """
+    named = SPLIT.fullmatch(split)
+    if named is not None and named["kind"] == "validation":
+        return float(named["fraction"])
+    if split != "test":
+        raise UserError(f"split {split!r} is neither test nor a validation split")
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels of both splits on one device; `make_dataset` builds one from checked arrays.
@@ -45,13 +64,13 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+        """Shape (C, H, W) of every image."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
     @cached_property
     def digest(self) -> str:
-        """`sha256:...` over shapes, types and bytes of the four arrays; a split adds its name, `+validation(...)`."""
+        """Digest `sha256:...` of shapes, types and bytes of the arrays; a split adds its name, `+validation(...)`."""
         if self.given_digest is not None:
             return self.given_digest
         content = hashlib.sha256()
@@ -63,11 +82,11 @@ class Dataset:
 
     @cached_property
     def counts(self) -> Tensor:
-        """(K,) int64: training images per class."""
+        """Training images per class, (K,) int64."""
         return torch.bincount(self.train_labels, minlength=len(self.classes))
 
     def to(self, device: torch.device | str) -> Dataset:
-        """The same data set with its tensors on `device`."""
+        """Return the same data set with its tensors on `device`."""
         return replace(
             self,
             train_images=self.train_images.to(device),
@@ -78,11 +97,11 @@ class Dataset:
         )
 
     def validation(self, fraction: float, seed: int = 0) -> Dataset:
-        """A data set whose test split is a stratified part of this one's train split; the real test split is gone.
+        """Return a data set that tests on a stratified part of this one's train split; the real test split is left out.
 
         Args:
             fraction: share of every class that becomes the new test split, in (0, 1).
-            seed: which part; one that is not 0 is said in the digest.
+            seed: seed of the choice of that part; the digest names a seed other than 0.
 
         Raises:
             UserError: when the fraction is not in (0, 1), or a class has a single image.
@@ -100,7 +119,7 @@ class Dataset:
         )
 
     def holding_out(self, fraction: float) -> Dataset:
-        """This data set without the training images that `validation(fraction)` tests on; the test split stays.
+        """Return this data set without the training images that `validation(fraction)` tests on; the test split stays.
 
         Raises:
             UserError: as `validation`.
@@ -112,8 +131,17 @@ class Dataset:
             given_digest=f"{self.digest}+held_out({fraction})",
         )
 
+    def without_test(self) -> Dataset:
+        """This data set with an empty test split, under its own digest: what may be held while a method runs."""
+        return replace(
+            self,
+            test_images=self.test_images[:0],
+            test_labels=self.test_labels[:0],
+            given_digest=self.digest,
+        )
+
     def split(self, digest: str) -> Dataset:
-        """The split of this data set that has such a digest, `...+validation(0.1)` or `...+held_out(0.1)`, or itself.
+        """Return the split that a digest names, `...+validation(0.1)` or `...+held_out(0.1)`, or the data set itself.
 
         Raises:
             UserError: as `validation`, or where the digest names a split of another kind.
@@ -142,8 +170,8 @@ def make_dataset(
     Args:
         train_images: (N, H, W, C) or, if grey, (N, H, W) uint8; square, 1 or 3 channels. `test_images` alike.
         train_labels: (N,) integers in 0..K-1, every class at least once. `test_labels` alike, classes may be absent.
-        classes: K names; "0", "1", ... without them.
-        source: where the arrays came from, for messages; the name without it.
+        classes: K names; None names them "0", "1", ...
+        source: where the arrays came from, for messages; None takes the name.
 
     Raises:
         UserError: one sentence naming the array, what it holds, and the fix.
@@ -200,7 +228,7 @@ def _check_labels(where: str, field: str, labels: Array, images: int) -> None:
 
 def _class_names(where: str, classes: Sequence[str] | None, labels: Array) -> tuple[str, ...]:
     if classes is None:
-        # Every class has an image: what is larger is no class, and its names might fill the memory.
+        # Every class has an image: a larger label is no class, and so many names might fill the memory.
         largest = min(int(labels.max()), len(labels))
         return tuple(map(str, range(largest + 1)))
     for name in classes:
@@ -246,7 +274,7 @@ def _int64(labels: Array) -> Tensor:
 def stratified_split(
     labels: NDArray[np.int64], fraction: float, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions kept and positions held out, both ascending; of each class `fraction` is held out.
+    """Return positions kept and positions held out, both ascending; `fraction` of each class is held out.
 
     Args:
         labels: (N,) class of each item.
@@ -257,7 +285,7 @@ def stratified_split(
     """
     if not 0 < fraction < 1:
         raise UserError(f"cannot hold out a fraction of {fraction}; choose one above 0 and below 1")
-    # RandomState, because NumPy freezes its streams; those of default_rng may change between releases.
+    # RandomState, because NumPy keeps its streams fixed; those of default_rng may change between releases.
     random = np.random.RandomState(seed)
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):

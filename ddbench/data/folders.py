@@ -1,4 +1,4 @@
-"""A user's folder of class folders of image files."""
+"""Reading of a data set from a folder with a folder of image files for each class."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ddbench.io.archives import RATIO, ROOM
 
 TEST_FRACTION = 0.2
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-"""that are read; of the others that Pillow knows, one is a program"""
-WIDE_MODES = ("I", "F")  # and I;16 and its kin: more than 8 bits a pixel, which conversion to RGB would clip
+"""image formats that are read; Pillow knows others, one of which is a program"""
+WIDE_MODES = ("I", "F")  # also I;16 and its variants: more than 8 bits a pixel, which conversion to RGB would clip
 
 Labelled = list[tuple[Path, int]]
 
@@ -104,7 +104,7 @@ def _load(listing: Labelled) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _checked_size(listing: Labelled) -> tuple[int, int]:
-    """Width and height of the first picture, which all must have; refused where that is more than files can hold."""
+    """Return width and height of the first picture, which all must have; refuse what their files can hardly hold."""
     first, _ = listing[0]
     with _opened(first) as opened:
         width, height = opened.size
@@ -131,7 +131,7 @@ def _picture(file: Path, size: tuple[int, int], first: Path) -> Image.Image:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """An image whose header is read; pixels are unpacked when it is loaded."""
+    """Open an image and read its header; pixels are unpacked when it is loaded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -1,4 +1,4 @@
-"""A user's own `.npz` file, refused with one sentence where it is not what it should be."""
+"""Reading of a data set from a user's `.npz` file; a bad file is refused with one sentence."""
 
 from __future__ import annotations
 

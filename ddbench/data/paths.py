@@ -1,4 +1,4 @@
-"""Where data lies: the user's own folder and the download cache, both named by environment variables."""
+"""Paths of data: the user's own folder and the download cache, both named by environment variables."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ CACHE_VARIABLE = "DDBENCH_CACHE"
 
 
 def cache_folder() -> Path:
-    """`$DDBENCH_CACHE`, or `~/.cache/ddbench`; it need not exist."""
+    """Return `$DDBENCH_CACHE`, or `~/.cache/ddbench`; it need not exist."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else Path.home() / ".cache" / "ddbench"
 
 
 def data_folder() -> Path | None:
-    """`$DDBENCH_DATA`, or None when it is not set."""
+    """Return `$DDBENCH_DATA`, or None when it is not set."""
     named = os.environ.get(DATA_VARIABLE)
     return Path(named).expanduser() if named else None
 
 
 def user_path(text: str | Path) -> Path:
-    """A path with `~` resolved where it names a user's home."""
+    """Return a path with `~` resolved where it names a user's home."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -32,15 +32,15 @@ def user_path(text: str | Path) -> Path:
 
 
 def provided(name: str) -> Path | None:
-    """`$DDBENCH_DATA/<name>.npz` where there is such a file; `name` is a bare name, never a path."""
+    """Return `$DDBENCH_DATA/<name>.npz` where there is such a file; `name` is a bare name, never a path."""
     folder = data_folder()
     if folder is None or not name or Path(name).name != name:
         return None
     path = folder / f"{name}.npz"
-    return path if os.path.isfile(path) else None  # where `Path.is_file` would raise for a long name
+    return path if os.path.isfile(path) else None  # `Path.is_file` would raise for a long name
 
 
 def provided_names() -> list[str]:
-    """Names that `$DDBENCH_DATA` has a file for, sorted."""
+    """Return the names that `$DDBENCH_DATA` has a file for, sorted."""
     folder = data_folder()
     return sorted(path.stem for path in folder.glob("*.npz") if is_name(path.stem)) if folder is not None else []

@@ -1,4 +1,4 @@
-"""What images go through before a network sees them: per-channel normalisation, or ZCA whitening."""
+"""Preprocessing of images for networks: per-channel normalisation, or ZCA whitening."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Channels = tuple[float, ...]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 PINNED: dict[str, tuple[Channels, Channels]] = {
-    # The constants of the DC and MTT repositories, but for CIFAR-100: those apply CIFAR-10's to it, these are its own.
+    # The constants of the DC and MTT repositories; they apply CIFAR-10's to CIFAR-100, which has its own here.
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.2861,), (0.3530,)),
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
@@ -39,16 +39,16 @@ PINNED: dict[str, tuple[Channels, Channels]] = {
 
 
 def channel_statistics(dataset: Dataset) -> tuple[Channels, Channels]:
-    """Mean and standard deviation, C numbers each: pinned for known data sets, else measured on the train split."""
+    """Return mean and standard deviation, C numbers each: pinned for known data sets, else from the train split."""
     pinned = PINNED.get(dataset.name)
-    # A user's file may bear a known name and still have other channels.
+    # A user's file may have a known name and still have other channels.
     if pinned is not None and len(pinned[0]) == dataset.shape[0]:
         return pinned
     return measure(dataset)
 
 
 def measure(dataset: Dataset) -> tuple[Channels, Channels]:
-    """Statistics of the train split to four decimals; a constant channel gets deviation 1, which keeps it finite."""
+    """Measure the train split to four decimals; a constant channel gets deviation 1, so that it stays finite."""
     values = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(dataset.shape[0]):
@@ -65,21 +65,21 @@ Kind = Literal["normalize", "zca"]
 KINDS: tuple[str, ...] = get_args(Kind)
 ZCA_EPS = 0.1
 SMALLEST, LARGEST = 1e-4, 1e4
-"""of a description's numbers, in magnitude: pixels lie in [0, 1], statistics have four decimals"""
+"""bounds for the magnitude of a description's numbers: pixels lie in [0, 1], statistics have four decimals"""
 MOST_WHITENED = 2**14
-"""numbers of an image, whose square a whitening matrix has, 1 GiB; 73 x 73 pixels in colour"""
+"""largest number of values of an image to whiten, 73 x 73 pixels in colour; the matrix has its square, 1 GiB"""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A preprocessing by name; `fit` turns it into something that takes images.
+    """A preprocessing that is not fitted yet; `fit` turns it into a `Transform` of images.
 
     Attributes:
         kind: `normalize`, or `zca`: whitening fitted on the train split's pixels in [0, 1], as in the code of
-            Cazenavette et al. 2022, whose papers' figures depend on it.
-        mean: C numbers, pixels scaled to [0, 1]; 0 for `zca`.
+            Cazenavette et al. 2022, on which published figures depend.
+        mean: C numbers, for pixels scaled to [0, 1]; 0 for `zca`.
         std: C numbers, none 0; 1 for `zca`.
-        eps: what ZCA adds to every eigenvalue of the covariance; 0 for `normalize`.
+        eps: number that ZCA adds to every eigenvalue of the covariance; 0 for `normalize`.
     """
 
     kind: Kind
@@ -89,7 +89,7 @@ class Preprocessing:
 
     @classmethod
     def for_dataset(cls, dataset: Dataset, kind: str = "normalize") -> Preprocessing:
-        """The preprocessing of this kind with the data set's statistics.
+        """Return the preprocessing of this kind with the data set's statistics.
 
         Raises:
             UserError: when the kind is unknown.
@@ -100,11 +100,16 @@ class Preprocessing:
         return cls("normalize", *channel_statistics(dataset))
 
     @classmethod
+    def of(cls, dataset: Dataset, named: str | Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing that a cell names by its kind, or that an artefact describes."""
+        return cls.for_dataset(dataset, named) if isinstance(named, str) else cls.from_description(named)
+
+    @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> Preprocessing:
-        """Undo `Transform.describe`; its checksum is not looked at.
+        """Make a preprocessing from the output of `Transform.describe`, without checking its checksum.
 
         Raises:
-            UserError: when the kind is unknown or a number is missing or useless.
+            UserError: when the kind is unknown or a number is missing or out of range.
         """
         if not isinstance(description, Mapping):
             raise UserError(f"preprocessing is {description!r}; give its kind, mean and std")
@@ -118,7 +123,7 @@ class Preprocessing:
         return cls(kind, mean, std, float(eps))
 
     def fit(self, dataset: Dataset) -> Transform:
-        """Fit to the train split, on the device where it lies; ZCA takes C*H*W squared float32 numbers.
+        """Fit to the train split, on its device; ZCA needs (C*H*W) squared float32 numbers.
 
         Raises:
             UserError: when the data set has another number of channels, or images too large to whiten.
@@ -148,22 +153,22 @@ class Transform:
         self._whitening = whitening
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 to (N, C, H, W) float32 on the same device, never aliasing the input."""
+        """Transform (N, C, H, W) uint8 to (N, C, H, W) float32 on the same device, never aliasing the input."""
         normal = normalize(images, self.preprocessing.mean, self.preprocessing.std)
         return normal if self._whitening is None else self._whitening_on(images.device)(normal)
 
     def inverse(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float as a network sees it back to pixels, [0, 1] for images of the data set."""
+        """Turn (N, C, H, W) float as a network sees it back into pixels, in [0, 1] for images of the data set."""
         if self._whitening is not None:
             images = self._whitening_on(images.device).inverse_transform(images)
         mean, std = _per_channel(self.preprocessing.mean, images), _per_channel(self.preprocessing.std, images)
         return images * std + mean
 
     def describe(self) -> dict[str, Any]:
-        """What an artefact stores, ready for JSON: kind, mean, std, eps and checksum.
+        """Return what an artefact stores, ready for JSON: kind, mean, std, eps and checksum.
 
-        The checksum is over what the state was fitted from (ZCA: the data set's digest too) and not over the
-        whitening matrix, whose last bits depend on the machine.
+        The checksum covers what the transform was fitted from (for ZCA the data set's digest too), not the whitening
+        matrix, whose last bits depend on the machine.
         """
         values = asdict(self.preprocessing)
         return {**values, "mean": list(values["mean"]), "std": list(values["std"]), "checksum": self.checksum}
@@ -174,7 +179,7 @@ class Transform:
 
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(N, C, H, W) uint8 to float32: scaled to [0, 1], minus mean, over std."""
+    """Normalise (N, C, H, W) uint8 to float32: scaled to [0, 1], minus mean, over std."""
     scaled = images.to(torch.float32, copy=True).div_(255)
     return scaled.sub_(_per_channel(mean, scaled)).div_(_per_channel(std, scaled))
 

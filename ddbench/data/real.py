@@ -1,4 +1,4 @@
-"""What a method gets of the training data: batches, and never the whole."""
+"""Training data as a method gets it: in batches, never as a whole."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ddbench.data.dataset import Dataset
 from ddbench.data.preprocess import Transform
 from ddbench.errors import UserError
 
-CHUNK = 4096  # images whitened at a time, so that a large set leaves no second float copy of it
+CHUNK = 4096  # images whitened at a time, so that no second float copy of a large set is made
 
 
 class RealData:
     """The train split on one device, served as preprocessed batches.
 
-    Every call returns `images` (n, C, H, W) float32 and `labels` (n,) int64 on the device, never views of the store.
+    Every call returns `images` (n, C, H, W) float32 and `labels` (n,) int64 on the device, never views of the data.
 
     Args:
-        dataset: its train split is kept; its test split is not.
-        transform: the fitted preprocessing; normalisation is applied a batch at a time, ZCA once, here.
-        device: where images are kept and generators must live.
+        dataset: the data set, of which the train split alone is kept.
+        transform: the fitted preprocessing; normalisation is applied to each batch, ZCA once, here.
+        device: the device where images are kept and generators must be.
 
     Attributes:
         counts: images per class.
-        shape: (C, H, W) of an image.
-        device: where the batches are.
+        shape: shape (C, H, W) of an image.
+        device: device of the batches.
     """
 
     def __init__(self, dataset: Dataset, transform: Transform, device: torch.device | str) -> None:
@@ -46,13 +46,13 @@ class RealData:
         return len(self._labels)
 
     def batch(self, n: int, generator: torch.Generator, of: int | Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Random images without replacement.
+        """Draw random images without replacement.
 
         Args:
-            n: how many; a smaller set or class gives all it has.
-            generator: on the same device as the data.
-            of: None for images of all classes; a class for n of that; several classes for n of each, grouped in that
-                order, where all give as many as the smallest can.
+            n: number of images; a smaller set or class gives all it has.
+            generator: a generator on the same device as the data.
+            of: None for images of all classes; a class for n of that class; several classes for n of each, grouped in
+                that order, where all give as many as the smallest has.
 
         Raises:
             UserError: when n is below 1, a class is unknown or the generator lives elsewhere.
@@ -64,7 +64,7 @@ class RealData:
         return self._gather(self._draw(n, self._known(classes), generator))
 
     def batches(self, n: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch in batches of n, the last one possibly smaller; shuffled where a generator is given.
+        """Return one epoch in batches of n, the last one possibly smaller; shuffled where a generator is given.
 
         Raises:
             UserError: when n is below 1 or the generator lives elsewhere.
@@ -76,10 +76,10 @@ class RealData:
         return (self._gather(order[start : start + n]) for start in range(0, len(self), n))
 
     def take(self, indices: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images and labels at these positions in stored order, each 0 <= index < len(self).
+        """Return images and labels at these positions in stored order, each 0 <= index < len(self).
 
         Raises:
-            UserError: for a position outside (not looked for in indices on an accelerator, which that would stall).
+            UserError: for a position outside (not checked for indices on an accelerator, which would have to wait).
         """
         positions = torch.as_tensor(indices, dtype=torch.int64)
         if positions.device.type == "cpu":
@@ -89,12 +89,12 @@ class RealData:
         return self._gather(positions.to(self.device, non_blocking=True))
 
     def class_indices(self, c: int) -> Tensor:
-        """(counts[c],) int64: positions of class c, ascending."""
+        """Return the positions of class c, ascending, (counts[c],) int64."""
         (known,) = self._known([c])
         return self._table[known, : self.counts[known]].clone()
 
     def _draw(self, n: int, classes: list[int], generator: torch.Generator) -> Tensor:
-        """(len(classes) * count,) positions: in every class's row of the table those with the largest random keys."""
+        """Draw (len(classes) * count,) positions: in each class's row of the table, those with the largest keys."""
         count = min(n, *(self.counts[c] for c in classes))
         rows = self._table
         if classes != list(range(len(self.counts))):
@@ -131,6 +131,6 @@ def _whitened(images: Tensor, transform: Transform) -> Tensor:
 
 
 def _class_table(labels: Tensor, classes: int) -> Tensor:
-    """(K, max_count) int64: the positions of each class, ascending, padded with -1."""
+    """Return the positions of each class, ascending, padded with -1, (K, max_count) int64."""
     rows = [torch.nonzero(labels == c).flatten() for c in range(classes)]
     return pad_sequence(rows, batch_first=True, padding_value=-1)

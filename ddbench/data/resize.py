@@ -1,4 +1,4 @@
-"""One data set in the image format of another."""
+"""Conversion of a data set to other image sizes and channels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CHUNK = 4096
 
 
 def resized(data: Dataset, shape: tuple[int, int, int], margin: int = 0) -> Dataset:
-    """The data set with images of this (C, H, W): bilinear and antialiased; colours averaged to grey, grey repeated.
+    """Resize a data set to (C, H, W): bilinear and antialiased; colours are averaged to grey, grey is repeated.
 
     Args:
-        margin: black pixels put on each side of an image before
+        margin: black pixels added on each side of an image before resizing
     """
     if data.shape == shape and not margin:
         return data

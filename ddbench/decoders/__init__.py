@@ -1,4 +1,4 @@
-"""Decoders: what turns an artefact's parts into training images. Each is pure and registered by name."""
+"""Decoders, which turn an artefact's parts into training images. Each is pure and registered by name."""
 
 from __future__ import annotations
 

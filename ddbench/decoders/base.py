@@ -1,4 +1,4 @@
-"""What every decoder offers, and how one is named."""
+"""The interface of decoders, and how one is named, made and checked."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ from ddbench.registry import DECODERS
 
 MOST_SETTING = 2**16
 MOST_NUMBERS = 2**28
-"""in any tensor on the way to an artefact's images, 1 GiB, or `GROWTH` times what is stored where that is more"""
+"""largest size of any tensor made while decoding, 1 GiB; or `GROWTH` times what is stored where that is more"""
 GROWTH = 64
-"""a texture of 16 images gives 16 windows, of which each is first a copy of it"""
+"""ratio of the largest tensor to what is stored; a texture of 16 images is copied once for each of its 16 windows"""
 Draw = Callable[[int], Tensor]
-"""from a number n, n starting images of each class, (K * n, C, H, W), class by class"""
+"""function from a number n to n starting images of each class, (K * n, C, H, W), class by class"""
 
 
 class Decoder(Protocol):
-    """What turns an artefact's parts into training images, and what those parts are before they are learned.
+    """A decoder turns an artefact's parts into training images, and chooses their values before they are learned.
 
-    A frozen dataclass whose fields, whole numbers, are its settings. It hands out as many images of each class, class
-    by class.
+    It is a frozen dataclass whose fields, whole numbers, are its settings. It gives the same number of images of each
+    class, class by class.
 
-    Shapes follow from shapes alone, never from values, so that they can be known before anything is decoded.
+    Shapes follow from shapes alone, never from values, so that they are known before anything is decoded.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     """names of the parts that `decode` reads"""
     fresh: ClassVar[bool]
-    """whether `decode` depends on the epoch or the generator; if not, it is called once a training"""
+    """true if `decode` depends on the epoch or the generator; if not, it is called once a training"""
 
     def start(
         self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Parts to begin with, in the storage of `ipc` images a class; `labels` are class indices.
+        """Return the first values of the parts, in the storage of `ipc` images a class; `labels` are class indices.
 
         Args:
-            draw: gives starting images
-            shape: theirs, (C, H, W)
-            generator: on their device, for parts that start at random
+            draw: function that draws starting images
+            shape: shape (C, H, W) of those images
+            generator: generator on their device, for parts that start at random
 
         Raises:
             UserError: where the settings do not fit the images or the storage.
@@ -58,10 +59,10 @@ class Decoder(Protocol):
     def decode(
         self, parts: Mapping[str, Tensor], epoch: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Images, (M, C, H, W) float32 in preprocessed space, and labels, (M,) int64 or (M, K) float32.
+        """Return images, (M, C, H, W) float32 in preprocessed space, and labels, (M,) int64 or (M, K) float32.
 
         Args:
-            generator: on the CPU; only a `fresh` decoder reads it
+            generator: generator on the CPU; only a `fresh` decoder reads it
         """
         ...
 
@@ -76,7 +77,7 @@ def register_decoder(cls: type[Registered]) -> type[Registered]:
 
 
 def make_decoder(name: str, settings: Mapping[str, Any]) -> Decoder:
-    """The registered decoder with these settings, the others at their defaults.
+    """Make the registered decoder with these settings, the others at their defaults.
 
     Raises:
         UserError: an unknown decoder or setting, or a value that is no positive whole number.
@@ -91,12 +92,11 @@ def make_decoder(name: str, settings: Mapping[str, Any]) -> Decoder:
             raise UserError(f"{key} of decoder {name!r} is {value!r}; it must be a whole number of at least 1")
         if value > MOST_SETTING:
             raise UserError(f"{key} of decoder {name!r} is {value}; {MOST_SETTING} is the most")
-    decoder: Decoder = cls(**settings)
-    return decoder
+    return cls(**settings)
 
 
 def parse_decoder(text: str) -> Decoder:
-    """A decoder from `multi_formation` or `canvas,factor=2,crops=4`.
+    """Make a decoder from a text such as `multi_formation` or `canvas,factor=2,crops=4`.
 
     >>> parse_decoder("pixels").fresh
     False
@@ -111,16 +111,16 @@ def _whole(text: str) -> int | str:
 
 
 def settings_of(decoder: Decoder) -> dict[str, int]:
-    """A decoder's settings by name, without those left open."""
-    values = dataclasses.asdict(decoder)  # type: ignore[call-overload]
+    """Return a decoder's settings by name, without those that are None."""
+    values = dataclasses.asdict(decoder)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def decoded_shapes(decoder: Decoder, parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What `decode` would give, on the meta device: shapes and types without numbers, for which no memory is needed.
+    """Return what `decode` would give, on the meta device: shapes and types without numbers, which take no memory.
 
     Raises:
-        ValueError: when the parts do not fit the decoder, or it would need tensors far larger than them.
+        ValueError: when the parts do not fit the decoder, or it would need tensors far larger than they are.
     """
     most = max(MOST_NUMBERS, GROWTH * sum(part.numel() for part in parts.values()))
     hollow = {name: part.to("meta") for name, part in parts.items()}
@@ -136,7 +136,7 @@ def decoded_shapes(decoder: Decoder, parts: Mapping[str, Tensor]) -> tuple[Tenso
 
 
 class _Largest(TorchDispatchMode):
-    """Notes the size of the largest tensor that any operation gives."""
+    """Records the size of the largest tensor that any operation gives."""
 
     numbers = 0
 
@@ -164,13 +164,13 @@ def check_divides(setting: str, factor: int, decoder: str, height: int, width: i
 
 
 def class_labels(images: Tensor, classes: int) -> Tensor:
-    """Labels of images that lie class by class, (N,)."""
+    """Return the labels of images that are ordered by class, (N,)."""
     return torch.arange(classes, device=images.device).repeat_interleave(len(images) // classes)
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, height, width), bilinear, corners not aligned; averaged over what a pixel covers when
-    it shrinks by a whole factor."""
+    """Resize (N, C, H, W) -> (N, C, height, width), bilinear, corners not aligned; where an image shrinks by a whole
+    factor, pixels are averaged over what they cover."""
     if images.shape[2] % height == 0 and images.shape[3] % width == 0:
         return F.adaptive_avg_pool2d(images, (height, width))
     return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

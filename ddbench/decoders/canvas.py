@@ -20,7 +20,7 @@ from ddbench.errors import UserError
 @register_decoder
 @dataclass(frozen=True)
 class Canvas:
-    """Each canvas is a torus, factor times an image along each side; every use cuts windows at random places.
+    """Each canvas is a torus, `factor` times an image along each side; every use cuts windows at random positions.
 
     A canvas takes the storage of factor x factor images, and gives as many windows unless `crops` says otherwise.
 
@@ -33,7 +33,7 @@ class Canvas:
 
     factor: int = 2
     crops: int | None = None
-    """windows of each canvas a use; None is factor * factor"""
+    """windows cut from each canvas at each use; None is factor * factor"""
 
     def start(
         self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
@@ -65,11 +65,11 @@ class Canvas:
 
     @staticmethod
     def tiled(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Each canvas four times, two by two, and the labels: what shows that it has no seam."""
+        """Return each canvas repeated two by two, which shows that it has no seam, and the labels."""
         return parts["canvases"].repeat(1, 1, 2, 2), parts["labels"]
 
 
 def _window(side: int, factor: int, corners: Tensor) -> Tensor:
-    """(M, side / factor) positions around the torus, from corners in [0, 1)."""
+    """Return (M, side / factor) positions around the torus, from corners in [0, 1)."""
     start = (corners * side).long().clamp(max=side - 1)
     return (start[:, None] + torch.arange(side // factor, device=corners.device)) % side

@@ -1,4 +1,4 @@
-"""Images that shared small networks make of stored bases.
+"""Images that small shared networks make of stored bases.
 
 Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022, arXiv 2210.16774 (HaBa).
 """
@@ -22,9 +22,9 @@ KERNEL = 3
 @register_decoder
 @dataclass(frozen=True)
 class Hallucinators:
-    """Every basis goes through every hallucinator: a convolution, a scale and a shift for each place, and back.
+    """Every basis goes through every hallucinator: a convolution, a scale and a shift for each position, and back.
 
-    The storage is the hallucinators' first, and then as many bases of each class as fit.
+    The hallucinators are stored first, and then as many bases of each class as fit.
 
     `parts`: `bases` (N, C, H / scale, W / scale), their `labels`, and of all J hallucinators of D channels `into`
     (J * D, C, 3, 3) and `into_bias`, `scales` and `shifts` (J * D, H / scale - 2, W / scale - 2), `back`
@@ -38,11 +38,11 @@ class Hallucinators:
     fresh: ClassVar[bool] = False
 
     count: int = 5
-    """J, images made of each basis"""
+    """number of hallucinators J; each makes one image of each basis"""
     channels: int = 3
-    """D, of what lies between the convolutions"""
+    """number of channels D between the two convolutions"""
     scale: int = 1
-    """bases are smaller than images by this factor, and images enlarged bilinearly"""
+    """factor by which bases are smaller than images, which are enlarged bilinearly"""
 
     def start(
         self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator

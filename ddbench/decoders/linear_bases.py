@@ -22,11 +22,11 @@ TINY = 1e-6
 @register_decoder
 @dataclass(frozen=True)
 class LinearBases:
-    """Every image is a combination of the same bases; its class is in its coefficients and its label.
+    """Every image is a linear combination of the same bases; its class is in its coefficients and its label.
 
-    What the bases leave of the storage is spent on coefficients, up to `images` of each class; what they leave then is
-    not used: take more bases where `ipc` is large. The start is the best approximation of its images in the Euclidean
-    norm, by singular value decomposition.
+    The storage that the bases leave is spent on coefficients, of up to `images` images of each class. The rest is not
+    used: take more bases where `ipc` is large. The start is the best approximation of the starting images in the
+    Euclidean norm, by singular value decomposition.
 
     `parts`: `bases` (B, C, H / scale, W / scale), `coefficients` (N, B), `labels` (N,) or (N, K).
     """
@@ -36,11 +36,11 @@ class LinearBases:
     fresh: ClassVar[bool] = False
 
     bases: int = 16
-    """B"""
+    """number of bases B"""
     scale: int = 2
-    """bases are smaller than images by this factor, and enlarged bilinearly"""
+    """factor by which bases are smaller than images; they are enlarged bilinearly"""
     images: int = 100
-    """images of a class at most"""
+    """largest number of images of a class"""
 
     def start(
         self, draw: Draw, shape: tuple[int, int, int], classes: int, ipc: int, generator: torch.Generator
@@ -60,7 +60,7 @@ class LinearBases:
         left, strengths, right = torch.linalg.svd(small.flatten(1), full_matrices=False)
         kept = strengths[: self.bases].sqrt()
         coefficients, bases = left[:, : self.bases] * kept, right[: self.bases] * kept[:, None]
-        # Where both factors are 0, neither could be learned.
+        # Where a basis and its coefficients are all 0, neither has a gradient.
         idle = kept <= TINY * kept[0]
         coefficients[:, idle] = torch.randn(len(small), int(idle.sum()), generator=generator, device=small.device)
         return {

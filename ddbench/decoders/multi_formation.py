@@ -18,7 +18,7 @@ from ddbench.decoders.base import Draw, check_divides, class_labels, register_de
 @register_decoder
 @dataclass(frozen=True)
 class MultiFormation:
-    """Each stored image is factor x factor tiles, and each tile, enlarged bilinearly, an image to train on.
+    """Each stored image has factor x factor tiles, and each tile, enlarged bilinearly, is an image to train on.
 
     `parts`: `tiles` (N, factor * factor, C, H / factor, W / factor), and `labels`, one for all tiles of an image.
     """

@@ -15,7 +15,7 @@ from ddbench.decoders.base import Draw, class_labels, register_decoder
 @register_decoder
 @dataclass(frozen=True)
 class Pixels:
-    """`parts`: `images` (N, C, H, W) and `labels` (N,) or (N, K), handed out unchanged."""
+    """Returns its parts unchanged. `parts`: `images` (N, C, H, W) and `labels` (N,) or (N, K)."""
 
     name: ClassVar[str] = "pixels"
     needs: ClassVar[tuple[str, ...]] = ("images", "labels")

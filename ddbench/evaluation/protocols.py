@@ -18,6 +18,7 @@ class Protocol:
     Args:
         name: with its version, `dsa-1000@1`
         source: where the settings come from
+        kind: how a network comes of an artefact; `train` is gradient descent
         epochs: passes over the artefact; None when `steps` counts instead
         steps: SGD steps
         short: epochs or steps of the short form, for points on the way
@@ -48,6 +49,7 @@ class Protocol:
     augmentation: Literal["none", "dsa", "shift_scale_rotate", "always_color_cutmix"] = "none"
     honours: tuple[RecipeField, ...] = ()
     networks: int = 5
+    kind: Literal["train"] = "train"
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):

@@ -6,21 +6,18 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
-
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_attack
-from ddbench.artifacts.provenance import data_of
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.provenance import Provenance, check_provenance
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
-from ddbench.data import Dataset, Preprocessing
 from ddbench.errors import UserError
-from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import Evaluator, evaluate, schedule_of
-from ddbench.networks import build_network
+from ddbench.evaluation.modality import Evaluator, Modality, Place
+from ddbench.evaluation.trainer import evaluate, schedule_of
+from ddbench.records.cell import NetworkSpec
 from ddbench.records.notation import make_network
-from ddbench.records.schema import Attack, NetworkSpec, Score, read_pool
-from ddbench.registry import PROTOCOLS
-from ddbench.task.pretrained import PretrainedPool, given_to_score_with
+from ddbench.records.schema import Score
+from ddbench.registry import MODALITIES, PROTOCOLS
+from ddbench.task.settings import SETTINGS
 
 
 def score(
@@ -40,65 +37,55 @@ def score(
         protocol: None takes the one the artefact was distilled for
         networks: architectures; none takes the artefact's
         count: networks of each; None takes as many as the artefact was scored with, or the protocol's number
-        report: told `pool`, while given networks are trained, or `evaluate`, and the share that is done
+        report: told `pool`, while pretrained networks are made, or `evaluate`, and the share that is done
+
+    Raises:
+        UserError: when the file cannot be scored from what it says, or its data set is not to be had.
     """
     artifact = DistilledDataset.load(file)
-    where = resolve_device(device)
-    data = data_of(artifact, file, dataset).to(where)
-    rules: Protocol = PROTOCOLS.get(protocol or artifact.provenance["protocol"])
-    seen = data.split(artifact.provenance["dataset_digest"])
-    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
-    chosen = [make_network(name) for name in networks] or [NetworkSpec.model_validate(artifact.provenance["network"])]
-    for network in chosen:  # before the first is trained
-        build_network(network.name, data.shape, len(data.classes), network.parameters)
-    number = count or artifact.provenance.get("networks") or rules.networks
+    said = check_provenance(artifact.provenance, file)
+    rules, place = PROTOCOLS.get(protocol or said.protocol), dataset or said.dataset
+    chosen = [make_network(name) for name in networks] or [said.network]
+    number = count or said.networks or rules.networks
+    _check_setting(said, chosen, number)
+    modality: Modality = MODALITIES.get(said.modality)
+    try:
+        modality.data(place, "test", None).check(artifact, said)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{file} does not fit {place!r}: {error}; write it again with `ddbench distill`") from error
     steps = number * len(schedule_of(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
-    pool, attack = _given(artifact, chosen, seen, where, number, report)
-    scores = list[Score]()
-
-    def progress(share: float) -> None:
-        report("evaluate", (len(scores) + share) / (len(chosen) * number))
-
-    for network in chosen:
-        evaluator = Evaluator(data, transform, rules, network, where, compiler, pool, attack, report=progress)
-        evaluate(artifact, evaluator, number, scores.append)
-    return scores
-
-
-def _given(
-    artifact: DistilledDataset,
-    networks: list[NetworkSpec],
-    data: Dataset,
-    device: torch.device,
-    number: int,
-    report: Callable[[str, float], None],
-) -> tuple[PretrainedPool | None, Attack | None]:
-    """The pool and the label map that an artefact names; the networks held out are trained where the cache has none.
-
-    Args:
-        data: the part of the data set that methods saw
-    """
-    described, attack = artifact.provenance.get("pool"), artifact.provenance.get("attack")
-    if described is None:
-        return None, None
-    try:
-        pool, own = read_pool(described), NetworkSpec.model_validate(artifact.provenance["network"])
-        mapped = Attack.model_validate(attack) if attack else None
-        if mapped is not None:
-            check_attack(mapped, len(data.classes))
-    except ValueError as error:
-        raise UserError(f"the artefact's pool or attack is not sound ({error}); write it again") from error
-    if networks != [own]:
-        raise UserError(f"the artefact is for given networks {own}; leave out --network")
-    if number > pool.held_out:
-        raise UserError(f"{pool.held_out} networks were held out to score with, {number} are asked for; ask for fewer")
-    found = given_to_score_with(pool, own, data, device, report)
-    if found.digest != artifact.provenance.get("held_out"):
+    headline = modality.evaluator(said, place, Place(resolve_device(device), compiler, report))
+    if not headline.starts_as(artifact.provenance):
         warnings.warn(
             "the held-out networks, trained again on this machine, are not to the bit those of the record; "
             "scores differ by as much as networks do",
             RuntimeWarning,
             stacklevel=2,
         )
-    return found, mapped
+    scores = list[Score]()
+
+    def progress(share: float) -> None:
+        report("evaluate", (len(scores) + share) / (len(chosen) * number))
+
+    evaluators: list[Evaluator] = [headline.under(network, rules).reporting(progress) for network in chosen]
+    for evaluator in evaluators:
+        evaluate(artifact, evaluator, number, scores.append)
+    return scores
+
+
+def _check_setting(said: Provenance, networks: list[NetworkSpec], number: int) -> None:
+    """Refuse networks that the artefact's setting does not have."""
+    setting = SETTINGS[said.setting]
+    if "pool" not in setting.needs:
+        return
+    if said.pool is None or ("attack" in setting.needs) != (said.attack is not None):
+        raise UserError(f"the artefact's pool or attack is not sound for setting {said.setting!r}; write it again")
+    if networks != [said.network]:
+        raise UserError(f"the artefact is for pretrained networks {said.network}; leave out --network")
+    if number > said.pool.held_out:
+        raise UserError(
+            f"{said.pool.held_out} networks were held out to score with, {number} are asked for; ask for fewer"
+        )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.selection import select
-from ddbench.evaluation.trainer import Evaluator
 from ddbench.io.atomic import read_sealed, write_sealed
-from ddbench.records.schema import Cell, CurvePoint, FurtherScore, Score, Selected
+from ddbench.records.cell import Cell
+from ddbench.records.schema import CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
 
 
@@ -66,7 +67,7 @@ def score_run(cell: Cell, evaluator: Evaluator, files: Files, report: Callable[[
     def progress(share: float) -> None:
         report("evaluate", (len(known) + share) / len(trials))
 
-    trials += _trials(cell, replace(evaluator, report=progress), files)
+    trials += _trials(cell, evaluator.reporting(progress), files)
     for trial in trials:
         if trial.name not in known:
             artifact = DistilledDataset.load(trial.file)
@@ -90,12 +91,12 @@ def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:
         yield _Trial(f"score-{seed}", evaluator, files.artifact, seed)
     for index, scoring in enumerate(cell.also or []):
         protocol = PROTOCOLS.get(scoring.protocol)
-        other = replace(evaluator, network=scoring.network, protocol=protocol, held_out=None)
+        other = evaluator.under(scoring.network, protocol)
         for seed in range(scoring.networks):
             yield _Trial(f"also-{index}-{seed}", other, files.artifact, seed)
     for index, (_, file) in enumerate(files.snapshots):
         yield _Trial(f"snapshot-{index}", evaluator, file, short=True)
-    if files.snapshots and evaluator.held_out is not None:
+    if files.snapshots and cell.peek:
         yield _Trial("final", evaluator, files.artifact, short=True)
 
 

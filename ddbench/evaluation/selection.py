@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ddbench.records.schema import Selected
 
 READINGS = 10
-"""of an evaluation network's training"""
+"""number of readings along an evaluation network's training"""
 
 
 def moments(steps: int, count: int) -> list[int]:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
+from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Transform
-from ddbench.data.augmentation import DSA, GREY_DIGITS, always_color, cutmix, shift_scale_rotate
+from ddbench.data.augmentation import AUGMENTATIONS, Augmentation, cutmix
 from ddbench.errors import UserError
+from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import READINGS, moments, select
 from ddbench.networks import Chunks, InitialWeights, build_network
-from ddbench.records.schema import Attack, NetworkSpec, Score
-from ddbench.task.pretrained import PretrainedPool
+from ddbench.records.cell import NetworkSpec
+from ddbench.records.schema import Score
+from ddbench.task.settings import Setting
+from ddbench.task.settings.base import share
 
 
 @dataclass(frozen=True)
-class Evaluator:
-    """Everything a score depends on but the artefact.
+class ImageEvaluator:
+    """Trains networks on artefacts under one protocol and tests them: everything a score depends on but the artefact.
 
     Args:
         data: its test split is scored on; lies on `device`
@@ -35,9 +39,8 @@ class Evaluator:
         protocol: how networks are trained
         network: which architecture
         device: where
+        setting: where networks start, and what is measured of them beside their accuracy
         compiler: makes training and testing fast; by default nothing is compiled
-        given: the pool whose held-out networks are trained further, in place of fresh ones
-        attack: which class is to be taken for which
         held_out: a data set whose test split is training images that no method saw; networks are then read along their
             training, to say what selecting a reading would have given
         report: told the share of a training that is done, before every step
@@ -48,9 +51,8 @@ class Evaluator:
     protocol: Protocol
     network: NetworkSpec
     device: torch.device
+    setting: Setting
     compiler: Compiler = field(default_factory=Compiler)
-    given: PretrainedPool | None = None
-    attack: Attack | None = None
     held_out: Dataset | None = None
     report: Callable[[float], None] = lambda share: None
 
@@ -69,44 +71,56 @@ class Evaluator:
         logits: Tensor = functional_call(self.module, weights, (images,))
         return logits
 
+    def reporting(self, report: Callable[[float], None]) -> ImageEvaluator:
+        return replace(self, report=report)
+
+    def under(self, network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
+        other = replace(self, network=network, protocol=protocol, held_out=None)
+        other.module  # noqa: B018 - refuses an unknown network before anything is trained
+        return other
+
+    def starts_as(self, provenance: Mapping[str, Any]) -> bool:
+        return self.setting.held_out in (None, provenance.get("held_out"))
+
+    def train(self, artifact: DistilledDataset, seed: int) -> Weights:
+        """The seed's network at the end of its training on the artefact."""
+        *_, weights = TRAINERS[self.protocol.kind](self, artifact, seed)
+        return weights
+
     def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
         """Train the seed's network on the artefact and test it.
 
         The network's weights and the order of its batches come from the protocol's name, the architecture and
-        `seed`, drawn on the CPU: the same for every artefact, method and device. Where networks are given, the seed
-        names one of those held out.
+        `seed`, drawn on the CPU: the same for every artefact, method and device. Where networks are pretrained, the
+        seed names one of those held out.
 
         Args:
             seed: of the evaluation network, 0, 1, ...
             short: the protocol's short form, read at its end alone
         """
         test, held_out = list[float](), list[float]()
-        for weights in _train(self, artifact, seed, short, 1 if short or self.held_out is None else READINGS):
+        readings = 1 if short or self.held_out is None else READINGS
+        for weights in TRAINERS[self.protocol.kind](self, artifact, seed, short, readings):
             answers = self._answers(weights, self.data)
-            test.append(_share(answers == self.data.test_labels))
+            test.append(share(answers == self.data.test_labels))
             if self.held_out is not None:
-                held_out.append(_share(self._answers(weights, self.held_out) == self.held_out.test_labels))
+                held_out.append(share(self._answers(weights, self.held_out) == self.held_out.test_labels))
         metrics = {} if short else self._metrics(artifact, answers, seed)
         if held_out:
             selected = select(test, held_out)
             metrics |= {"held_out": held_out[-1], "validation": selected.validation, "oracle": selected.oracle}
         return Score(network=self.network, seed=seed, accuracy=test[-1], metrics=metrics)
 
-    def start(self, seed: int) -> Weights | None:
-        """The held-out network that the seed names; None where networks are fresh."""
-        return None if self.given is None else self.given.weights(self.given.held_out[seed])
+    def start(self, artifact: DistilledDataset, seed: int) -> Weights | None:
+        """The weights that the seed's network starts from; None where they are fresh."""
+        stored = artifact.initial if "initial" in self.protocol.honours else None
+        found = self.setting.start(seed, dict(stored) if stored is not None else None)
+        return found and {name: weight.to(self.device, copy=True) for name, weight in found.items()}
 
     def _metrics(self, artifact: DistilledDataset, answers: Tensor, seed: int) -> dict[str, float]:
-        """Of a given or fixed network before it was trained on the artefact, and of the attack."""
-        labels, found = self.data.test_labels, {}
-        start = self.start(seed)
-        if start is None and "initial" in self.protocol.honours and artifact.initial is not None:
-            start = {name: weight.to(self.device) for name, weight in artifact.initial.items()}
-        if start is not None:
-            found["before"] = _share(self._answers(start, self.data) == labels)
-        if self.attack is not None:
-            found["success"] = _share(answers[labels == self.attack.source] == self.attack.target)
-        return found
+        start = self.start(artifact, seed)
+        before = None if start is None else self._answers(start, self.data)
+        return self.setting.metrics(before, answers, self.data.test_labels)
 
     def _answers(self, weights: Weights, data: Dataset) -> Tensor:
         """The class of each test image, (N,)."""
@@ -118,7 +132,7 @@ class Evaluator:
 
     @cached_property
     def gradients(self) -> dict[str, Callable[..., tuple[Weights, Tensor]]]:
-        """Of the mean loss, by the kind of labels."""
+        """Gradient functions of the mean loss, by the kind of labels."""
 
         def of(kind: str) -> Callable[..., tuple[Weights, Tensor]]:
             return self.compiler.gradient(
@@ -188,10 +202,10 @@ def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Schedule
     return Schedule(lrs if len(lrs) == steps else lrs * steps, None, momentum, 0.0, order)
 
 
-def _train(
-    evaluator: Evaluator, artifact: DistilledDataset, seed: int, short: bool, readings: int = 1
+def train_by_descent(
+    evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False, readings: int = 1
 ) -> Iterator[Weights]:
-    """The seed's network, trained by the schedule_of: its weights at evenly spaced moments, the last at the end.
+    """The seed's network, trained step by step: its weights at evenly spaced moments, the last at the end.
 
     What is yielded changes in place as the training goes on.
     """
@@ -199,33 +213,38 @@ def _train(
     generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
     weights = _initial(evaluator, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
-    training = schedule_of(protocol, artifact.recipe, count, short)
-    batches = _batches(evaluator, artifact, training, generator)
-    optimizer = _sgd(weights, training)
-    gradient = evaluator.gradients[_trained_kind(protocol, evaluator.data.name, artifact.label_kind)]
-    read = moments(len(training.lrs), readings)
-    for step, lr in enumerate(training.lrs):
-        evaluator.report(step / len(training.lrs))
-        if step == training.drop:
-            optimizer = _sgd(weights, training)
+    schedule = schedule_of(protocol, artifact.recipe, count, short)
+    augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
+    kind = _trained_kind(augmentation, artifact.label_kind)
+    batches = _batches(evaluator, artifact, schedule, augmentation, generator)
+    optimizer, gradient = _sgd(weights, schedule), evaluator.gradients[kind]
+    read = moments(len(schedule.lrs), readings)
+    for step, lr in enumerate(schedule.lrs):
+        evaluator.report(step / len(schedule.lrs))
+        if step == schedule.drop:
+            optimizer = _sgd(weights, schedule)
         optimizer.param_groups[0]["lr"] = lr
-        slope, _ = evaluator.chunks.gradient(gradient, weights, *next(batches))
+        found, _ = evaluator.chunks.gradient(gradient, weights, *next(batches))
         for name, weight in weights.items():
-            weight.grad = slope[name]
+            weight.grad = found[name]
         optimizer.step()
         if step + 1 in read:
             yield weights
 
 
-def _initial(evaluator: Evaluator, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
-    weights = InitialWeights(evaluator.module)(generator)
-    if artifact.initial is not None and "initial" in evaluator.protocol.honours:
-        ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (weights, artifact.initial))
-        if ours != theirs:
-            raise UserError("the artefact's initial weights are of another network; score it with the one it names")
-        weights = dict(artifact.initial)
-    weights = evaluator.start(seed) or weights
-    return {name: weight.to(evaluator.device, copy=True) for name, weight in weights.items()}
+TRAINERS = {"train": train_by_descent}
+"""how a network comes of an artefact, by the protocol's kind"""
+
+
+def _initial(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
+    fresh = InitialWeights(evaluator.module)(generator)
+    start = evaluator.start(artifact, seed)
+    if start is None:
+        return {name: weight.to(evaluator.device, copy=True) for name, weight in fresh.items()}
+    ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (fresh, start))
+    if ours != theirs:
+        raise UserError("the artefact's initial weights are of another network; score it with the one it names")
+    return start
 
 
 def _sgd(weights: Weights, training: Schedule) -> torch.optim.SGD:
@@ -235,23 +254,26 @@ def _sgd(weights: Weights, training: Schedule) -> torch.optim.SGD:
 
 
 def _batches(
-    evaluator: Evaluator, artifact: DistilledDataset, training: Schedule, generator: torch.Generator
+    evaluator: ImageEvaluator,
+    artifact: DistilledDataset,
+    schedule: Schedule,
+    augmentation: Augmentation,
+    generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
-    augment = _augmentation(evaluator.protocol, evaluator.data.name)
-    kind = _trained_kind(evaluator.protocol, evaluator.data.name, artifact.label_kind)
+    kind, device = _trained_kind(augmentation, artifact.label_kind), evaluator.device
     fresh, epoch = artifact.decoder.fresh, 0
-    images, labels = (part.to(evaluator.device) for part in artifact.decode(epoch, generator))
+    images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
     while True:
         if fresh and epoch:
-            images, labels = (part.to(evaluator.device) for part in artifact.decode(epoch, generator))
-        for chosen in _indices(training.order, len(labels), evaluator.protocol.batch_size, generator):
-            positions = chosen.to(evaluator.device, non_blocking=True)
+            images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
+        for chosen in _indices(schedule.order, len(labels), evaluator.protocol.batch_size, generator):
+            positions = chosen.to(device, non_blocking=True)
             batch, own = images[positions], labels[positions]
-            batch = batch if augment is None else augment(batch, generator)
+            batch = augmentation.apply(batch, generator)
             if kind != artifact.label_kind:
                 own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
-            yield cutmix(batch, own, generator) if _mixes(evaluator.protocol, evaluator.data.name) else (batch, own)
+            yield cutmix(batch, own, generator) if augmentation.mixes else (batch, own)
         epoch += 1
 
 
@@ -259,27 +281,9 @@ def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch
     return order if order is not None else torch.randperm(count, generator=generator).split(batch_size)
 
 
-def _augmentation(protocol: Protocol, dataset: str) -> Callable[[Tensor, torch.Generator], Tensor] | None:
-    if protocol.augmentation == "none":
-        return None
-    if protocol.augmentation == "dsa":
-        return DSA.for_dataset(dataset)
-    if protocol.augmentation == "always_color_cutmix":
-        return partial(always_color, dataset=dataset)
-    return shift_scale_rotate
-
-
-def _mixes(protocol: Protocol, dataset: str) -> bool:
-    return protocol.augmentation == "always_color_cutmix" and dataset.lower() not in GREY_DIGITS
-
-
-def _trained_kind(protocol: Protocol, dataset: str, kind: LabelKind) -> LabelKind:
+def _trained_kind(augmentation: Augmentation, kind: LabelKind) -> LabelKind:
     """What labels are while training: mixed classes are probabilities."""
-    return "probabilities" if _mixes(protocol, dataset) and kind in ("index", "logits") else kind
-
-
-def _share(marks: Tensor) -> float:
-    return int(marks.sum()) / len(marks)
+    return "probabilities" if augmentation.mixes and kind in ("index", "logits") else kind
 
 
 def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:

@@ -1,8 +1,8 @@
-"""How far two sets of features lie apart, class by class: the distance that distribution matching makes small.
+"""Discrepancies between real and synthetic features, class by class, which distribution matching minimises.
 
-A discrepancy takes real features (K, N, F) and synthetic ones (K, M, F) and gives (K,), 0 for equal distributions and
-differentiable in the synthetic features. Some compare along random directions or at random frequencies: these are
-drawn first, and passed in.
+A discrepancy takes real features (K, N, F) and synthetic ones (K, M, F) and returns (K,), 0 for equal distributions and
+differentiable in the synthetic features. Some compare along random directions or at random frequencies, which are drawn
+first and passed in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 Name = Literal["mean", "mmd_rbf", "energy", "sliced_wasserstein", "characteristic"]
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""of the kernels, in units of the mean squared distance within and between the sets"""
+"""bandwidths of the Gaussian kernels, in units of the mean squared distance within and between the sets"""
 TINY = 1e-12
 
 
@@ -30,7 +30,7 @@ class Discrepancy:
     Args:
         between: (real, synthetic, draws) -> (K,)
         draws: what is drawn: `nothing`, unit `directions`, or standard normal `frequencies`
-        summary: of the real features, (K, N, F) -> (K, n, F), all that `between` needs of them
+        summary: what `between` needs of the real features, (K, N, F) -> (K, n, F)
     """
 
     between: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,7 +38,7 @@ class Discrepancy:
     summary: Callable[[Tensor], Tensor] = lambda real: real
 
     def draw(self, features: int, count: int, generator: torch.Generator) -> Tensor:
-        """(count, features) on the generator's device; (0, features) where nothing is drawn."""
+        """Draw (count, features) numbers on the generator's device; (0, features) where nothing is drawn."""
         if self.draws == "nothing":
             return torch.empty(0, features, device=generator.device)
         drawn = torch.randn(count, features, generator=generator, device=generator.device)
@@ -80,12 +80,12 @@ def energy(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor:
-    """Squared 2-Wasserstein distance along random directions, their mean. Bonneel et al., JMIV 2015.
+    """Mean squared 2-Wasserstein distance along random directions. Bonneel et al., JMIV 2015.
 
     Exact along each direction for sets of any two sizes.
     """
     of_real = (real @ draws.T).sort(1).values  # (K, N, R)
-    of_synthetic = (synthetic @ draws.T).sort(1).values
+    of_synthetic = (synthetic @ draws.T).sort(1).values  # (K, M, R)
     rows, columns, shares = _coupling(real.shape[1], synthetic.shape[1])
     gaps = of_real[:, rows.to(real.device)] - of_synthetic[:, columns.to(real.device)]
     return (gaps.square() * shares.to(real)[:, None]).sum(1).mean(1)
@@ -112,8 +112,8 @@ DISCREPANCIES: dict[Name, Discrepancy] = {
 
 
 def _squared_distances(real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Within the real ones, (K, N, N), between, (K, N, M), and within the synthetic ones, (K, M, M)."""
-    # By squares and products; around the real mean, or their difference would drown in rounding.
+    """Return those among the real ones, (K, N, N), between both, (K, N, M), and among the synthetic ones, (K, M, M)."""
+    # By squares and products; around the real mean, or their difference would be lost in rounding.
     middle = real.mean(1, keepdim=True).detach()
     a, b = real - middle, synthetic - middle
     return _pairs(a, a), _pairs(a, b), _pairs(b, b)
@@ -125,10 +125,10 @@ def _pairs(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """How sorted sets of n and m equally heavy points are carried onto each other.
+    """Return the optimal transport between sorted sets of n and m points of equal mass.
 
     Returns:
-        For each piece of mass that moves as a whole: its place in the first set, in the second, and its share.
+        For each piece of mass that moves as a whole: its index in the first set, in the second, and its share.
     """
     cuts = sorted({Fraction(i, n) for i in range(n + 1)} | {Fraction(j, m) for j in range(m + 1)})
     rows = [math.floor(start * n) for start in cuts[:-1]]

@@ -3,113 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 import torch.nn.functional as F
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ddbench.compute.compiling import Weights
-from ddbench.families.discrepancies import DISCREPANCIES, Discrepancy
-from ddbench.families.network_sources import FreshNetworks, Source
-from ddbench.families.siamese import siamese_by_class
-from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
-from ddbench.meter.checkpoint import State
+from ddbench.families.discrepancies import Discrepancy
 
 if TYPE_CHECKING:
-    from ddbench.artifacts.distilled_dataset import DistilledDataset
-    from ddbench.meter.meter import Meter
     from ddbench.task.task import Task
 
 Features = Callable[[Weights, Tensor], Tensor]
 """(weights, images) -> (N, F)"""
 
 
-@dataclass(frozen=True)
-class DistributionMatchingSettings:
-    """What the methods of the family have in common."""
-
-    family: ClassVar[str] = "distribution matching"
-    settings: ClassVar[tuple[str, ...]] = ("random",)
-
-    iterations: PositiveInt = 20_000
-    """outer steps"""
-    lr_images: PositiveFloat = 1.0
-    """step size on the images"""
-    batch_real: PositiveInt = 256
-    """real images of each class a step; as many as the smallest class has, if that is less"""
-    augment: bool = True
-    """differentiable siamese augmentation, a draw for each class"""
-    decoder: Parametrisation = "pixels"
-    """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "real"
-    """images start as `real` or `noise`"""
-
-
-def match_distributions(
-    task: Task,
-    meter: Meter,
-    settings: DistributionMatchingSettings,
-    *,
-    discrepancy: Discrepancy = DISCREPANCIES["mean"],
-    draws: int = 0,
-    features: Features | None = None,
-    source: Source | None = None,
-    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
-) -> DistilledDataset:
-    """Learn images by descending a discrepancy between features.
+class Guide(NamedTuple):
+    """A trained network whose loss on the synthetic images is added to the discrepancy.
 
     Args:
-        discrepancy: of the features of one class; its sum over classes is descended
-        draws: random directions or frequencies of a step, for discrepancies that need them
-        features: by default the last ones before the classifier
-        source: of the networks; by default a fresh one for each step
-        optimizer: of the learned parts; by default SGD with momentum 0.5
+        weights: the trained ones
+        strength: weight of the mean cross-entropy of each class, ()
     """
-    synthetic = SyntheticSet(task, settings.decoder, settings.init)
-    make = optimizer or partial(torch.optim.SGD, lr=settings.lr_images, momentum=0.5)
-    state = State(synthetic=synthetic, optimizer=make(synthetic.learned), source=source or FreshNetworks(task))
-    featured = features or task.embed
-    embed, slope_of = task.compiler.function(featured), task.compiler.gradient(_objective(task, discrepancy, featured))
-    for _ in meter.steps(settings.iterations, state, synthetic.artifact):
-        images, labels = synthetic.images()
-        view = state.source.next(images.detach(), labels)
-        real, _ = task.real.batch(settings.batch_real, task.generator("real"), of=range(task.classes))
-        if settings.augment:
-            real, images = siamese_by_class(task, real, images)
-        target = task.chunks.map(partial(embed, view.weights), real).unflatten(0, (task.classes, -1))
-        drawn = discrepancy.draw(target.shape[2], draws, task.generator("draws"))
-        guided = (view.guide, view.strength) if view.guide is not None else ()
-        slope, loss = slope_of(images.detach(), labels, view.weights, discrepancy.summary(target), drawn, *guided)
-        state.optimizer.zero_grad()
-        images.backward(slope)
-        state.optimizer.step()
-        meter.log(loss=loss)
-    return synthetic.artifact()
+
+    weights: Weights
+    strength: Tensor
 
 
-def unit_features(task: Task) -> Features:
-    """The last features as unit vectors."""
-    return lambda weights, images: F.normalize(task.embed(weights, images), dim=1)
+class FeatureMatching:
+    """The discrepancy between features of real and synthetic images in a network, and its gradient.
 
+    Args:
+        features: of images, such as `task.embed` for the last ones before the classifier
+        discrepancy: between the features of one class; it is summed over classes
+    """
 
-def _objective(task: Task, discrepancy: Discrepancy, features: Features) -> Callable[..., Tensor]:
-    def objective(
+    def __init__(self, task: Task, features: Features, discrepancy: Discrepancy) -> None:
+        self._task, self._features, self._discrepancy = task, features, discrepancy
+        self._embed, self._gradient = task.compiler.function(features), task.compiler.gradient(self.objective)
+
+    def target(self, weights: Weights, real: Tensor) -> Tensor:
+        """Return what the discrepancy needs of real features, (K, n, F), for images (K * N, C, H, W)."""
+        features = self._task.chunks.map(partial(self._embed, weights), real)
+        return self._discrepancy.summary(features.unflatten(0, (self._task.classes, -1)))
+
+    def gradient(
+        self,
         images: Tensor,
         labels: Tensor,
         weights: Weights,
         target: Tensor,
-        drawn: Tensor,
-        guide: Weights | None = None,
-        strength: Tensor | None = None,
+        draws: Tensor | None = None,
+        guide: Guide | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Differentiate the objective.
+
+        Args:
+            images: synthetic, (K * m, C, H, W), class by class
+            target: what `target` gave for the same weights
+            draws: (R, F), for a discrepancy that needs some
+            guide: adds its loss to the discrepancy
+
+        Returns:
+            The gradient in the images, (K * m, C, H, W), and the objective, ().
+        """
+        drawn = target.new_empty(0, target.shape[2]) if draws is None else draws
+        return self._gradient(images.detach(), labels, weights, target, drawn, guide)
+
+    def objective(
+        self, images: Tensor, labels: Tensor, weights: Weights, target: Tensor, draws: Tensor, guide: Guide | None
     ) -> Tensor:
-        ours = features(weights, images).unflatten(0, (task.classes, -1))
-        total = discrepancy.between(target, ours, drawn).sum()
-        if guide is not None and strength is not None:
-            total = total + strength * task.classes * task.loss(guide, images, labels)
+        """Add up the discrepancies of all classes, and the guide's loss: a pure function, differentiable; ()."""
+        features = self._features(weights, images).unflatten(0, (self._task.classes, -1))  # (K, m, F)
+        total = self._discrepancy.between(target, features, draws).sum()
+        if guide is not None:
+            total = total + guide.strength * self._task.classes * self._task.loss(guide.weights, images, labels)
         return total
 
-    return objective
+
+def unit_features(task: Task) -> Features:
+    """Return the last features before the classifier, scaled to unit vectors."""
+    return lambda weights, images: F.normalize(task.embed(weights, images), dim=1)

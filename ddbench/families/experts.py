@@ -1,14 +1,14 @@
-"""Networks trained on the real data, their weights kept along the way."""
+"""Expert trajectories: the weights of networks along their training on the real data."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ddbench.compute.compiling import Weights
@@ -19,25 +19,23 @@ if TYPE_CHECKING:
     from ddbench.meter.meter import Meter
     from ddbench.task.task import Task
 
-Slope = Callable[[Weights], tuple[Weights, Tensor]]
-"""weights -> gradient and value of the loss of a batch"""
-Direction = Callable[[Slope, Weights], tuple[Weights, Tensor]]
-"""what an expert descends, and its loss, from the slope of its batch and where it is"""
+BatchGradient = Callable[[Weights], tuple[Weights, Tensor]]
+"""weights -> gradient and value of the loss on one batch"""
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Expert:
-    """How experts are trained, by SGD; everything that decides them, with the task.
+    """How experts are trained, by SGD: with the task, everything that their trajectories depend on.
 
     Args:
-        count: of experts
-        epochs: positions kept of each, besides the first
-        epoch_batches: batches between two positions; None is a pass over the training data
-        batch: images of a step
+        count: number of experts
+        epochs: epochs of a training; weights are kept before the first and after each
+        epoch_batches: batches of an epoch; None takes as many as a pass over the training data
+        batch: images of a batch
         lr, momentum, weight_decay: of SGD
         augment: differentiable augmentation, drawn for each image
-        sharpness: radius and surrogate weight of `sharpness_aware`; None is plain SGD
+        sharpness: radius and surrogate weight of `sharpness_aware` training; None is plain SGD
     """
 
     count: int
@@ -51,24 +49,11 @@ class Expert:
     sharpness: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class ExpertSettings:
-    """What the methods with experts have in common."""
+def expert_trajectories(task: Task, meter: Meter, expert: Expert) -> Tensor:
+    """Return the weights after every epoch of every expert, (count, epochs + 1, P) float32.
 
-    experts: PositiveInt = 100
-    """networks trained on the real data"""
-    expert_epochs: PositiveInt = 50
-    """positions kept of each, besides the first"""
-    epoch_batches: PositiveInt | None = None
-    """batches of an expert's epoch; None is a pass over the training data"""
-    lr_expert: PositiveFloat = 0.01
-    """of the experts' SGD, without momentum"""
-    batch_real: PositiveInt = 256
-    """real images of an expert's step"""
-
-
-def experts(task: Task, meter: Meter, expert: Expert) -> Tensor:
-    """Trajectories, (count, epochs + 1, P) float32: from the cache where equal ones were trained, charged in full."""
+    They are trained, or read from the cache and charged in full.
+    """
 
     def make(generator: torch.Generator) -> dict[str, Tensor]:
         return {"trajectories": train_experts(task, meter, generator, expert)}
@@ -78,7 +63,7 @@ def experts(task: Task, meter: Meter, expert: Expert) -> Tensor:
 
 
 def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: Expert) -> Tensor:
-    """Trajectories, (count, epochs + 1, P) float32.
+    """Train the experts and return their trajectories, (count, epochs + 1, P) float32.
 
     Args:
         generator: on the CPU; decides initial weights, order and augmentation
@@ -89,7 +74,7 @@ def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: 
     state = State(trajectories=trajectories, order=torch.randperm(len(task.real), generator=generator), at=0)
     state.weights = flatten(like)
     state.velocity = torch.zeros_like(state.weights)
-    gradient, direction = task.compiler.gradient(task.loss), _direction(expert)
+    loss_gradient = task.compiler.gradient(task.loss)
     for step in meter.steps(expert.count * expert.epochs * per_epoch, state, name="experts"):
         number, within = divmod(step, expert.epochs * per_epoch)
         if within == 0:
@@ -99,12 +84,9 @@ def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: 
         images, labels = task.real.take(_next_indices(state, expert.batch, generator))
         if expert.augment:
             images = task.augmentation(images, generator)
-
-        def slope(weights: Weights, images: Tensor = images, labels: Tensor = labels) -> tuple[Weights, Tensor]:
-            return task.chunks.gradient(gradient, weights, images, labels)
-
-        down, loss = direction(slope, unflatten(state.weights, like))
-        state.velocity = expert.momentum * state.velocity + flatten(down) + expert.weight_decay * state.weights
+        gradient_at = partial(task.chunks.gradient, loss_gradient, images=images, labels=labels)
+        gradient, loss = _gradient(gradient_at, unflatten(state.weights, like), expert.sharpness)
+        state.velocity = expert.momentum * state.velocity + flatten(gradient) + expert.weight_decay * state.weights
         state.weights = state.weights - expert.lr * state.velocity
         if (within + 1) % per_epoch == 0:
             state.trajectories[number, (within + 1) // per_epoch] = state.weights
@@ -112,26 +94,27 @@ def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: 
     return trajectories
 
 
-def sharpness_aware(slope: Slope, weights: Weights, radius: float, surrogate: float) -> tuple[Weights, Tensor]:
-    """The direction of surrogate-gap-guided, adaptive sharpness-aware minimisation (GSAM).
+def sharpness_aware(
+    gradient_at: BatchGradient, weights: Weights, radius: float, surrogate: float
+) -> tuple[Weights, Tensor]:
+    """Return the update of surrogate-gap-guided, adaptive sharpness-aware minimisation (GSAM), and the loss.
 
     Zhuang et al., "Surrogate Gap Minimization Improves Sharpness-Aware Training", ICLR 2022, arXiv 2203.08065. The
-    gradient where the loss is nearly the largest within `radius`, distances scaled by the weights' own size, minus
-    `surrogate` times what of the gradient here is orthogonal to it.
+    update is the gradient at the point within `radius` where the loss is nearly largest, distances being relative to
+    the size of each weight, minus `surrogate` times the component of the gradient at `weights` orthogonal to it.
     """
-    here, loss = slope(weights)
+    here, loss = gradient_at(weights)
     flat, g = flatten(weights), flatten(here)
     climb = radius / ((flat.abs() * g).norm() + TINY) * flat.square() * g
-    above = flatten(slope(unflatten(flat + climb, weights))[0])
+    above = flatten(gradient_at(unflatten(flat + climb, weights))[0])
     along = (g @ above) / (above.norm().square() + TINY)
     return unflatten(above - surrogate * (g - along * above), weights), loss
 
 
-def _direction(expert: Expert) -> Direction:
-    if expert.sharpness is None:
-        return lambda slope, weights: slope(weights)
-    radius, surrogate = expert.sharpness
-    return lambda slope, weights: sharpness_aware(slope, weights, radius, surrogate)
+def _gradient(
+    gradient_at: BatchGradient, weights: Weights, sharpness: tuple[float, float] | None
+) -> tuple[Weights, Tensor]:
+    return gradient_at(weights) if sharpness is None else sharpness_aware(gradient_at, weights, *sharpness)
 
 
 def _initial(task: Task, generator: torch.Generator) -> Weights:
@@ -139,7 +122,7 @@ def _initial(task: Task, generator: torch.Generator) -> Weights:
 
 
 def _next_indices(state: State, batch: int, generator: torch.Generator) -> Tensor:
-    """The next `batch` images of a shuffled pass; a new shuffle begins when the pass is through."""
+    """Return the next `batch` images of a shuffled pass, and fewer at its end; then a new shuffle begins."""
     if state.at >= len(state.order):
         state.order, state.at = torch.randperm(len(state.order), generator=generator), 0
     chosen: Tensor = state.order[state.at : state.at + batch]

@@ -1,10 +1,10 @@
-"""Where the networks come from in which real and synthetic images are compared."""
+"""Sources of the networks in which real and synthetic images are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,51 +17,20 @@ if TYPE_CHECKING:
     from ddbench.task.task import Task
 
 
-@dataclass(frozen=True)
-class View:
-    """A network to compare in, and maybe a trained one whose loss on the synthetic images counts too.
-
-    Args:
-        weights: to compare in
-        guide: of the trained network
-        strength: of its mean cross-entropy on each class, ()
-    """
-
-    weights: Weights
-    guide: Weights | None = None
-    strength: Tensor | None = None
-
-
-class Source(Protocol):
-    """Gives a network for each step, and can be kept in a `State`."""
-
-    def next(self, images: Tensor, labels: Tensor) -> View:
-        """The network of the next step.
-
-        Args:
-            images: synthetic, as they stand, (M, C, H, W), for sources that train on them
-            labels: of these
-        """
-        ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None: ...
-
-
 class FreshNetworks:
-    """Networks with fresh weights, each for `uses` steps. Zhao & Bilen, WACV 2023, arXiv 2110.04181: one."""
+    """Networks with fresh weights, each for `uses` steps. A `State` can hold it."""
 
-    def __init__(self, task: Task, uses: int = 1) -> None:
+    def __init__(self, task: Task, uses: int) -> None:
         self._task, self._uses = task, uses
         self._left = 0
         self._weights: Weights = {}
 
-    def next(self, images: Tensor, labels: Tensor) -> View:
+    def next(self) -> Weights:
+        """Return the weights of the next step."""
         if not self._left:
             self._weights, self._left = self._task.initial(), self._uses
         self._left -= 1
-        return View(self._weights)
+        return self._weights
 
     def state_dict(self) -> dict[str, Any]:
         return {"left": self._left, "weights": self._weights if self._left else {}}
@@ -70,47 +39,43 @@ class FreshNetworks:
         self._left, self._weights = saved["left"], saved["weights"]
 
 
-class Queue:
-    """Networks that train on the real data meanwhile; new ones join, and the oldest leave. The chosen one guides.
+class NetworkQueue:
+    """Networks that train on the real data between steps; fresh ones join, and the oldest leave. A `State` can hold it.
 
     Zhao et al., "Improved Distribution Matching for Dataset Condensation", CVPR 2023, arXiv 2307.09742.
 
     Args:
-        begin, most: networks at first, and at most
+        initial_size: networks at first
+        max_size: networks at most
         every: steps after which one joins
-        train: how many are trained at each step
-        train_steps: of each
-        batch: real images of such a step
-        guidance: strength of the chosen network's loss, for each percent of its accuracy on a real batch
     """
 
-    def __init__(
-        self,
-        task: Task,
-        trainer: Trainer,
-        *,
-        begin: int,
-        most: int,
-        every: int,
-        train: int,
-        train_steps: int,
-        batch: int,
-        guidance: float,
-    ) -> None:
-        self._task, self._trainer = task, trainer
-        self._most, self._every, self._guidance = most, every, guidance
-        self._train, self._train_steps, self._batch = train, train_steps, batch
+    def __init__(self, task: Task, initial_size: int, max_size: int, every: int) -> None:
+        self._task, self._max_size, self._every = task, max_size, every
         self._steps = 0
-        self._members = [Trained.begin(task.initial()) for _ in range(begin)]
+        self._members = [Trained.begin(task.initial()) for _ in range(initial_size)]
 
-    def next(self, images: Tensor, labels: Tensor) -> View:
+    def next(self) -> Trained:
+        """Return the network of the next step, a random one."""
         if self._steps and self._steps % self._every == 0:
-            self._members = [*self._members, Trained.begin(self._task.initial())][-self._most :]
+            self._members = [*self._members, Trained.begin(self._task.initial())][-self._max_size :]
         self._steps += 1
-        member = self._members[self._order()[0]]
-        for index in self._order()[: self._train]:
-            self._members[index] = self._trained(self._members[index])
-        return View(member.weights, member.weights, 100 * self._guidance * member.accuracy)
+        return self._members[self._order()[0]]
+
+    def train(self, trainer: Trainer, networks: int, steps: int, batch: int) -> None:
+        """Train random networks on the real data; each one's accuracy is that on its last batch.
+
+        Args:
+            networks: how many are trained
+            steps: training steps of each
+            batch: real images of a step
+        """
+        for index in self._order()[:networks]:
+            member = self._members[index]
+            for _ in range(steps):
+                real, labels = self._task.real.batch(batch, self._task.generator("queue/real"))
+                member = trainer.step(member, real, labels)
+            self._members[index] = trainer.measured(member, real, labels)
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self._steps, "members": [member.state_dict() for member in self._members]}
@@ -122,84 +87,89 @@ class Queue:
         generator = self._task.generator("queue", device="cpu")
         return torch.randperm(len(self._members), generator=generator).tolist()
 
-    def _trained(self, member: Trained) -> Trained:
-        for _ in range(self._train_steps):
-            real, labels = self._task.real.batch(self._batch, self._task.generator("queue/real"))
-            member = self._trainer.step(member, real, labels)
-        return self._trainer.measured(member, real, labels)
-
 
 class InterpolatedExperts:
-    """Points at random between the first and the last weights of experts; the trained end guides.
+    """Random points between the first and the last weights of experts. It has no state but its generator, `between`.
 
     Wang et al., "Dataset Distillation with Neural Characteristic Function", CVPR 2025, arXiv 2502.20653.
 
     Args:
         trajectories: (experts, positions, P)
-        guidance: strength of the trained network's loss
     """
 
-    def __init__(self, task: Task, trajectories: Tensor, guidance: float) -> None:
+    def __init__(self, task: Task, trajectories: Tensor) -> None:
         self._task, self._first, self._last = task, trajectories[:, 0], trajectories[:, -1]
-        self._guidance = torch.tensor(guidance, device=task.device)
 
-    def next(self, images: Tensor, labels: Tensor) -> View:
+    def next(self) -> tuple[Weights, Weights]:
+        """Return a point of a random expert, uniform between its ends, and that expert's last weights."""
         generator = self._task.generator("between", device="cpu")
         expert = int(torch.randint(len(self._first), (), generator=generator))
         share = float(torch.rand((), generator=generator))
-        point = share * self._first[expert] + (1 - share) * self._last[expert]
-        guide = unflatten(self._last[expert], self._task.like)
-        return View(unflatten(point, self._task.like), guide, self._guidance)
+        point = share * self._first[expert] + (1 - share) * self._last[expert]  # (P,)
+        return unflatten(point, self._task.like), unflatten(self._last[expert], self._task.like)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        pass
+@dataclass(frozen=True)
+class Stability:
+    """When the accuracy of a network is stable, by the range of the last `window` accuracies."""
+
+    window: int
+    """accuracies that are compared; fewer are neither stable nor changing"""
+    settled: float
+    """range below which accuracies are stable"""
+    changed: float
+    """range above which accuracies are changing"""
+
+    def is_settled(self, accuracies: list[float]) -> bool:
+        return len(accuracies) >= self.window and self._range(accuracies) < self.settled
+
+    def has_changed(self, accuracies: list[float]) -> bool:
+        return len(accuracies) >= self.window and self._range(accuracies) > self.changed
+
+    def _range(self, accuracies: list[float]) -> float:
+        return max(accuracies[-self.window :]) - min(accuracies[-self.window :])
 
 
 class TrainedUntilStable:
-    """One network at a time: trained on the synthetic images as long as that changes it, and then replaced.
+    """One network at a time, trained on the synthetic images between steps, and replaced once that changes little.
 
-    Each probe of its accuracy waits for the device.
+    Each measurement of its accuracy waits for the device. A `State` can hold it.
 
     Wang et al., "CAFE: Learning to Condense Dataset by Aligning Features", CVPR 2022, arXiv 2203.01531.
 
     Args:
-        train: an epoch on the synthetic images
-        settled: a network is replaced when its accuracies at `window` steps varied less
-        changed: a training ends when accuracies varied more within `window` epochs
-        epochs: of a training, at most
+        trainer: measures accuracies
+        train: trains an epoch on the synthetic images
+        stability: a network is replaced when its accuracies at steps have settled; a training ends when its
+            accuracies after epochs have changed
+        epochs: epochs of a training, at most
         probe: real images of each class to measure accuracy on
     """
 
     def __init__(
-        self,
-        task: Task,
-        trainer: Trainer,
-        train: OnSynthetic,
-        *,
-        settled: float,
-        changed: float,
-        window: int,
-        epochs: int,
-        probe: int,
+        self, task: Task, trainer: Trainer, train: OnSynthetic, stability: Stability, epochs: int, probe: int
     ) -> None:
         self._task, self._trainer, self._train = task, trainer, train
-        self._settled, self._changed, self._window = settled, changed, window
-        self._epochs, self._probe = epochs, probe
+        self._stability, self._epochs, self._probe = stability, epochs, probe
         self._network = Trained.begin(task.initial())
         self._seen: list[float] = []
+        """the network's accuracies at its last steps"""
 
-    def next(self, images: Tensor, labels: Tensor) -> View:
-        if len(self._seen) >= self._window and _spread(self._seen[-self._window :]) < self._settled:
+    def next(self, images: Tensor, labels: Tensor) -> Weights:
+        """Return the weights of the next step.
+
+        Args:
+            images: synthetic, without history, (M, C, H, W); the network is trained on them
+            labels: theirs
+        """
+        if self._stability.is_settled(self._seen):
             self._network, self._seen = Trained.begin(self._task.initial()), []
         if self._seen:
             self._network = self._trained(images, labels)
         else:
             self._network = self._measured(self._network)
-        self._seen = [*self._seen, float(self._network.accuracy)][-self._window :]
-        return View(self._network.weights)
+        self._seen = [*self._seen, float(self._network.accuracy)][-self._stability.window :]
+        return self._network.weights
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self._network.state_dict(), "seen": self._seen}
@@ -211,8 +181,8 @@ class TrainedUntilStable:
         network, seen = self._network, list[float]()
         for _ in range(self._epochs):
             network = self._measured(self._train(network, images, labels))
-            seen = [*seen, float(network.accuracy)][-self._window :]
-            if len(seen) == self._window and _spread(seen) > self._changed:
+            seen.append(float(network.accuracy))
+            if self._stability.has_changed(seen):
                 break
         return network
 
@@ -220,7 +190,3 @@ class TrainedUntilStable:
         task = self._task
         real, labels = task.real.batch(self._probe, task.generator("probe"), of=range(task.classes))
         return self._trainer.measured(network, real, labels)
-
-
-def _spread(values: list[float]) -> float:
-    return max(values) - min(values)

@@ -1,4 +1,4 @@
-"""Real and synthetic images of a class under one draw of augmentation."""
+"""Differentiable siamese augmentation: real and synthetic images of a class under one draw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def siamese_by_class(task: Task, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
-    """Both batches, each class under the same operation with the same strength.
+    """Augment both batches, each class by an operation of its own.
 
     Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, arXiv 2102.08259.
 
@@ -29,7 +29,7 @@ def siamese_by_class(task: Task, real: Tensor, synthetic: Tensor) -> tuple[Tenso
 
 
 def siamese(task: Task, real: Tensor, synthetic: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Both batches under the same operation with the same strength; sizes may differ.
+    """Augment both batches, of any sizes, by the same operation with the same strength.
 
     Args:
         real: (N, C, H, W)

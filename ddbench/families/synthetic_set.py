@@ -1,4 +1,4 @@
-"""The distilled set while it is learned: the parts of a decoder, and the images that they stand for."""
+"""The synthetic dataset while it is learned: the tensors of a decoder, and the images that it makes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from pydantic import AfterValidator
 from torch import Tensor
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, Recipe
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
+from ddbench.artifacts.recipe import Recipe
 from ddbench.decoders import parse_decoder
 
 if TYPE_CHECKING:
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 Init = Literal["real", "noise"]
 
 
-def _known(text: str) -> str:
+def _check_decoder(text: str) -> str:
     parse_decoder(text)
     return text
 
 
-Parametrisation = Annotated[str, AfterValidator(_known)]
-"""a decoder as it is written in a board: `pixels`, `multi_formation`, `canvas,factor=1`"""
+Parametrisation = Annotated[str, AfterValidator(_check_decoder)]
+"""a decoder as a board names it: `pixels`, `multi_formation`, `canvas,factor=1`"""
 
 
 class SyntheticSet:
-    """What a method learns. It can be kept in a `State`.
+    """The synthetic dataset that a method learns; a `State` can hold it.
 
     Args:
-        task: of the run
+        task: the run's
         decoder: `pixels`, `multi_formation`, `canvas,factor=1`, ...
-        init: `real` begins with random real images, `noise` with standard normal ones; a decoder that averages images
-            makes either smoother
-        soft: whether labels are probabilities, certain of their class at first, rather than class indices
-        parts: to begin with, in place of what the decoder starts with; `labels` are class indices or logits
+        init: start from random `real` images or from standard normal `noise`; a decoder that averages images makes
+            either smoother
+        soft: labels are probabilities, one-hot at first, rather than class indices
+        parts: initial tensors in place of the decoder's own; `labels` are class indices or logits
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class SyntheticSet:
     ) -> None:
         self.decoder = parse_decoder(decoder)
         self.label_kind: LabelKind = "index"
-        """of `parts`"""
-        draw = partial(_draw, task, init)
+        """the kind of the labels in `parts`"""
+        draw = partial(_initial_images, task, init)
         started = parts or self.decoder.start(draw, task.shape, task.classes, task.ipc, task.generator("parts"))
         self.parts = {name: part.detach().clone() for name, part in started.items()}
-        """by name; `labels` among them"""
+        """the decoder's tensors by name, and `labels`"""
         if soft:
             self.parts["labels"] = F.one_hot(self.parts["labels"], task.classes).float()
             self.label_kind = "probabilities"
@@ -68,11 +69,11 @@ class SyntheticSet:
 
     @property
     def learned(self) -> list[Tensor]:
-        """The leaves that an optimiser of the images changes: all parts but the labels."""
+        """The leaf tensors that an optimiser of the images updates: all parts but the labels."""
         return [part for name, part in self.parts.items() if name != "labels"]
 
     def images(self) -> tuple[Tensor, Tensor]:
-        """Training images, (M, C, H, W), class by class, and their labels, differentiable in the parts."""
+        """Return the training images, (M, C, H, W), class by class, and their labels, differentiable in the parts."""
         return self.decoder.decode(self.parts, 0, self._generator)
 
     def artifact(
@@ -81,9 +82,9 @@ class SyntheticSet:
         parts: Mapping[str, Tensor] | None = None,
         initial: Mapping[str, Tensor] | None = None,
     ) -> DistilledDataset:
-        """The set as it stands, or with these parts in place of its own."""
-        whole = {**self.parts, **(parts or {})}
-        return DistilledDataset(whole, self.decoder, self.label_kind, recipe or Recipe(), initial)
+        """Return the artefact of the current parts, with these in place of its own where given."""
+        stored = {**self.parts, **(parts or {})}
+        return DistilledDataset(stored, self.decoder, self.label_kind, recipe or Recipe(), initial)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.parts)
@@ -94,8 +95,8 @@ class SyntheticSet:
                 part.copy_(saved[name])
 
 
-def _draw(task: Task, init: Init, n: int) -> Tensor:
-    """`n` starting images of each class; a class that has fewer gives some of them again."""
+def _initial_images(task: Task, init: Init, n: int) -> Tensor:
+    """Draw `n` initial images of each class; a class that has fewer repeats some."""
     if init == "noise":
         size = (task.classes * n, *task.shape)
         return torch.randn(size, generator=task.generator("noise_init"), device=task.device)

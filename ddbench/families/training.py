@@ -1,4 +1,4 @@
-"""Training a network beside a distillation: steps of SGD as functions of what they change."""
+"""Training a network beside a distillation: steps of SGD as functions that return a new network."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trained:
-    """A network on its way; kept in a state by its `state_dict`."""
+    """A network in training. A `State` can hold it."""
 
     weights: Weights
     velocity: Weights
-    """what momentum remembers"""
+    """momentum buffers"""
     accuracy: Tensor
-    """last measured, 0 until it is, ()"""
+    """the last one measured, 0 until one is, ()"""
 
     @classmethod
     def begin(cls, weights: Weights) -> Trained:
+        """Start a training from these weights."""
         zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         return cls(weights, zeros, torch.zeros((), device=next(iter(weights.values())).device))
 
@@ -42,35 +43,38 @@ class Trainer:
     """Steps of SGD for networks of a task.
 
     Args:
-        lr, momentum, weight_decay: of SGD
+        lr: step size
+        momentum: 0 is plain SGD
+        weight_decay: added to the gradient, times the weights
     """
 
     def __init__(self, task: Task, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
         self._task, self._lr, self._momentum, self._decay = task, lr, momentum, weight_decay
-        self._slope = task.compiler.gradient(task.loss)
-        self._answers = task.compiler.function(lambda weights, images: task.forward(weights, images).argmax(1))
+        self._gradient = task.compiler.gradient(task.loss)
+        self._predict = task.compiler.function(lambda weights, images: task.forward(weights, images).argmax(1))
 
     def step(self, network: Trained, images: Tensor, labels: Tensor) -> Trained:
-        """The network after a step on these images; labels (N,) or probabilities (N, K)."""
-        slope, _ = self._task.chunks.gradient(self._slope, network.weights, images, labels)
+        """Return the network after a step on these images; labels (N,) or probabilities (N, K)."""
+        gradient, _ = self._task.chunks.gradient(self._gradient, network.weights, images, labels)
         weights, velocity = {}, {}
         for name, weight in network.weights.items():
-            pull = slope[name] + self._decay * weight
-            velocity[name] = self._momentum * network.velocity[name] + pull
+            decayed = gradient[name] + self._decay * weight
+            velocity[name] = self._momentum * network.velocity[name] + decayed
             weights[name] = weight - self._lr * velocity[name]
         return Trained(weights, velocity, network.accuracy)
 
     def measured(self, network: Trained, images: Tensor, labels: Tensor) -> Trained:
-        """The network with its accuracy on these images."""
-        answers = self._task.chunks.map(lambda part: self._answers(network.weights, part), images)
-        return replace(network, accuracy=(answers == labels).float().mean())
+        """Return the network with its accuracy on these images."""
+        predictions = self._task.chunks.map(lambda part: self._predict(network.weights, part), images)
+        return replace(network, accuracy=(predictions == labels).float().mean())
 
 
 class OnSynthetic:
-    """An epoch on the synthetic images, shuffled; images are augmented where the method does.
+    """Trains an epoch on the synthetic images, shuffled.
 
     Args:
         batch: images of a step
+        augment: augment each image by itself
     """
 
     def __init__(self, task: Task, trainer: Trainer, batch: int, augment: bool) -> None:
@@ -88,26 +92,26 @@ class OnSynthetic:
 
 
 class OnReal:
-    """Some steps on real images.
+    """Trains some steps on real images.
 
     Kim et al., ICML 2022, arXiv 2205.14959; Yun et al., "CutMix", ICCV 2019, arXiv 1905.04899.
 
     Args:
-        steps: of a training
+        steps: steps of a training
         batch: images of a step
-        augment: each image by itself
-        cut: half the batches are cut into each other
+        augment: augment each image by itself
+        cut: apply CutMix to half the batches
     """
 
     def __init__(self, task: Task, trainer: Trainer, steps: int, batch: int, augment: bool, cut: bool) -> None:
         self._task, self._trainer, self._steps, self._batch = task, trainer, steps, batch
         self._augment, self._cut = augment, cut
 
-    def __call__(self, network: Trained, images: Tensor, labels: Tensor) -> Trained:
+    def __call__(self, network: Trained) -> Trained:
         task = self._task
         for _ in range(self._steps):
             real, real_labels = task.real.batch(self._batch, task.generator("train/real"))
-            shares = F.one_hot(real_labels, task.classes).to(real.dtype)
+            shares = F.one_hot(real_labels, task.classes).to(real.dtype)  # (N, K)
             generator = task.generator("train/augment", device="cpu")
             if self._augment:
                 real = task.augmentation(real, generator)

@@ -1,1 +1,1 @@
-"""Files, safely: atomic writes, locks, bounded documents and archives."""
+"""Safe reading and writing of files: atomic writes, locks, bounded documents and archives."""

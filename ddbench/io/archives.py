@@ -1,7 +1,7 @@
-"""Zip archives that strangers may have packed, `.npz` files among them: bounded before anything is unpacked.
+"""Untrusted zip archives, `.npz` files among them, whose size is checked before anything is unpacked.
 
-Whatever is wrong is a ValueError with the predicate of a sentence, `is damaged`; who reads the archive knows its
-subject and the fix.
+Errors are ValueErrors with the predicate of a sentence, such as `is damaged`; the caller knows the subject and the
+fix.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 ROOM = 2**28
 """bytes that any archive may unpack to"""
 RATIO = 100
-"""times its own size that a larger archive may: images hardly compress, and deflate ends at a thousand"""
+"""ratio of unpacked to packed size that a larger archive may have: images hardly compress, deflate reaches 1000"""
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""numpy and PyTorch write no others"""
+"""compression methods; numpy and PyTorch write no others"""
 ENCRYPTED = 1
-"""a member's flag"""
+"""bit of a member's flags that marks it as encrypted"""
 PLAIN = "biufU"
-"""kinds of array elements: truth values, integers, floating point, text"""
+"""kinds of array elements that are read: truth values, integers, floating point, text"""
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -35,7 +35,7 @@ class Archive:
     """The members of an open zip archive.
 
     Attributes:
-        names: of the members
+        names: names of the members
     """
 
     def __init__(self, archive: zipfile.ZipFile, packed: int) -> None:
@@ -44,10 +44,10 @@ class Archive:
         self.names = frozenset(archive.namelist())
 
     def read(self, name: str) -> bytes:
-        """A member's content.
+        """Return a member's content.
 
         Raises:
-            ValueError: when it is missing or damaged, or what was read unpacks to more than it may.
+            ValueError: when it is missing or damaged, or the members read so far unpack to more than allowed.
         """
         if name not in self.names:
             raise ValueError(f"has no {name}")
@@ -59,7 +59,7 @@ class Archive:
             raise ValueError(f"unpacks to more than {RATIO} times the size of its file")
         try:
             with self._archive.open(info) as member:
-                content = member.read(info.file_size)  # unbounded, it would unpack all before it looks at the size
+                content = member.read(info.file_size)  # without a bound, it unpacks all before it checks the size
         except MemoryError as error:
             raise ValueError("does not fit into memory") from error
         except Exception as error:  # zipfile and zlib raise many kinds
@@ -69,7 +69,7 @@ class Archive:
         return content
 
     def array(self, name: str) -> NDArray[Any]:
-        """The array in the member `name.npy`.
+        """Return the array in the member `name.npy`.
 
         Raises:
             ValueError: when it is missing or damaged, or holds anything but numbers or text.
@@ -96,11 +96,11 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def _array(content: bytes) -> NDArray[Any]:
-    """The array of an `.npy` file. Numpy's reader would allocate what the header asks for before it looks for it."""
+    """Read the array of an `.npy` file. Numpy's reader would allocate what the header asks for before checking it."""
     file = io.BytesIO(content)
     try:
         shape, fortran, dtype = HEADERS[npy.read_magic(file)](file)
-    except Exception as error:  # it is a Python literal, and fails in as many ways
+    except Exception as error:  # the header is a Python literal, which raises many kinds
         raise ValueError("is no array") from error
     if dtype.hasobject:
         raise ValueError("holds pickled Python objects, which are never loaded")

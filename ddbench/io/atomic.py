@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests of what they hold."""
+"""Atomic writing of files, which appear whole or not at all, and digests of their content."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 SEAL_LENGTH = len("sha256:") + 64 + len("\n")
 
 LONGEST_NAME = 128
-"""bytes of a name; file systems take 255, and a run's folder adds ipc, seed and key"""
+"""largest number of bytes of a name; file systems take 255, and a run's folder adds ipc, seed and key"""
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may be a part of paths and tables: a short line without slashes that begins with a letter, digit
-    or underscore."""
+    """Return whether a text may be a part of paths and tables: a short line without slashes that begins with a letter,
+    digit or underscore."""
     return (
         text.isprintable()
         and (text[:1].isalnum() or text[:1] == "_")
@@ -51,7 +51,7 @@ def write_atomically(path: Path, *pieces: Data) -> None:
     """Write under a temporary name in the same folder, flush to disk, rename, flush the folder.
 
     Raises:
-        CannotWrite: when the folder cannot be written or the disk is full; what was there before stays.
+        CannotWrite: when the folder cannot be written or the disk is full; the previous file is unchanged.
     """
     with _replaced(path) as file:
         for piece in pieces:
@@ -60,13 +60,13 @@ def write_atomically(path: Path, *pieces: Data) -> None:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the path's place once it is whole."""
+    """Yield a file that replaces the one at the path when it is complete."""
     if not path.name:
         raise CannotWrite(f"cannot write {path}: it is a folder; choose another place with --out")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:  # what lies there might be a link to somewhere else
+        with part.open("xb") as file:  # a file there might be a link to somewhere else
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -81,19 +81,19 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed left half written, below a folder that nobody writes to now."""
+    """Remove the incomplete files of writers that were killed, below a folder that nobody writes to now."""
     for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def write_sealed(path: Path, payload: Data) -> None:
-    """Write atomically, below a line that holds the payload's digest."""
+    """Write atomically, with the payload's digest as the first line."""
     write_atomically(path, f"{digest(payload)}\n".encode(), payload)
 
 
 @contextmanager
 def sealed(path: Path) -> Iterator[IO[bytes]]:
-    """A file for a payload that need not fit into memory twice; `read_sealed` reads it."""
+    """Yield a file for a payload that need not fit into memory twice; `read_sealed` reads it."""
     with _replaced(path) as file:
         file.write(b" " * SEAL_LENGTH)
         payload = _Hashed(file)
@@ -107,12 +107,12 @@ def sealed(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Hashed(io.BufferedIOBase):
-    """Writes on, and hashes what passes."""
+    """A file object that writes to another one and hashes what it writes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.hash = hashlib.sha256()
         self.refused: OSError | None = None
-        """the first error; raised within `torch.save`, it would be replaced by one of torch's own"""
+        """first error; raised within `torch.save`, it would be replaced by one of torch's own"""
         self._file = file
 
     def write(self, data: Any) -> int:
@@ -126,7 +126,7 @@ class _Hashed(io.BufferedIOBase):
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` or `sealed` wrote; None where nothing is, or it is damaged, which is said and set aside."""
+    """Read what `write_sealed` or `sealed` wrote; None for no file, or for a damaged one, which is set aside."""
     try:
         with path.open("rb") as file:
             seal, payload = file.read(SEAL_LENGTH), file.read()
@@ -139,7 +139,7 @@ def read_sealed(path: Path) -> bytes | None:
 
 
 def set_aside(path: Path, reason: str) -> str:
-    """Rename a damaged file, so that it is made anew and can still be looked at; gives the sentence that says so."""
+    """Rename a damaged file, so that it is made again but can still be inspected; return a sentence that says so."""
     aside = path.with_name(f"{path.name}.damaged")
     with suppress(FileNotFoundError):  # another process was faster
         path.replace(aside)
@@ -152,7 +152,7 @@ def warn_of_damage(path: Path, reason: str) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One spelling for one value: sorted keys, no spaces, no NaN."""
+    """Write a value in its one canonical spelling: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 

@@ -1,6 +1,6 @@
-"""JSON and YAML that strangers may have written, as plain data: bounded before anything is made of it.
+"""Untrusted JSON and YAML as plain data, whose size is checked before values are built.
 
-Whatever is wrong is a ValueError that says so in a few words; who reads the document knows its name and the fix.
+Errors are ValueErrors of a few words; the caller knows the document's name and the fix.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import yaml
 
 DEEPEST = 50
-"""levels of nesting; what is written here has six, and the parsers' recursion ends at some hundreds"""
+"""largest number of levels of nesting; ddbench writes six, and the parsers' recursion ends at some hundreds"""
 LARGEST = 2**63 - 1
-"""whole number, in magnitude: what tensors and tables can hold; a larger one may not fit into a float"""
+"""largest whole number, in magnitude: tensors and tables hold no larger ones, and a float may not either"""
 MOST_DIGITS = 40
-"""of a YAML number; turning digits into a number takes time that grows with their square"""
+"""largest number of digits of a YAML number; the time to read them grows with their square"""
 MOST_NODES = 100_000
-"""of a YAML document with its aliases written out; those of nested aliases multiply"""
+"""largest number of values of a YAML document with its aliases written out; nested aliases multiply"""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """A file's content.
+    """Read a file's content.
 
     Raises:
         ValueError: when it has more than `most` bytes, or is a pipe or a device, which may never end.
@@ -41,7 +41,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON document without NaN, infinities, half characters, vast numbers and depths."""
+    """Parse JSON without NaN, infinities, single surrogates, very large numbers and deep nesting."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         check_plain(value)
@@ -51,7 +51,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """A YAML document of plain values, by safe loading, without vast numbers, depths and aliases that multiply."""
+    """Parse YAML of plain values, by safe loading, without very large numbers, deep nesting and multiplying aliases."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -64,13 +64,13 @@ def parse_yaml(text: str | bytes) -> Any:
     except RecursionError as error:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels, or within itself") from error
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        # PyYAML raises the last four for values that do not suit their tags, such as `!!bool maybe`.
+        # PyYAML raises the last four for values that do not fit their tags, such as `!!bool maybe`.
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return value
 
 
 def check_plain(value: Any, depth: int = 0) -> None:
-    """Raise ValueError for a value that is nested too deeply or holds a vast whole number or half a character."""
+    """Raise ValueError for a value that is nested too deeply or holds a very large number or a single surrogate."""
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     if isinstance(value, dict):
@@ -82,11 +82,11 @@ def check_plain(value: Any, depth: int = 0) -> None:
     elif isinstance(value, int) and abs(value) > LARGEST:
         raise ValueError("it holds a whole number of more than 63 bits")
     elif isinstance(value, str):
-        value.encode()  # half of a pair of surrogates is a UnicodeEncodeError, which is a ValueError
+        value.encode()  # a single surrogate raises UnicodeEncodeError, which is a ValueError
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses numbers of very many digits."""
+    """A safe YAML loader that refuses numbers of very many digits."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         return super().construct_yaml_int(_short(node))
@@ -106,7 +106,7 @@ def _short(node: yaml.ScalarNode) -> yaml.ScalarNode:
 
 
 def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
-    """How many nodes a node is when its aliases are written out; infinite when it holds itself."""
+    """Count the nodes of a node with its aliases written out; infinite when it contains itself."""
     if id(node) not in known:
         known[id(node)] = math.inf
         known[id(node)] = 1 + sum(_written_out(child, known) for child in _children(node))

@@ -1,12 +1,12 @@
-"""Locks on folders that end with the process that holds them, however it ends."""
+"""Locks on folders, released when the process that holds them ends, however it ends."""
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from ddbench.errors import CannotWrite, UserError
 from ddbench.io.atomic import make_folder
@@ -16,43 +16,39 @@ LOCK = ".lock"
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep every other command out of an output folder.
+    """Lock an output folder, so that no other command works in it.
 
     Raises:
         UserError: when another one is at work there.
         CannotWrite: when the folder cannot be made, or not be locked.
     """
-    with _open(folder) as file:
-        try:
-            _lock(file, folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder} is in use by another ddbench; wait for it, or choose another --out") from error
+    try:
+        held = _acquire(folder, blocking=False)
+    except Timeout as error:
+        raise UserError(f"{folder} is in use by another ddbench; wait for it, or choose another --out") from error
+    with held:
         yield
 
 
 @contextmanager
 def awaited(folder: Path) -> Iterator[None]:
-    """Wait until nobody else works on a run's folder: a process that was given up for lost may take a moment to end."""
-    with _open(folder) as file:
-        _lock(file, folder, fcntl.LOCK_EX)
+    """Wait until no other process works on a run's folder: one that was given up may take a moment to end."""
+    with _acquire(folder, blocking=True):
         yield
 
 
-def _lock(file: IO[str], folder: Path, how: int) -> None:
-    try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise CannotWrite(
-            f"{folder} cannot be locked ({error.strerror}); choose an --out on a file system that has locks"
-        ) from error
-
-
-def _open(folder: Path) -> IO[str]:
+def _acquire(folder: Path, *, blocking: bool) -> AbstractContextManager[object]:
+    """Lock a folder until the context that is returned is left."""
     make_folder(folder)
     path = folder / LOCK
     try:
-        return path.open("w")
+        # A soft lock, the mere existence of a file, would outlive a process that is killed.
+        return FileLock(path, fallback_to_soft=False).acquire(blocking=blocking)
+    except Timeout:
+        raise
     except OSError as error:
+        if error.filename is None:  # of the lock, not of opening its file
+            raise CannotWrite(
+                f"{folder} cannot be locked ({error.strerror}); choose an --out on a file system that has locks"
+            ) from error
         raise CannotWrite(f"cannot write {path}: {error.strerror}; choose another folder with --out") from error

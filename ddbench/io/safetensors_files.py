@@ -1,4 +1,4 @@
-"""Tensors in a safetensors file, with one JSON object in its header."""
+"""Safetensors files with one JSON object in their header."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from torch import Tensor
 from ddbench.io.documents import parse_json
 
 NAME = "ddbench"
-"""of the object among the header's metadata"""
+"""key of the JSON object in the header's metadata"""
 MOST_HEADER = 2**20
-"""bytes: some thousand tensors, of which a network has a hundred; the library takes a hundred times as many"""
+"""largest number of bytes of a header, for some thousand tensors; the library allows a hundred times as many"""
 TYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")
-"""of elements, for which PyTorch has all operations"""
+"""types of elements for which PyTorch has all operations"""
 
 
 class Headless(ValueError):
-    """A sound file without the object."""
+    """The file is a sound safetensors file, but has no such JSON object."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
-    """A file's content: equal tensors and headers give equal bytes."""
+    """Return a file's content; equal tensors and headers give equal bytes."""
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     return safetensors.torch.save(dict(tensors), metadata={NAME: text})
 
 
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The object and the tensors of a file that `tensor_bytes` made.
+    """Read the object and the tensors of a file that `tensor_bytes` made.
 
     Raises:
-        ValueError: when the file is truncated, or none of these.
+        ValueError: when the file is truncated, or not such a file.
         OSError: when it is missing or cannot be read.
     """
     metadata, tensors = read_safetensors(path, device)
@@ -49,7 +49,7 @@ def read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
 
 
 def read_safetensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of any safetensors file; both are bounded by its size.
+    """Read metadata and tensors of any safetensors file; both are bounded by its size.
 
     Raises:
         ValueError: when the file is truncated or no safetensors, or has elements of a type that PyTorch hardly knows.

@@ -1,8 +1,8 @@
-"""Tensors out of a file of `torch.save`, without unpickling it.
+"""Reading of tensors from a file of `torch.save`, without unpickling it.
 
 The pickle in such a file is a list of instructions. Those that tensors in containers need are followed here; any other
-is refused, and none calls anything. PyTorch's own reader with `weights_only` calls constructors, and a few bytes can
-send those over terabytes.
+is refused, and none calls anything. PyTorch's own reader with `weights_only` calls constructors, which a few bytes can
+make allocate terabytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from ddbench.io.archives import Archive, open_archive
 
 MOST_INSTRUCTIONS = 2**21
-"""bytes of them: some thousand tensors and a hundred thousand numbers"""
+"""largest number of bytes of instructions: some thousand tensors and a hundred thousand numbers"""
 STORAGES = {
     f"torch {name}Storage": dtype
     for name, dtype in {
@@ -36,7 +36,7 @@ STORAGES = {
     }.items()
 }
 LEFT_OUT = ("numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode")
-"""what numpy's numbers are made by; releases keep accuracies in them, which nothing here reads"""
+"""functions that make numpy's numbers; releases keep accuracies in them, which nothing here reads"""
 VALUES = ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "GLOBAL")
 """instructions that put their argument on the stack; a GLOBAL is its name"""
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -44,10 +44,10 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def load_tensors(path: Path) -> Any:
-    """What `torch.save` of PyTorch 1.6 or later wrote: tensors, lists, tuples, dictionaries, plain values.
+    """Load what `torch.save` of PyTorch 1.6 or later wrote: tensors, lists, tuples, dictionaries, plain values.
 
     Raises:
-        ValueError: when the file is damaged, is none of PyTorch's, or holds anything else; the predicate of a sentence.
+        ValueError: when the file is damaged, is not PyTorch's, or holds anything else; the predicate of a sentence.
         OSError: when it is missing or cannot be read.
     """
     with open_archive(path) as archive:
@@ -65,7 +65,7 @@ def load_tensors(path: Path) -> Any:
 
 
 class _Machine:
-    """A stack, and what is kept beside it."""
+    """A pickle machine with a stack, marks and a memo, which follows instructions without calling anything."""
 
     def __init__(self, archive: Archive, folder: str) -> None:
         self._archive, self._folder = archive, folder
@@ -139,7 +139,7 @@ class _Machine:
         self._stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _made(self, function: object, arguments: Sequence[Any]) -> Any:
-        """What a call would give."""
+        """Return what a call would give."""
         if not isinstance(function, str):
             raise TypeError("a call of no function")
         match function:
@@ -154,9 +154,9 @@ class _Machine:
         raise _refusal(function)
 
     def _storage(self, identity: Sequence[Any]) -> Tensor:
-        """The numbers of a tensor, (N,)."""
+        """Return the numbers of a tensor, (N,)."""
         _, kind, key, _, count = identity if len(identity) == 5 else [None] * 5
-        # Nothing is hashed or shown before its type is known: tuples of tuples, each twice the last, take for ever.
+        # Nothing is hashed or printed before its type is known: nested tuples, each twice the last, take for ever.
         if not (isinstance(kind, str) and isinstance(key, str) and isinstance(count, int)):
             raise TypeError("a storage without a name")
         if kind not in STORAGES:
@@ -170,7 +170,7 @@ class _Machine:
 
 
 def _steps(instructions: bytes) -> Iterator[tuple[str, Any]]:
-    """Names and arguments of a pickle's instructions."""
+    """Yield names and arguments of a pickle's instructions."""
     try:
         for instruction, argument, _ in pickletools.genops(instructions):
             yield instruction.name, argument
@@ -185,7 +185,7 @@ def _refusal(what: str) -> ValueError:
 def _tensor(numbers: object, offset: object, shape: object, stride: object) -> Tensor:
     if not (isinstance(numbers, Tensor) and isinstance(offset, int) and _whole(shape) and _whole(stride)):
         raise TypeError("a tensor without sides")
-    if math.prod(shape) > len(numbers):  # a stride of 0 would make any number of elements of one
+    if math.prod(shape) > len(numbers):  # a stride of 0 would give any number of elements
         raise ValueError(f"holds a tensor of shape {shape} with {len(numbers)} numbers")
     return numbers.as_strided(shape, stride, offset)
 

@@ -1,4 +1,4 @@
-"""Records -> Markdown, CSV and curves: pure functions of what runs left behind."""
+"""Render records as Markdown, CSV and curves, by pure functions of the records."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def render(
     """Write `leaderboard.md`, `leaderboard.csv` and, where a run has a curve, `curves.png` into `out`.
 
     Args:
-        origins: of the methods that the tables name
+        origins: family and paper of the methods that the tables name, by name
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""What a run has in hand while it runs: the newest artefact that was scored, all scored alike."""
+"""Anytime performance: the accuracy of the newest scored artefact at each moment of a run."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddbench.records.schema import Budget, Record
+from ddbench.records.cell import Budget
+from ddbench.records.loops import main_loop
+from ddbench.records.schema import Record
 from ddbench.stats import Interval, interval
 
 SHARE = 0.9
-"""of the best accuracy in the table"""
+"""share of the table's best accuracy that a run has to reach"""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One that a run had made by then."""
+    """A scored artefact of a run and the time when it was made."""
 
     seconds: float
-    """charged"""
+    """charged seconds when it was made"""
     accuracy: float
-    """in [0, 1], of one network under the protocol's short form"""
+    """accuracy in [0, 1] of one network under the protocol's short form"""
 
 
 @dataclass(frozen=True)
 class Anytime:
     accuracy: Interval
-    """in [0, 1]: the area under accuracy in hand against charged seconds, divided by the budget, over runs: what a run
-    would have given on average if it had been stopped at any moment of its budget"""
+    """area under accuracy in hand against charged seconds, divided by the budget, in [0, 1], over runs: what a run
+    would have given on average, had it been stopped at a random moment of its budget"""
     seconds: float | None
-    """charged until a run had 90 % of the best in hand, median over runs; None where half of them never had"""
+    """charged seconds until a run had 90 % of the best in hand, median over runs; None where half of them never had"""
 
 
 def anytime(table: Sequence[Sequence[Record]]) -> list[Anytime | None]:
-    """The way of each row of a table, from the runs of each.
+    """The anytime performance of each row of a table, from the runs of each.
 
-    In hand is the newest artefact at or before a moment, nothing and accuracy 0 before the first: a step function,
-    which needs no guess of what lies between two snapshots. The range is the budget in seconds, or the longest run
-    under the same budget where that does not limit seconds. Snapshots are scored with one network and the protocol's
-    short form; the finished artefact counts among them by its score with the same network where the short form is the
-    whole protocol, and otherwise the last snapshot stands for it: nothing is compared that was scored in two ways.
+    A run has in hand the newest artefact made so far, and accuracy 0 before the first: a step function, which needs no
+    guess of what lies between two snapshots. Time ends with the budget in seconds, or, where the budget does not limit
+    them, with the longest run under that budget. Snapshots are scored with one network and the protocol's short form.
+    Where the short form is the whole protocol, the finished artefact counts too, by its score with the same network;
+    elsewhere the last snapshot stands for it, so that all artefacts compared were scored in the same way.
 
-    The best is the best last artefact of the table, mean over the runs of a row.
+    The best is the best last artefact of the table, averaged over the runs of a row.
 
     Returns:
-        None for a row whose way is not known, and for all where no run has snapshots.
+        One entry a row: None where it is not known, and for all rows where no run has snapshots.
     """
     if not any(run.result.curve for runs in table for run in runs):
         return [None] * len(table)
@@ -59,7 +61,7 @@ def anytime(table: Sequence[Sequence[Record]]) -> list[Anytime | None]:
 
 
 def artefacts(run: Record) -> list[Artefact]:
-    """What a run had in hand, one after the other."""
+    """Return the scored artefacts of a run in the order in which they were made."""
     pairs = zip(run.measured.curve_seconds, run.result.curve, strict=True)
     found = [Artefact(seconds, point.accuracy) for seconds, point in pairs]
     finished = _finished(run)
@@ -89,13 +91,13 @@ def _first(steps: Sequence[Artefact], wanted: float) -> float:
 
 
 def _watched(runs: Sequence[Record]) -> list[Record]:
-    """Runs whose way is known: those with snapshots, or all of a method without steps, which has nothing on the way."""
+    """Return the runs with snapshots; for a row without any, its runs without steps, which make no snapshots."""
     with_snapshots = [run for run in runs if run.result.curve]
-    return with_snapshots or [run for run in runs if "distil" not in run.result.steps_planned]
+    return with_snapshots or [run for run in runs if main_loop(run) is None]
 
 
 def _finished(run: Record) -> float | None:
-    """Accuracy of the finished artefact as snapshots are scored: with network 0, if the short form is the whole."""
+    """Return the finished artefact's accuracy with network 0 if the short form is the whole protocol, else None."""
     whole = run.protocol.get("steps") or run.protocol.get("epochs")
     if whole is None or run.protocol.get("short") != whole:
         return None

@@ -1,4 +1,4 @@
-"""Which rows stand in one table, what they are called, and what their cells say."""
+"""Groups of rows that stand in one table, the labels of rows, and the texts of cells."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ddbench.errors import printable
 from ddbench.leaderboard.grouping import conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import NOTHING, Row
-from ddbench.records.schema import NEUTRAL, Cell, Pool
+from ddbench.records.cell import NEUTRAL, Cell, Pool
 from ddbench.stats import Interval
 
 
 class Strong(str):
-    """A text that stands out."""
+    """A text that tables set in bold."""
 
 
 Column = Callable[[Row, str], str]
-"""a row and its label to the text of a cell"""
+"""function from a row and its label to the text of a cell"""
 Lines = list[tuple[Row, dict[str, str]]]
-"""a table: each row with its texts by column, the same columns in each"""
+"""lines of a table: each row with its texts by column, the same columns in each"""
 
 COLUMNS: dict[str, Column] = {
     "rank": lambda row, label: NOTHING if row.rank is None else str(row.rank),
@@ -39,7 +39,7 @@ COLUMNS: dict[str, Column] = {
     "stored kB": lambda row, label: kilobytes(row.total_bytes),
     "status": lambda row, label: status(row),
 }
-"""what the table of a group can show"""
+"""columns that the table of a group can have"""
 OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "family": lambda row: row.origin is not None,
     "std %": lambda row: row.spread is not None,
@@ -48,7 +48,7 @@ OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "paper %": lambda row: bool(row.published),
     "ours - paper": lambda row: bool(row.published),
 }
-"""columns that a table has only where one of its rows says something there"""
+"""columns that a table has only if this holds for one of its rows"""
 REASON_LENGTH = 120
 
 CONDITIONS: dict[str, Callable[[Row], str]] = {
@@ -61,12 +61,12 @@ CONDITIONS: dict[str, Callable[[Row], str]] = {
     "threads": lambda row: f"{row.cell.device}, {row.cell.threads} thread{'s' * (row.cell.threads != 1)}",
     "digest": lambda row: f"data {row.cell.dataset_digest.removeprefix('sha256:')[:8]}",
 }
-"""what a heading says where it varies between tables"""
+"""texts of conditions, which headings name where tables differ in them"""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under equal conditions, best first."""
+    """Rows measured under equal conditions, best first."""
 
     rows: tuple[Row, ...]
     special: tuple[str, ...] = ()
@@ -82,21 +82,21 @@ class Group:
         return ", ".join([self.rows[0].dataset, *self.special])
 
     def name(self, row: Row) -> str:
-        """The method, with the hyper-parameters that tell it from its namesakes."""
+        """Return the method's name with the hyper-parameters that distinguish its rows in this group."""
         return _named(row, self._telling(row))
 
     def label(self, row: Row) -> str:
-        """The method, with whatever tells it from the other rows: hyper-parameters of its namesakes, budgets of all."""
+        """Return the method's name and what distinguishes the row: hyper-parameters, and the budget if it varies."""
         return _named(row, [*self._telling(row), *([row.budget] if len(self.budgets) > 1 else [])])
 
     @cached_property
     def budgets(self) -> list[str]:
-        """The smallest first."""
+        """Budgets of the group's rows, the smallest first."""
         return list(dict.fromkeys(row.budget for row in sorted(self.rows, key=_size)))
 
     @cached_property
     def lines(self) -> Lines:
-        """The texts of each row in those of `COLUMNS` that say something."""
+        """Texts of each row in the columns of `COLUMNS` that this group shows."""
         shown = {
             column: text for column, text in COLUMNS.items()
             if column not in OPTIONAL or any(map(OPTIONAL[column], self.rows))
@@ -104,7 +104,7 @@ class Group:
         return self.texts(shown)
 
     def texts(self, columns: Mapping[str, Column], chosen: Iterable[Row] | None = None) -> Lines:
-        """The texts of each row, or of the chosen ones, in the columns."""
+        """Return the texts of each row, or of the chosen rows, in the given columns."""
         labelled = ((row, self.label(row)) for row in (self.rows if chosen is None else chosen))
         return [(row, {column: text(row, label) for column, text in columns.items()}) for row, label in labelled]
 
@@ -119,14 +119,14 @@ class Group:
 
 
 def groups(made: Iterable[Row]) -> list[Group]:
-    """One group a set of conditions, by data set and ipc; the order of rows is kept."""
+    """Group rows by their conditions, sorted by data set and ipc; rows keep their order."""
     found: dict[tuple[str, int, str], list[Row]] = {}
     for row in made:
         found.setdefault((row.dataset, row.ipc, conditions(row.cell)), []).append(row)
     everything = [row for members in found.values() for row in members]
     several = varying(everything)
     if len({row.cell.dataset_digest for row in everything}) > len({row.dataset for row in everything}):
-        several.append("digest")  # one name stands for several data
+        several.append("digest")  # several data sets have the same name
     return [
         Group(tuple(members), tuple(CONDITIONS[name](members[0]) for name in several))
         for _, members in sorted(found.items())
@@ -134,12 +134,12 @@ def groups(made: Iterable[Row]) -> list[Group]:
 
 
 def varying(made: Sequence[Row]) -> list[str]:
-    """The names of the conditions that rows do not share."""
+    """Return the names of the conditions in which rows differ."""
     return [name for name in CONDITIONS if name != "digest" and len(_values(made, name)) > 1]
 
 
 def summary(made: Sequence[Row]) -> str:
-    """One sentence of what the tables hold."""
+    """Say in one sentence what the tables hold."""
     common = [escape(next(iter(_values(made, name)))) for name in CONDITIONS if name not in ("protocol", "digest")
               and len(_values(made, name)) == 1]  # fmt: skip
     protocols = ", ".join(f"`{protocol}`" for protocol in sorted(_values(made, "protocol")))
@@ -149,7 +149,7 @@ def summary(made: Sequence[Row]) -> str:
 
 
 def escape(text: str) -> str:
-    """What Markdown shows as this text, on one line: a record's words make no table, link, picture or HTML."""
+    """Escape a text for Markdown, on one line, so that a record's words make no table, link, picture or HTML."""
     text = printable(text)
     for sign in "\\|*<`[]":
         text = text.replace(sign, "\\" + sign)
@@ -161,7 +161,7 @@ def _named(row: Row, parts: Sequence[str]) -> str:
 
 
 def _setting(cell: Cell) -> str:
-    """`random`, `pretrained on usps (20 + 20 networks, 2000 steps)`, `attack 0 for 1 on mnist (...)`."""
+    """Name a setting: `random`, `pretrained on usps (20 + 20 networks, 2000 steps)`, `attack 0 for 1 on usps (...)`."""
     if cell.pool is None:
         return cell.setting
     mapped = f" {cell.attack.source} for {cell.attack.target}" if cell.attack else ""
@@ -176,7 +176,7 @@ def _held_out(cell: Cell) -> str:
 
 
 def percent(value: Interval | None, *, signed: bool = False) -> str:
-    """`89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed."""
+    """Write a share in percent: `89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed."""
     if value is None:
         return NOTHING
     mean = round(100 * value.mean, 1) + 0.0  # no "-0.0"
@@ -185,7 +185,7 @@ def percent(value: Interval | None, *, signed: bool = False) -> str:
 
 
 def status(row: Row) -> str:
-    """`ok` or `truncated` where all are, or how many runs ended how and why: `4 ok, 1 diverged (loss is NaN)`."""
+    """Return `ok` or `truncated` if all runs are, else counts with reasons: `4 ok, 1 diverged (loss is NaN)`."""
     if list(row.statuses) in (["ok"], ["truncated"]):
         (name,) = row.statuses
         return f"{name}{_reasons(row, name)}"
@@ -213,7 +213,7 @@ def _reasons(row: Row, name: str) -> str:
 
 
 def kilobytes(stored: int) -> str:
-    """Thousands of bytes."""
+    """Write bytes in thousands."""
     return f"{stored / 1e3:.1f}" if stored else NOTHING
 
 

@@ -1,4 +1,4 @@
-"""The tables in the repository: `leaderboards/records/<board>/` in, tables and curves out."""
+"""Write and check the repository's tables and curves, made of the records in `leaderboards/records/<board>/`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_NO_BOARD = "README.md"
 
 
 def boards(folder: Path) -> dict[str, list[Record]]:
-    """Records below a folder by board, in the order of their names.
+    """Read the records below a folder, by board, sorted by the boards' names.
 
     Raises:
         UserError: when there is none, or one is not valid.
@@ -36,13 +36,13 @@ def _by_board(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def write_tables(folder: Path, out: Path, origins: Origins | None = None) -> list[Path]:
-    """Write each board's table, data and curves into `out`, where they are not what the records give.
+    """Write each board's table, data and curves into `out`, where the files there are not up to date.
 
-    A picture of the same numbers stays: its bytes differ between versions of what draws it. Take it away to have it
-    drawn anew.
+    A picture drawn from the same numbers is kept, because its bytes differ between versions of matplotlib. Delete it to
+    have it drawn anew.
 
     Args:
-        origins: of the methods that tables name
+        origins: family and paper of the methods that tables name, by name
 
     Returns:
         The files written.
@@ -63,9 +63,9 @@ def write_tables(folder: Path, out: Path, origins: Origins | None = None) -> lis
 
 
 def check_tables(folder: Path, origins: Origins | None = None) -> list[str]:
-    """What is wrong with the records below a folder, or out of date in its tables; a sentence each.
+    """Return what is wrong with the records below a folder, or else out of date in its tables, one sentence each.
 
-    A picture's bytes differ between versions of what draws it: it must have been drawn from the records' numbers.
+    A picture's bytes differ between versions of matplotlib, so only the numbers it was drawn from are compared.
 
     Raises:
         UserError: when there are no records.
@@ -95,7 +95,7 @@ def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | N
 
 
 def _texts(folder: Path, out: Path, found: dict[str, list[Record]], origins: Origins | None) -> dict[Path, str]:
-    """Each board's table and data, by where they belong below `out`."""
+    """Return the text of each board's table and data, by its path below `out`."""
     published = published_beside(folder)
     texts = {}
     for board, records in found.items():
@@ -105,7 +105,7 @@ def _texts(folder: Path, out: Path, found: dict[str, list[Record]], origins: Ori
 
 
 def _drawn(out: Path, found: dict[str, list[Record]]) -> dict[Path, list[Record]]:
-    """The records of each board's picture, by where it belongs."""
+    """Return the records that each board's picture shows, by the picture's path."""
     return {out / f"{board}.png": records for board, records in found.items() if has_curve(records)}
 
 
@@ -114,7 +114,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _readme(readme: Path, folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> str | None:
-    """README's text as it should be; None where none shows a board of this folder."""
+    """Return the text that README should have; None where there is no README."""
     text = _read(readme)
     return None if text is None else with_board(text, found, folder.name, origins)
 

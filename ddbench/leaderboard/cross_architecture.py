@@ -1,4 +1,4 @@
-"""One artefact scored in several ways, as sections that follow a board's tables; only where there is something."""
+"""Sections after a board's tables about artefacts that were scored with other networks, protocols or selections."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ from ddbench.leaderboard.rows import NOTHING, Row
 from ddbench.stats import interval, kendall_tau, paired_difference, places
 
 LEAST_METHODS = 3
-"""to say how two orders agree"""
+"""smallest number of methods for which the agreement of two orders is shown"""
 Captioned = tuple[str, Lines]
 
 
 @dataclass(frozen=True)
-class View:
+class ComparisonSection:
+    """Tables that compare scores of the same artefacts."""
+
     title: str
     note: str
     """how to read the tables"""
     tables: tuple[Captioned, ...]
 
 
-def views(groups: Sequence[Group]) -> list[View]:
-    """What the groups have beyond their headlines."""
+def comparison_sections(groups: Sequence[Group]) -> list[ComparisonSection]:
+    """Return the sections about scores beyond the groups' headlines, without those that have no tables."""
     across = tuple(_across_networks(groups))
     papers = any(column.startswith(PAPER) for _, lines in across for column in lines[0][1])
     found = [
-        View("Across networks", ACROSS_NETWORKS + FROM_PAPERS * papers, across),
-        View("Under two protocols", UNDER_TWO_PROTOCOLS, tuple(_under_two_protocols(groups))),
-        View("Peek gap", PEEK_GAP, tuple(_peek_gaps(groups))),
+        ComparisonSection("Across networks", ACROSS_NETWORKS + FROM_PAPERS * papers, across),
+        ComparisonSection("Under two protocols", UNDER_TWO_PROTOCOLS, tuple(_under_two_protocols(groups))),
+        ComparisonSection("Peek gap", PEEK_GAP, tuple(_peek_gaps(groups))),
     ]
-    return [view for view in found if view.tables]
+    return [section for section in found if section.tables]
 
 
 def further_fields(row: Row) -> dict[str, Any]:
-    """A row's accuracies beyond its headline as plain values, in [0, 1]."""
+    """Return a row's accuracies beyond its headline as plain values, in [0, 1]."""
     also = [
         {"network": network, "protocol": protocol, **_plain(by_seed)}
         for protocol, by_network in ways(row).items()
@@ -125,7 +127,7 @@ UNDER_TWO_PROTOCOLS = (
 
 @dataclass(frozen=True)
 class _Scored:
-    """A row under one of its protocols, with one of its networks."""
+    """The accuracies of a row under one of its protocols, with one of its networks."""
 
     row: Row
     label: str
@@ -147,7 +149,7 @@ def _under_two_protocols(groups: Sequence[Group]) -> Iterator[Captioned]:
 
 
 def _comparable(groups: Iterable[Group]) -> Iterator[tuple[str, dict[str, dict[str, _Scored]]]]:
-    """For each network and what was distilled under equal conditions: by protocol, then by what it is."""
+    """Return scores by protocol, then by the identity of what was distilled, for each network and equal conditions."""
     found: dict[tuple[str, str], dict[str, dict[str, _Scored]]] = {}
     for group in groups:
         for row in group.rows:
@@ -199,7 +201,7 @@ def _peek_gaps(groups: Iterable[Group]) -> Iterator[Captioned]:
 
 
 def _gain(found: Selections) -> float:
-    """Of the oracle over the last."""
+    """Return the mean gain of the oracle over the last reading, in [0, 1]."""
     return statistics.fmean(found.oracle[seed] - found.last[seed] for seed in found.last)
 
 

@@ -1,4 +1,4 @@
-"""What a run's snapshots say: accuracy against charged seconds, over distillation seeds."""
+"""Curves of accuracy against charged seconds, from the snapshots of runs, over distillation seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddbench.records.schema import Record
 from ddbench.stats import Interval
 
 LOGARITHMIC_SPAN = 30
-"""how much longer the longest run is than the shortest where seconds get a logarithmic axis"""
+"""ratio of the longest run to the shortest from which seconds get a logarithmic axis"""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Point:
     """One snapshot over the seeds that reached it."""
 
     seconds: float
-    """charged, median"""
+    """charged seconds, median"""
     low: float
-    """accuracy in [0, 1]: the worst seed, the median and the best"""
+    """accuracy in [0, 1] of the worst seed; the next two are the median and the best seed's"""
     median: float
     high: float
 
@@ -33,18 +33,18 @@ class Curve:
     label: str
     method: str
     family: str
-    """empty where it is not known"""
+    """family of the method; empty where it is not known"""
     points: tuple[Point, ...]
-    """empty for a method that takes no steps"""
+    """snapshots; empty for a method that takes no steps"""
     seconds: float
-    """charged to the whole run, median"""
+    """seconds charged to the whole run, median"""
     final: Interval | None
-    """the headline accuracy in [0, 1], under the full protocol"""
+    """headline accuracy in [0, 1], under the full protocol"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: curves under equal conditions, and the reference that they should beat."""
+    """One plot: curves under equal conditions, and the reference that they should beat."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -53,7 +53,7 @@ class Panel:
 
 
 def panels(records: Iterable[Record], origins: Origins | None = None) -> list[Panel]:
-    """One a table that has something to draw."""
+    """Return one panel for each table that has something to draw."""
     drawn = [panel(group) for group in groups(rows(records, origins=origins))]
     return [each for each in drawn if each.curves or each.reference is not None]
 
@@ -66,12 +66,12 @@ def panel(group: Group) -> Panel:
 
 
 def lengths(curves: Iterable[Curve]) -> list[float]:
-    """Positive seconds of every run that has a line."""
+    """Return the seconds of every curve that has points, where they are positive."""
     return [curve.seconds for curve in curves if curve.points and curve.seconds > 0]
 
 
 def spans_decades(curves: Iterable[Curve]) -> bool:
-    """Whether seconds need a logarithmic axis; first snapshots, taken at almost 0 s, do not count."""
+    """Return True if seconds need a logarithmic axis; first snapshots, taken at almost 0 s, do not count."""
     found = lengths(curves)
     return bool(found) and max(found) / min(found) >= LOGARITHMIC_SPAN
 

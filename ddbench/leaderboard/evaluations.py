@@ -1,4 +1,4 @@
-"""What a row was scored with beyond its headline: other networks and protocols, and rules of selection."""
+"""Scores of a row beyond its headline: other networks and protocols, and rules of selection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Selections:
 
 
 def ways(row: Row) -> dict[str, dict[str, BySeed]]:
-    """By protocol, then by network, the headline's first; seeds without scores are left out."""
+    """Return accuracies by protocol, then by network, the headline's first; seeds without scores are left out."""
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
     for run in row.runs:
         headline = [(row.protocol, score) for score in run.result.scores]
@@ -38,7 +38,7 @@ def ways(row: Row) -> dict[str, dict[str, BySeed]]:
 
 
 def along_training(row: Row) -> Selections | None:
-    """Of the readings of evaluation networks; None for a row without them."""
+    """Select among the readings of evaluation networks; None for a row without readings."""
 
     def mean(accuracy: Callable[[Score], float]) -> BySeed:
         runs = [run for run in row.runs if run.result.scores and all(map(_selects, run.result.scores))]
@@ -53,7 +53,7 @@ def along_training(row: Row) -> Selections | None:
 
 
 def along_distillation(row: Row) -> Selections | None:
-    """Of snapshots and finished artefacts; None for a row without them."""
+    """Select among snapshots and finished artefacts; None for a row without snapshots."""
     selected = {run.result.seed: run.result.snapshots for run in row.runs if run.result.snapshots}
     return (
         None

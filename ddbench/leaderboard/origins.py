@@ -1,4 +1,4 @@
-"""Where methods come from: what records do not hold, and whoever renders them passes in."""
+"""Family and paper of methods, which records do not hold and callers that render records pass in."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from ddbench.registry import METHODS, discover
 
 CONTROL = "control"
-"""the family of what is not distilled"""
+"""family of the methods that do not distil"""
 
 
 @dataclass(frozen=True)
 class Origin:
     family: str
     paper: str
-    """a link"""
+    """link to the paper"""
 
 
 Origins = Mapping[str, Origin]
-"""by the method's name"""
+"""family and paper by the method's name"""
 
 
 def origins() -> dict[str, Origin]:
-    """Family and paper of the methods that ship; not of plugins: tables must not depend on which are installed."""
+    """Return family and paper of the methods that ship; tables must not depend on which plugins are installed."""
     discover()
     shipped = [METHODS.get(name) for name in METHODS if METHODS.get(name).__module__.startswith("methods.")]
     return {method.name: Origin(method.family, method.paper) for method in shipped}

@@ -1,4 +1,4 @@
-"""The curves of a board as one PNG: equal bytes from equal records, and the digest of its numbers in it."""
+"""Draw a board's curves as one PNG: equal records give equal bytes, and the file holds the digest of its numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,14 +27,14 @@ from ddbench.leaderboard.rows import REFERENCE
 from ddbench.records.schema import Record
 
 NUMBERS = "ddbench numbers"
-"""what the PNG calls the digest in its metadata"""
+"""key of the digest in the PNG's metadata"""
 # Okabe & Ito, "Color Universal Design", 2008; yellow left out, which is too faint on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY, BLACK = "#666666", "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 PANEL_WIDTH, PANEL_HEIGHT = 3.0, 2.6
 LEFT, TOP, BOTTOM, TITLE_LINE = 0.65, 0.2, 0.5, 0.17
-"""inches around a panel, and of a line of its title"""
+"""inches left of, above and below a panel, and the height of a line of its title"""
 TITLE_CHARACTERS = 60
 LEGEND_INCHES, CAPTION_LINE_INCHES, CAPTION_CHARACTERS_PER_INCH = 0.3, 0.13, 17
 CAPTION = (
@@ -65,7 +66,7 @@ class Look:
 
 
 def plot_curves(records: Iterable[Record], path: Path, origins: Origins | None = None) -> None:
-    """Accuracy in percent against charged seconds: a panel for each table, a line a method, a colour a family."""
+    """Draw accuracy in percent against charged seconds: a panel a table, a line a method, a colour a family."""
     drawn = panels(records, origins)
     # The user's own matplotlibrc must not change the bytes.
     with matplotlib.style.context(["default", STYLE]):
@@ -73,12 +74,12 @@ def plot_curves(records: Iterable[Record], path: Path, origins: Origins | None =
 
 
 def numbers(records: Iterable[Record], origins: Origins | None = None) -> str:
-    """Digest of what `plot_curves` draws from the records."""
+    """Return the digest of the numbers that `plot_curves` draws from the records."""
     return _digest(panels(records, origins))
 
 
 def drawn_from(path: Path) -> str | None:
-    """The digest that a picture by `plot_curves` carries; None for any other file."""
+    """Return the digest in a picture that `plot_curves` made; None for any other file."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             found = image.info.get(NUMBERS)
@@ -92,7 +93,7 @@ def _digest(drawn: Sequence[Panel]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to six decimals: the last digits of a quantile differ between versions of the library."""
+    """Round floats to six decimals: the last digits of a quantile differ between versions of scipy."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -125,14 +126,14 @@ def _figure(drawn: Sequence[Panel], hues: Mapping[str, str]) -> Figure:
 
 
 def _hues(origins: Origins) -> dict[str, str]:
-    """A colour for every family there is, so that it keeps it from board to board; controls are grey."""
+    """Choose a colour for every family, so that it has the same on every board; controls are grey."""
     families = sorted({origin.family for origin in origins.values()} - {CONTROL})
     return dict(zip(families, itertools.cycle(PALETTE), strict=False)) | {CONTROL: GREY}
 
 
 def _looks(drawn: Sequence[Panel], hues: Mapping[str, str]) -> dict[str, Look]:
-    """By label: the colour of its family, and a mark within it in the order of names, so that they stay when accuracies
-    change; those of no known family have what colours are left."""
+    """Choose for each label the colour of its family, and a mark within it in the order of names, so that they
+    stay when accuracies change; unknown families get the colours that are left."""
     families: dict[str, list[str]] = {}
     for family, label in sorted({(curve.family, curve.label) for each in drawn for curve in each.curves}):
         families.setdefault(family, []).append(label)
@@ -177,19 +178,19 @@ def _draw(axis: Axes, each: Panel, looks: dict[str, Look], *, logarithmic: bool)
 
 
 def _linear(axis: Axes, curves: Sequence[Curve]) -> float:
-    """Set the x axis; returns the smallest second that can be drawn."""
+    """Set a linear x axis; return the smallest second that can be drawn."""
     right = max((curve.seconds for curve in curves), default=0.0) or 1.0
     axis.set_xlim(-0.03 * right, 1.05 * right)
     return 0.0
 
 
 def _logarithmic(axis: Axes, curves: Sequence[Curve]) -> float:
-    """Set the x axis; returns the smallest second that can be drawn."""
+    """Set a logarithmic x axis; return the smallest second that can be drawn."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
-    # What lies at almost 0 s, controls and first snapshots, would press the curves into a corner.
+    # Controls and first snapshots, at almost 0 s, would leave little room for the curves.
     left = min(lengths(curves) or [1.0]) / LOGARITHMIC_SPAN
     axis.set_xlim(left / 1.2, max([left, *(curve.seconds for curve in curves)]) * 1.25)
     return left
@@ -233,40 +234,40 @@ def _annotate(figure: Figure, drawn: Sequence[Panel], looks: dict[str, Look], ca
 
 
 def _save(figure: Figure, path: Path, digest_of_numbers: str) -> None:
-    # Not shared with ddbench.artifacts.pictures: the leaderboard knows nothing of images.
+    # Not shared with ddbench.artifacts.pictures: the leaderboard imports nothing of images.
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None, NUMBERS: digest_of_numbers})
     write_atomically(path, buffer.getvalue())
 
 
 INCHES = 0.135
-"""from one label to the next"""
+"""inches from one label to the next"""
 CHARACTER_INCHES = 0.057
 LONGEST = 40
-"""characters of a label"""
+"""largest number of characters of a label"""
 FONT_SIZE = 7.5
 LEADER, MARK, TEXT = 0.16, 0.22, 0.3
-"""inches from the right edge of a panel to where leaders end, marks and texts stand"""
+"""inches from the right edge of a panel to the ends of leader lines, to marks and to texts"""
 
 
 @dataclass(frozen=True)
 class Label:
-    """The name of a curve at its height."""
+    """The label of a curve, at the accuracy where the curve ends."""
 
     height: float
-    """on the y axis"""
+    """value on the y axis"""
     text: str
     colour: str
     marker: str
 
 
 def width(texts: Sequence[str]) -> float:
-    """Inches that labels need right of a panel."""
+    """Return the inches that labels need right of a panel."""
     return TEXT + CHARACTER_INCHES * max((min(len(text), LONGEST) for text in texts), default=0) + 0.1
 
 
 def draw_labels(axis: Axes, labels: Sequence[Label], panel: tuple[float, float]) -> None:
-    """Write labels right of a panel of that width and height in inches, each led to from its height."""
+    """Write labels right of a panel of this width and height in inches, each joined by a line to its height."""
     low, high = axis.get_ylim()
     ordered = sorted(labels, key=lambda label: (label.height, label.text))
     true = [(label.height - low) / (high - low) for label in ordered]
@@ -280,22 +281,15 @@ def draw_labels(axis: Axes, labels: Sequence[Label], panel: tuple[float, float])
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights, moved by the least sum of squares that leaves `gap` between neighbours, within [0, 1] where
-    they fit: isotonic regression of what is left when the gaps are taken out (pooling adjacent violators).
+    """Move ascending heights by the least sum of squares that leaves `gap` between neighbours, within [0, 1] where they
+    fit: isotonic regression of the heights less the gaps.
 
     >>> spread([0.5, 0.5, 0.875], 0.125)
     [0.4375, 0.5625, 0.875]
     """
-    pools: list[list[float]] = []
-    for index, height in enumerate(heights):
-        pools.append([height - gap * index])
-        while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
-            last = pools.pop()
-            pools[-1] += last
-    last_start = max(0.0, 1 - gap * (len(heights) - 1))
-    starts = [min(max(_mean(pool), 0.0), last_start) for pool in pools for _ in pool]
-    return [start + gap * index for index, start in enumerate(starts)]
+    from scipy.optimize import isotonic_regression  # takes a second to import, and only pictures need it
 
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    gaps, last_start = gap * np.arange(len(heights)), max(0.0, 1 - gap * (len(heights) - 1))
+    starts = isotonic_regression(np.subtract(heights, gaps)).x.clip(0.0, last_start)
+    found: list[float] = (starts + gaps).tolist()
+    return found

@@ -1,4 +1,4 @@
-"""Figures from papers, to stand beside measured ones: where each was read, and which disagree."""
+"""Published figures, which tables show beside measured ones: where each was read, and which disagree."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml, read_bytes
-from ddbench.records.fields import complaint
-from ddbench.records.schema import Cell, Setting, Strict
+from ddbench.records.cell import Cell, Setting
+from ddbench.records.fields import Strict, complaint
 
 MOST_BYTES = 2**20
-"""of a file of figures, which PyYAML reads in two seconds; the one that ships has 43 kB"""
+"""largest size of a file of figures, which PyYAML reads in two seconds; the one that ships has 43 kB"""
 SHIPPED = (Path(__file__).parent / "published.yaml").resolve()
-"""the figures that come with it"""
+"""file of the figures that come with ddbench"""
 
 
 class Figure(Strict):
@@ -28,26 +28,26 @@ class Figure(Strict):
     a `decoder`"""
     dataset: str
     ipc: int | None = Field(default=None, gt=0)
-    """None for all training images"""
+    """images per class; None for all training images"""
     network: str
-    """that the images were made with, and scored with unless `scored` names another"""
+    """network that the images were made with, and scored with unless `scored` names another"""
     scored: str | None = None
-    """a network that was trained on images of another: then it stands beside what was scored in the same way alone"""
+    """network that was trained on images made with another; the figure stands only beside scores of the same kind"""
     setting: Setting = "random"
     pool: str | None = None
-    """what given networks were trained on"""
+    """data set that the pretrained networks were trained on"""
     preprocessing: str = "normalize"
     protocol: str | None = None
-    """None where it was scored in a way that is no protocol here: then it is compared with nothing"""
+    """protocol that it was scored under; None where ddbench has no such protocol: then it is compared with nothing"""
     accuracy: float = Field(gt=0, le=100)
-    """percent"""
+    """accuracy in percent"""
     plus_minus: float | None = Field(default=None, ge=0)
-    """as printed behind the figure; most papers print the standard deviation over evaluation networks"""
+    """number printed behind ±; most papers print the standard deviation over evaluation networks"""
     source: str
     read: bool
-    """whether `source` is the method's own paper, repository or page; otherwise it quotes it"""
+    """true where `source` is the method's own paper, repository or page; otherwise the source quotes the figure"""
     conflict: bool = False
-    """whether sources disagree on this cell"""
+    """true where sources disagree on this cell"""
 
     @model_validator(mode="after")
     def _of_another(self) -> Figure:
@@ -56,11 +56,11 @@ class Figure(Strict):
         return self
 
     def fits(self, cell: Cell, scored: str | None = None, protocol: str | None = None) -> bool:
-        """Whether it was measured as the cell was.
+        """Return True if the figure was measured under the conditions of the cell.
 
         Args:
             scored: a further network that the cell's artefacts were scored with
-            protocol: the protocol of that, the cell's unless given
+            protocol: the protocol under which that network was scored, the cell's unless given
         """
         own = (
             cell.method, cell.dataset, cell.ipc, str(cell.network), scored, cell.setting,
@@ -72,7 +72,7 @@ class Figure(Strict):
 
     @property
     def cell(self) -> tuple[Any, ...]:
-        """What a second figure must share to be of the same thing."""
+        """What two figures of the same cell share."""
         return (*self._conditions, tuple(sorted(self.variant.items())))
 
     @property
@@ -87,7 +87,7 @@ class Published(Strict):
     """The content of `published.yaml`."""
 
     sources: dict[str, str] = {}
-    """where a figure was read, a sentence by key"""
+    """sentences by key that say where figures were read"""
     entries: tuple[Figure, ...] = ()
 
     @model_validator(mode="after")
@@ -107,11 +107,11 @@ class Published(Strict):
         return self
 
     def of(self, cell: Cell) -> tuple[Figure, ...]:
-        """The figures to compare a cell's headline with, those of the method's own authors first."""
+        """Return the figures to compare with a cell's headline, those of the method's own authors first."""
         return _authors_first(figure for figure in self.entries if figure.fits(cell))
 
     def across(self, cell: Cell) -> tuple[Figure, ...]:
-        """The figures to compare what `Cell.also` adds with: of other networks on such images."""
+        """Return the figures to compare with scores that `Cell.also` adds: other networks trained on such images."""
         return _authors_first(
             figure
             for figure in self.entries
@@ -120,10 +120,10 @@ class Published(Strict):
 
 
 def load_published(path: Path = SHIPPED) -> Published:
-    """The published figures of a file; none where there is no file.
+    """Load the published figures of a file; there are none where the file does not exist.
 
     Raises:
-        UserError: when the file is no YAML, or an entry is not complete, of an unknown source, or not flagged rightly.
+        UserError: when the file is no YAML, or an entry is incomplete, has an unknown source or is flagged wrongly.
     """
     if not path.exists():
         return Published()
@@ -140,13 +140,13 @@ def load_published(path: Path = SHIPPED) -> Published:
 
 
 def published_beside(folder: Path) -> Published:
-    """The figures that lie in a folder of tables, or else those that come with ddbench."""
+    """Load the figures in a folder of tables, or those that come with ddbench where the folder has none."""
     own = folder / "published.yaml"
     return load_published(own if own.is_file() else SHIPPED)
 
 
 def footnotes(figures: Sequence[Figure], published: Published) -> list[str]:
-    """One line for each source: what it is, and the figures that a table shows from it."""
+    """Return one line for each source: what it is, and the figures that a table shows from it."""
     found: dict[tuple[str, bool], list[str]] = {}
     for figure in figures:
         spread = f" ± {figure.plus_minus:g}" if figure.plus_minus is not None else ""

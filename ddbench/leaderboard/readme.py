@@ -1,4 +1,4 @@
-"""The table that README opens with: one board between two marks, a line a method and a column a group."""
+"""The first table of README: one board between two marks, a line for each method and a column for each group."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MARKS = re.compile(r"(<!-- leaderboard: (?P<board>\S+) -->\n).*?(<!-- end of lea
 
 
 def with_board(text: str, boards: Mapping[str, Sequence[Record]], folder: str, origins: Origins | None = None) -> str:
-    """The text with its marked part made anew; a text without marks, or of a board without records, as it is.
+    """Return the text with its marked part made anew; a text without marks, or whose board has no records, as it is.
 
     Args:
-        folder: of the tables, as links from the text name it
-        origins: of the methods
+        folder: folder of the tables, as links in the text name it
+        origins: family and paper of the methods, by name
     """
     found = MARKS.search(text)
     if found is None or found["board"] not in boards:
@@ -34,14 +34,14 @@ def with_board(text: str, boards: Mapping[str, Sequence[Record]], folder: str, o
 
 
 def readme_of(folder: Path) -> Path:
-    """Where the text lies that shows a board of this folder of tables."""
+    """Return the path of the README that shows a board of this folder of tables."""
     return folder.resolve().parent / "README.md"
 
 
 def overview(found: Sequence[Group]) -> Lines:
-    """Accuracy by method, and by budget where there are several: the best mean rank over groups first, controls last.
+    """Tabulate accuracy by method, and by budget where there are several: the best mean rank first, controls last.
 
-    Of a method that ran with several settings in a group, the newest count: tables choose nothing by test accuracy.
+    Where a method ran with several settings in a group, the newest count: tables choose nothing by test accuracy.
     """
     members: dict[tuple[str, str], dict[int, Row]] = {}
     for index, group in enumerate(found):
@@ -79,7 +79,7 @@ def _block(board: str, records: Sequence[Record], folder: str, origins: Origins 
 
 
 def _columns(found: Sequence[Group]) -> list[str]:
-    """Short names of groups, or their headings where those would not tell them apart."""
+    """Return short names of groups, or their headings where two short names are the same."""
     short = [f"{group.rows[0].dataset}, ipc {group.rows[0].ipc}" for group in found]
     return short if len(set(short)) == len(short) else [group.heading for group in found]
 
@@ -92,7 +92,7 @@ def _place(shown: Sequence[Row]) -> tuple[bool, float, float]:
 
 
 def _cell(row: Row | None) -> str:
-    """The accuracy, bold at rank 1; why there is none; nothing where the method did not run."""
+    """Return the accuracy, bold at rank 1, or the statuses without one; nothing where the method did not run."""
     if row is None:
         return ""
     text = percent(row.accuracy) if row.accuracy else ", ".join(row.statuses)

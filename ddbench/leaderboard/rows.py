@@ -1,4 +1,4 @@
-"""Records -> rows: one row a cell, whatever became of its runs."""
+"""Make rows of records: one for each cell, whether its runs succeeded or not."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from ddbench.leaderboard.anytime import Anytime, anytime
 from ddbench.leaderboard.grouping import conditions, identity, oldest_first, runs_by_cell, storage_conditions
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
-from ddbench.records.schema import Budget, Cell, Record, Status
+from ddbench.records.cell import Budget, Cell
+from ddbench.records.loops import main_loop
+from ddbench.records.schema import STATUSES, Record
 from ddbench.stats import Interval, front, interval, paired_difference, ranks
 
 REFERENCE = "random_real"
-"""the control that every other method is compared with"""
+"""control that every other method is compared with"""
 NOTHING = "–"  # noqa: RUF001
 MANY = 10
-"""evaluation networks"""
+"""smallest number of evaluation networks of a run from which their spread is estimated"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Row:
     """One cell over its distillation seeds.
 
     Seconds, bytes and steps are medians over the runs with scores, or over all runs where none has scores: what a
-    run spent before it failed says nothing of what its method costs.
+    failed run spent does not show what its method costs.
     """
 
     board: str
@@ -36,36 +38,36 @@ class Row:
     runs: tuple[Record, ...]
     """the newest attempt of each seed, by seed"""
     accuracy: Interval | None
-    """in [0, 1], over seeds, each the mean over its evaluation networks; None when no run has scores"""
+    """accuracy in [0, 1] over seeds, each the mean over its evaluation networks; None when no run has scores"""
     versus_random: Interval | None
     """difference to `random_real` under the same conditions, over common seeds; None for `random_real` itself"""
     seconds: float
-    """charged to the budget"""
+    """seconds charged to the budget"""
     seconds_by_phase: dict[str, float]
     uncharged_seconds: dict[str, float]
-    """compilation, evaluation, snapshots and the like, by phase"""
+    """seconds of compilation, evaluation, snapshots and the like, by phase"""
     peak_bytes: int
     stored_bytes: dict[str, int]
-    """of the artefact: images, labels, recipe, initial"""
+    """bytes of the artefact's parts: images, labels, recipe, initial"""
     steps: str
     """`done/planned` of the loop named `distil`, or a dash for a method without one"""
     statuses: dict[str, int]
     reasons: dict[str, tuple[str, ...]]
-    """the distinct reasons that runs gave, by status"""
+    """distinct reasons that runs gave, by status"""
     metrics: dict[str, Interval] = field(default_factory=dict)
-    """further shares of the scores by name, as `accuracy`"""
+    """further metrics of the scores by name, averaged as `accuracy` is"""
     published: tuple[Figure, ...] = ()
-    """figures for the same cell from papers, the method's own authors' first"""
+    """published figures for the same cell, those of the method's own authors first"""
     published_across: tuple[Figure, ...] = ()
-    """figures of the further networks that its artefacts were scored with"""
+    """published figures for the further networks that its artefacts were scored with"""
     origin: Origin | None = None
-    """None for a method that is not known here"""
+    """family and paper; None for a method that is not known here"""
     rank: int | None = None
-    """among the rows under equal conditions, see `ranks`; None where nothing can be tested"""
+    """rank among the rows under equal conditions, see `ranks`; None where nothing can be tested"""
     anytime: Anytime | None = None
-    """None where no snapshots tell the way"""
+    """anytime performance; None where no snapshots show it"""
     on_front: bool = False
-    """whether no row under equal conditions, whatever its ipc, stores less and is as accurate, or is better and stores
+    """true if no row under equal conditions, whatever its ipc, stores less and is as accurate, or is better and stores
     no more"""
 
     @property
@@ -102,19 +104,19 @@ class Row:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Those that tell the cell from others."""
+        """Hyper-parameters that distinguish the cell from others."""
         return self.cell.distinguishing
 
     @property
     def accuracies(self) -> list[float]:
-        """Of the seeds with scores, in [0, 1]."""
+        """Accuracies of the seeds with scores, in [0, 1]."""
         return [run.accuracy for run in self.runs if run.accuracy is not None]
 
     @property
     def spread(self) -> float | None:
         """Standard deviation over the evaluation networks of a run, pooled over the runs, in [0, 1].
 
-        None below `MANY` networks a run: so few tell little of it.
+        None below `MANY` networks a run, which are too few to estimate it.
         """
         samples = [[score.accuracy for score in run.result.scores] for run in self.runs]
         variances = [statistics.variance(sample) for sample in samples if len(sample) >= MANY]
@@ -122,12 +124,12 @@ class Row:
 
     @property
     def total_bytes(self) -> int:
-        """Everything that is stored."""
+        """Bytes of all parts that are stored."""
         return sum(self.stored_bytes.values())
 
     @property
     def machines(self) -> str:
-        """What its runs were measured on, `AMD EPYC, eager`, or several of that kind."""
+        """Machines that its runs were measured on, such as `AMD EPYC, eager`, separated by semicolons."""
         return "; ".join(sorted({_machine(run.measured.environment) for run in self.representative}))
 
     @property
@@ -136,16 +138,16 @@ class Row:
 
     @property
     def representative(self) -> tuple[Record, ...]:
-        """The runs with scores, or all runs where none has."""
+        """Runs with scores, or all runs where none has scores."""
         return _representative(self.runs)
 
 
 def rows(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> list[Row]:
-    """One row a cell: by data set, ipc, then the best accuracy first; cells without scores last.
+    """Make one row for each cell: sorted by data set and ipc, the best accuracy first, cells without scores last.
 
     Args:
-        published: figures to stand beside them
-        origins: of the methods
+        published: figures to show beside the measured ones
+        origins: family and paper of the methods, by name
     """
     figures = published or Published()
     cells = runs_by_cell(records)
@@ -165,7 +167,7 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
 
 
 def describe_budget(budget: Budget) -> str:
-    """`120 s`, `500 steps`, `120 s and 2 GB`, or `unlimited`."""
+    """Describe a budget: `120 s`, `500 steps`, `120 s and 2 GB`, or `unlimited`."""
     parts = []
     if budget.seconds is not None:
         parts.append(f"{budget.seconds:g} s")
@@ -201,7 +203,7 @@ def _on_front(table: Sequence[Row]) -> Iterator[Row]:
 
 
 def _references(cells: Iterable[list[Record]]) -> dict[str, dict[int, float]]:
-    """Accuracy of the reference by seed, below its conditions; its own budget and settings do not matter."""
+    """Return the reference's accuracy by conditions and seed; its own budget and settings do not matter."""
     references: dict[str, dict[int, float]] = {}
     for record in oldest_first(run for runs in cells for run in runs if run.result.cell.method == REFERENCE):
         if record.accuracy is not None:
@@ -240,7 +242,7 @@ def _representative(runs: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _medians(values: Sequence[dict[str, float]] | Sequence[dict[str, int]]) -> dict[str, float]:
-    """Median of each entry; a run without the entry counts as 0."""
+    """Return the median of each entry; a run without the entry counts as 0."""
     names = sorted({name for value in values for name in value})
     return {name: statistics.median(value.get(name, 0) for value in values) for name in names}
 
@@ -257,14 +259,15 @@ def _mean_of(run: Record, metric: str) -> float | None:
 
 def _steps(runs: Sequence[Record]) -> str:
     # median_low: a number of steps that some run really made.
-    planned = statistics.median_low(run.result.steps_planned.get("distil", 0) for run in runs)
-    done = statistics.median_low(run.result.steps_done.get("distil", 0) for run in runs)
+    loops = [(run.result, main_loop(run) or "") for run in runs]
+    planned = statistics.median_low(result.steps_planned.get(loop, 0) for result, loop in loops)
+    done = statistics.median_low(result.steps_done.get(loop, 0) for result, loop in loops)
     return f"{done}/{planned}" if planned or done else NOTHING
 
 
 def _statuses(runs: Sequence[Record]) -> dict[str, int]:
     counts = Counter(run.result.status for run in runs)
-    return {status: counts[status] for status in get_args(Status) if counts[status]}
+    return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def _reasons(runs: Sequence[Record]) -> dict[str, tuple[str, ...]]:
@@ -272,4 +275,4 @@ def _reasons(runs: Sequence[Record]) -> dict[str, tuple[str, ...]]:
     for run in runs:
         if run.result.reason:
             found.setdefault(run.result.status, set()).add(run.result.reason)
-    return {status: tuple(sorted(found[status])) for status in get_args(Status) if status in found}
+    return {status: tuple(sorted(found[status])) for status in STATUSES if status in found}

@@ -1,4 +1,4 @@
-"""What stands below the table of a group: what rows cost, how soon they were good, what more budget or bytes give."""
+"""Tables below the table of a group: costs, anytime performance, accuracy by budget and by storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ddbench.leaderboard.grouping import storage_conditions
 from ddbench.leaderboard.rows import NOTHING, Row
 
 LEAST_SECONDS = 0.05
-"""of a phase that is named"""
+"""shortest duration of a phase that is named"""
 
 COST: dict[str, Column] = {
     "method": COLUMNS["method"],
@@ -35,19 +35,19 @@ STORAGE: dict[str, Column] = {
 
 
 def cost(group: Group) -> Lines:
-    """What each row took; on what, where rows were not measured on one kind of machine in one way."""
+    """Tabulate what each row cost, and its machine where rows were measured on several kinds or in several ways."""
     mixed = len({row.machines for row in group.rows}) > 1
     return group.texts(COST | ({"machine": lambda row, label: row.machines} if mixed else {}))
 
 
 def anytime(group: Group) -> Lines:
-    """Rows with a known way, the best area first."""
+    """Tabulate the rows with known anytime performance, the largest area first."""
     known = [(row.anytime.accuracy.mean, row) for row in group.rows if row.anytime]
     return group.texts(ANYTIME, [row for _, row in sorted(known, key=lambda pair: -pair[0])])
 
 
 def budgets(group: Group) -> Lines:
-    """A line a method with its accuracy under each budget; none where no method ran under two."""
+    """Tabulate each method's accuracy under each budget; no lines where no method ran under two."""
     by_name: dict[str, dict[str, Row]] = {}
     for row in group.rows:
         by_name.setdefault(group.name(row), {})[row.budget] = row
@@ -59,7 +59,7 @@ def budgets(group: Group) -> Lines:
 
 
 def storage(groups: Sequence[Group]) -> list[tuple[str, Lines]]:
-    """Headings and rows of every ipc by what they store; none where all of them store the same."""
+    """Tabulate rows of every ipc by what they store, under headings; none where all of them store the same."""
     alike: dict[str, list[tuple[Group, Row]]] = {}
     for group in groups:
         for row in group.rows:
@@ -75,13 +75,13 @@ def storage(groups: Sequence[Group]) -> list[tuple[str, Lines]]:
 
 
 def phases(seconds: dict[str, float]) -> str:
-    """`distil 104.3 + experts 15.8`, without what rounds to nothing."""
+    """Write seconds by phase, `distil 104.3 + experts 15.8`, without phases that round to 0."""
     named = [f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= LEAST_SECONDS]
     return " + ".join(named) or "0.0"
 
 
 def _stored(stored: dict[str, int]) -> str:
-    """`images 31.4 + labels 0.1`, without what is not stored."""
+    """Write kilobytes by part, `images 31.4 + labels 0.1`, without parts that are not stored."""
     return " + ".join(f"{name} {kilobytes(size)}" for name, size in stored.items() if size) or NOTHING
 
 

@@ -1,4 +1,4 @@
-"""Rows as Markdown, CSV and terminal tables: the same bytes from the same records, in whatever order they come."""
+"""Render rows as Markdown, CSV and terminal tables: the same records in any order give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from ddbench.io.atomic import canonical_json
 from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, summary
-from ddbench.leaderboard.cross_architecture import further_fields, views
+from ddbench.leaderboard.cross_architecture import comparison_sections, further_fields
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import NOTHING, Row, rows
@@ -25,7 +25,7 @@ from ddbench.stats import Interval
 LEFT = ("method", "family", "charged seconds", "not charged", "machine", "status")
 STATUS_WIDTH = 10
 TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper")
-"""so that a line fits into 80 characters"""
+"""columns left out on a terminal, so that a line fits into 80 characters"""
 
 READING = {
     "rank": (
@@ -59,17 +59,17 @@ READING = {
     "seconds to 90 %": "when the accuracy in hand first was 90 % of the best that any row had in hand at its end.",
     "on the front": "no row of this data set, whatever its ipc, stores as little and is better, or less and as good.",
 }
-"""what a column says, wherever a table has it"""
+"""explanations of columns, printed where a table has them"""
 
 
 def markdown(
     records: Iterable[Record], title: str, published: Published | None = None, origins: Origins | None = None
 ) -> str:
-    """A heading, how to read, the tables of each data set, ipc and whatever else differs, and where figures are from.
+    """Render a heading, how to read, the tables of each data set, ipc and other conditions, and sources of figures.
 
     Args:
-        published: figures to stand beside the measured ones
-        origins: of the methods
+        published: figures to show beside the measured ones
+        origins: family and paper of the methods, by name
     """
     made = rows(records, published, origins)
     if not made:
@@ -89,7 +89,7 @@ def markdown(
 
 
 def _protocols(made: Iterable[Row]) -> list[str]:
-    """How networks were trained, in the words of each protocol that records name."""
+    """Describe how networks were trained, in the words of each protocol that records name."""
     runs = [run for row in made for run in row.runs]
     said = [one for run in runs for one in (run.protocol, *run.also_protocols.values()) if "source" in one]
     found = {str(one.get("name")): str(one["source"]) for one in said}
@@ -97,7 +97,7 @@ def _protocols(made: Iterable[Row]) -> list[str]:
 
 
 def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
-    """Headings, and what stands below each."""
+    """Return headings with the lines of the table below each."""
     tables: list[tuple[str, Lines]] = []
     for group in found:
         tables.append((f"## {escape(group.heading)}", group.lines))
@@ -107,14 +107,14 @@ def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
     if stored:
         tables.append(("## Equal storage", []))
     tables += [(f"### {escape(heading)}", lines) for heading, lines in stored]
-    for view in views(found):
-        tables.append((f"## {view.title}\n\n{view.note}", []))
-        tables += [(f"### {escape(caption)}", lines) for caption, lines in view.tables]
+    for section in comparison_sections(found):
+        tables.append((f"## {section.title}\n\n{section.note}", []))
+        tables += [(f"### {escape(caption)}", lines) for caption, lines in section.tables]
     return tables
 
 
 def csv_table(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> str:
-    """One line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
+    """Render one line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
     text = io.StringIO()
     lines = [_fields(row) for row in rows(records, published, origins)]
     if lines:
@@ -125,12 +125,12 @@ def csv_table(records: Iterable[Record], published: Published | None = None, ori
 
 
 def rich_table(records: Iterable[Record], published: Published | None = None) -> list[Table]:
-    """The tables of groups for a terminal: without the columns that a line of 80 characters has no room for."""
+    """Render groups as tables for a terminal, without the columns that a line of 80 characters has no room for."""
     return [_rich_table(group) for group in groups(rows(records, published))]
 
 
 def pipe_table(lines: Lines) -> str:
-    """A Markdown table; `link_definitions` says where its methods lead."""
+    """Render a Markdown table; `link_definitions` gives the targets of its links."""
     columns = list(lines[0][1])
     written = [[_markup(row, column, texts[column]) for column in columns] for row, texts in lines]
     alignment = [_alignment(column) for column in columns]
@@ -140,7 +140,7 @@ def pipe_table(lines: Lines) -> str:
 
 
 def link_definitions(made: Iterable[Row]) -> str:
-    """Of the methods that tables link to their papers, a line each."""
+    """Return the definitions of the links from methods to their papers, a line each."""
     papers = {row.method: row.origin.paper for row in made if row.origin}
     return "\n".join(f"[{method}]: {papers[method]}" for method in sorted(papers))
 
@@ -173,7 +173,7 @@ def _rich_table(group: Group) -> Table:
 
 
 def _least_width(column: str, lines: list[dict[str, str]]) -> int:
-    """Numbers stay whole; in a narrow terminal the settings behind a method's name and reasons wrap."""
+    """Return a column's least width: numbers stay whole; the settings behind a method's name and reasons may wrap."""
     if column == "status":
         return STATUS_WIDTH
     return max(len(line[column].partition(" (")[0] if column == "method" else line[column]) for line in lines)
@@ -227,7 +227,7 @@ def _fields(row: Row) -> dict[str, Any]:
 
 
 def _interval_fields(name: str, value: Interval | None) -> dict[str, Any]:
-    """Empty fields where there is nothing; n is 0 then."""
+    """Return the fields of an interval; without one they are empty and n is 0."""
     return {
         name: _decimals(value.mean if value else None),
         f"{name}_half_width": _decimals(value.half_width if value else None),

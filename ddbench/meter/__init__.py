@@ -1,1 +1,1 @@
-"""What a method asks for steps: budget, checkpoints, resuming, snapshots, log, cache."""
+"""The meter, from which a method gets its steps: budget, checkpoints, resuming, snapshots, log, cache."""

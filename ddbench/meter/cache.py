@@ -1,4 +1,4 @@
-"""What several cells compute alike, such as expert trajectories: made once, charged in full at every use."""
+"""Cache of what several cells compute in the same way, such as expert trajectories; every use is charged in full."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ddbench.io.safetensors_files import read_tensors, tensor_bytes
 class CachedTensors:
     tensors: dict[str, Tensor]
     seconds: float
-    """what making it cost"""
+    """charged seconds that making it took"""
     steps: dict[str, int]
-    """steps by loop that making it took"""
+    """steps, by loop, that making it took"""
 
 
 class Cache:
     """A folder of safetensors files named by the hash of everything that decides their content.
 
     Args:
-        folder: created on first use
-        context: what belongs to every key: data digest, network, device, threads, versions
+        folder: folder of the cache, created on first use
+        context: part of every key: data digest, network, device, threads, versions
     """
 
     def __init__(self, folder: Path, context: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Cache:
         return digest(canonical_json({"name": name, "key": dict(key), "context": self._context}))
 
     def get(self, name: str, key: Mapping[str, Any], device: torch.device) -> CachedTensors | None:
-        """What is stored; None where nothing is, or where the file is damaged, which is said and set aside."""
+        """Return what is stored; None where nothing is, or the file is damaged, which is set aside with a warning."""
         path = self._path(name, key)
         if not path.exists():
             return None
@@ -66,12 +66,12 @@ class Cache:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """The tensor, copied where it is a view of something larger: safetensors refuses shared memory."""
+    """Return the tensor, copied where it is a view of a larger one: safetensors refuses shared memory."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Of everything that a file holds."""
+    """Return the checksum of everything that a file holds."""
     found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for part, tensor in sorted(tensors.items()):
         found.update(f"{part} {tensor.dtype} {tuple(tensor.shape)}".encode())

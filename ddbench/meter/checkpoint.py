@@ -1,4 +1,4 @@
-"""Saving what a loop changes, and putting it back in place."""
+"""Saving of what a loop changes, and restoring of it in place."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PLAIN = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device)
 
 
 class State(SimpleNamespace):
-    """What a loop changes from step to step; a method reads it through this namespace, never from a local copy.
+    """Everything a loop changes from step to step; a method reads it through this namespace, never from a local copy.
 
-    Tensors are restored in place; generators, optimizers and whatever else has a `state_dict` by that; any other
+    Tensors are restored in place; generators, optimizers and other objects with a `state_dict` through that; any other
     value, also a list that grows, is replaced. Restoring therefore works only for names used as `state.name`.
     """
 
 
 def contents(state: State) -> dict[str, Any]:
-    """The state in tensors, its own, containers and plain values: to be written before the next step.
+    """Return the state as tensors, which it shares, containers and plain values: write it before the next step.
 
     Raises:
         TypeError: for a value that no checkpoint could hold.
@@ -37,18 +37,18 @@ def contents(state: State) -> dict[str, Any]:
 
 
 def capture(state: State) -> dict[str, Any]:
-    """A copy of the contents, which does not change with the state."""
+    """Return a copy of the contents, which does not change with the state."""
     return copied(contents(state))
 
 
 def copied(contents: dict[str, Any]) -> dict[str, Any]:
-    """Contents that share no tensor with these."""
+    """Return contents that share no tensor with the given ones."""
     copy: dict[str, Any] = pytree.tree_map_only(Tensor, torch.clone, contents)
     return copy
 
 
 def restore(state: State, saved: dict[str, Any]) -> None:
-    """Put contents back into the namespace, which takes them over."""
+    """Put contents back into the namespace, which then owns them."""
     for name, value in saved.items():
         setattr(state, name, _restore(getattr(state, name, None), value))
 
@@ -60,10 +60,10 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The content of a checkpoint; None where there is none, or where it cannot be used, which is said.
+    """Load the content of a checkpoint; None where there is none, or where it cannot be used, with a warning.
 
     Args:
-        device: for what was on a GPU, of whatever number; what was on the CPU stays there
+        device: device for tensors that were on any GPU; those of the CPU stay there
     """
     payload = read_sealed(path)
     if payload is None:
@@ -106,7 +106,7 @@ def _plain(value: Any) -> Any:
 
 
 def _apart(contents: dict[str, Any]) -> dict[str, Any]:
-    """The contents with copies of tensors that share memory, which torch writes whole, or refuses as of two types."""
+    """Return contents with copies of tensors that share memory, which torch writes whole, or refuses for two types."""
     met = set[int]()
 
     def apart(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Values that a method logs: read without waiting for the device, thinned, and watched for divergence."""
+"""Values that a method logs: read without waiting for the device, thinned, and checked for divergence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 POINTS = 200
 EXPLODED = 1e8
-"""times its first value, or times 1 where that is smaller: what a logged value may grow to"""
+"""factor by which a logged value may exceed its first value, or 1 if that is smaller"""
 
 
 class Diverged(ArithmeticError):
@@ -17,14 +17,14 @@ class Diverged(ArithmeticError):
 
 
 class Log:
-    """Logged values by name, at most `POINTS` of each, as (step, value)."""
+    """The logged values by name, at most `POINTS` of each, as (step, value)."""
 
     def __init__(self) -> None:
         self.history: dict[str, list[tuple[int, float]]] = {}
         self._unread: deque[tuple[int, str, int, dict[str, Tensor | float]]] = deque()
 
     def note(self, tick: int, loop: str, step: int, values: dict[str, Tensor | float]) -> None:
-        """Copy values towards the CPU without waiting; `tick` says when the device will have finished them."""
+        """Copy values to the CPU without waiting; `tick` is the step after which the device has finished them."""
         copies = {
             name: value.detach().to("cpu", non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in values.items()
@@ -32,7 +32,7 @@ class Log:
         self._unread.append((tick, loop, step, copies))
 
     def read(self, before: int) -> None:
-        """Read what was noted before that tick.
+        """Read the values noted before that tick.
 
         Raises:
             Diverged: at the first value that is not finite, or `EXPLODED` times beyond its first.
@@ -54,7 +54,7 @@ def _check(name: str, series: list[tuple[int, float]], value: float, where: str)
 
 
 def _append_thinned(series: list[tuple[int, float]], step: int, value: float) -> None:
-    """Keep the values evenly spread: where there are more than `POINTS`, every second goes."""
+    """Append a value and keep steps evenly spaced: where there are more than `POINTS`, every second is dropped."""
     stride = series[1][0] - series[0][0] if len(series) > 1 else 1
     if not series or step >= series[-1][0] + stride:
         series.append((step, value))

@@ -1,11 +1,10 @@
-"""The meter: a method asks it for steps; it keeps the budget, resumes, snapshots, logs and notices divergence."""
+"""The meter gives a method its steps, keeps the budget, resumes, takes snapshots, logs and detects divergence."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,17 @@ from ddbench.compute.clock import AHEAD, Clock, ProcessClock
 from ddbench.compute.environment import now
 from ddbench.compute.flops import FlopCounter
 from ddbench.compute.generators import Generators, derive_seed, seeded
-from ddbench.compute.memory import peak_bytes
+from ddbench.compute.memory import check_memory, peak_bytes
 from ddbench.errors import Stopped
 from ddbench.io.atomic import canonical_json
-from ddbench.meter.allowance import Allowance
 from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.meter.checkpoint import State
+from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.log import Log
 from ddbench.meter.phases import PhaseTimer
 from ddbench.meter.resuming import Resumption
 from ddbench.meter.snapshots import SNAPSHOTS, Snapshot, Snapshots
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.records.source_digest import source_digest
 
 if TYPE_CHECKING:
@@ -35,37 +34,16 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Progress:
-    loop: str
-    step: int
-    planned: int
-    seconds: float
-    fraction: float
-    """of the budget, or of the planned steps where that is further"""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Where snapshots and progress go, and where a stop comes from."""
-
-    snapshot: Callable[[int, DistilledDataset], str | None] = lambda index, artifact: None
-    """keeps one and gives the digest of its file"""
-    progress: Callable[[Progress], None] = lambda progress: None
-    stopping: Callable[[], bool] = lambda: False
-    """asked after every step; then the run is checkpointed and left by `Stopped`"""
-
-
 class Meter:
-    """What may be spent and what was.
+    """The meter counts what a run spends, stops its loops when the budget is spent, and lets it resume.
 
     Args:
-        budget: seconds, steps over all loops, peak bytes
+        budget: limits on seconds, on steps over all loops and on peak bytes
         clock: process time on a CPU, device events on a GPU; tests inject a counting one
-        generators: the task's; saved in every checkpoint and put back when a run resumes
-        path: of the checkpoint file; None keeps nothing
+        generators: generators of the task, saved in every checkpoint and restored when a run resumes
+        path: path of the checkpoint file; None keeps nothing
         every: wall seconds between checkpoints; more where writing one takes longer than a second
-        cache: for `cached`; None computes every time
+        cache: cache for `cached`; None computes every time
     """
 
     def __init__(
@@ -84,19 +62,17 @@ class Meter:
         self.budget = budget
         self.attempts = 1
         self.started = now()
-        """the first of the attempts"""
+        """time when the first attempt started"""
         self.flops_per_step: int | None = None
-        """operations of the first step of the main loop, the one that has snapshots"""
+        """operations of the first step of the main loop, which is the one with snapshots"""
         self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
         self._generators = generators or Generators("unnamed")
-        self._allowance = Allowance(budget, self._device)
-        self._ledger = PhaseTimer(clock or ProcessClock())
+        self._timer = PhaseTimer(clock or ProcessClock())
         self._log = Log()
-        self._album = Snapshots(snapshots, self._hooks.snapshot, self._generators)
-        self._journal = Resumption(path, every, self._generators, self._ledger, self._beside, self._device)
+        self._snapshots = Snapshots(snapshots, self._hooks.snapshot, self._generators)
+        self._resumption = Resumption(path, every, self._generators, self._timer, self._beside, self._device)
         self._open: str | None = None
-        self._ticks = 0
-        self._peak_before = 0
+        self._ticks = self._peak_before = 0
         self._shown = time.monotonic()
         self._resume()
 
@@ -114,20 +90,21 @@ class Meter:
         Args:
             n: planned steps
             state: everything the loop changes; saved and restored
-            result: the artefact as it stands, asked for snapshots with the clock stopped
-            name: of the loop, unique within a method; a loop that had finished before an interruption yields nothing
+            result: function that returns the current artefact, called for snapshots with the clock stopped
+            name: name of the loop, unique in a method; a loop that had finished before an interruption yields nothing
         """
         if self._open is not None:
             raise RuntimeError(f"loop {name!r} starts inside loop {self._open!r}; flatten them into one")
         self._keep_left()
-        self._journal.plan({name: n})
-        start, finished = self._journal.restore(name, state)
+        self._resumption.plan({name: n})
+        start, finished = self._resumption.restore(name, state)
         if finished:
             return
         try:
             for step in range(start, n):
-                if self._allowance.spent(self.charged, self._journal.steps_done):
-                    self._journal.cut.add(name)
+                check_memory(self.budget.peak_bytes, self._device)
+                if self.budget.spent(self.charged, self._resumption.steps_done):
+                    self._resumption.cut.add(name)
                     break
                 if result is not None:
                     self._snapshot(result, step, n)
@@ -142,82 +119,83 @@ class Meter:
                 self.done[name] = step + 1
                 self._after_step(name, state, n)
         except GeneratorExit:
-            # The method broke off, or its step raised; which of the two, only its next call of the meter tells.
+            # The method left the loop, or its step raised; only its next call of the meter shows which.
             self._open = None
-            self._journal.leave(name, state)
+            self._resumption.leave(name, state)
             return
         self.finish()
-        self._journal.keep(name, state, finished=True)
+        self._resumption.keep(name, state, finished=True)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        """Charge what happens inside to the phase `name`. Waits for the device at both ends: not for single steps."""
-        return self._ledger.phase(name)
+        """Charge the block to the phase `name`. It waits for the device at both ends: not for use in single steps."""
+        return self._timer.phase(name)
 
     def cached(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Tensors that depend on `key` alone: computed once, charged in full to every run that uses them.
+        """Return tensors that depend on `key` alone, computed once and charged in full to every run that uses them.
 
         Args:
-            name: of the phase they are charged to, e.g. `experts`
-            key: everything that decides them but data, network, device, threads and versions, which are added
-            make: computes them with a CPU generator seeded from the key; the digest of the file that defines it is
-                added too. Its loops resume like any other. What the budget cuts short is returned but not stored.
+            name: name of the phase they are charged to, e.g. `experts`
+            key: everything that decides them except data, network, device, threads and versions, which are added
+            make: function that computes them with a CPU generator seeded from the key; the digest of the file that
+                defines it is added to the key. Its loops resume like any other. A result that the budget cut short is
+                returned but not stored.
         """
         self._keep_left()
         with self.paused("cache"):
             entry = self._cache.get(name, _with_source(key, make), self._device) if self._cache else None
         if entry is None or not self._affords(entry):
             return self._make(name, key, make)
-        self._journal.plan(entry.steps)
+        self._resumption.plan(entry.steps)
         self.done.update(entry.steps)
         self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
-        self._journal.forget(entry.steps)
+        self._resumption.forget(entry.steps)
         return entry.tensors
 
     def log(self, **values: Tensor | float) -> None:
-        """Note values of this step, detached; the device is not waited for.
+        """Log values of this step, detached, without waiting for the device.
 
-        One that is not finite, or `logbook.EXPLODED` times beyond its first, ends the run: within the step on a CPU,
-        at most eight steps later on a GPU, and before a snapshot is taken.
+        A value that is not finite, or more than `log.EXPLODED` times its first one, ends the run: within the step on a
+        CPU, at most eight steps later on a GPU, and before a snapshot is taken.
         """
-        loop = self._open or self._ledger.current
+        loop = self._open or self._timer.current
         self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
     # -- what the harness calls ---------------------------------------------------------------------------------
 
     def paused(self, name: str) -> AbstractContextManager[None]:
-        """Time spent inside is shown under `name` and not charged."""
-        return self._ledger.paused(name)
+        """Do not charge the time of the block, but show it under `name`."""
+        return self._timer.paused(name)
 
     def finish(self) -> None:
-        """Charge what is left and check the last logged values."""
-        self._ledger.settle()
+        """Charge the time since the last step and check the last logged values."""
+        self._timer.settle()
         self._log.read(before=self._ticks + 1)
 
     @property
     def done(self) -> dict[str, int]:
-        """Steps by loop."""
-        return self._journal.done
+        """Steps done, by loop."""
+        return self._resumption.done
 
     @property
     def planned(self) -> dict[str, int]:
-        """Steps by loop."""
-        return self._journal.planned
+        """Planned steps, by loop."""
+        return self._resumption.planned
 
     @property
     def taken(self) -> list[Snapshot]:
-        return self._album.taken
+        return self._snapshots.taken
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that any attempt held."""
+        """Peak memory over all attempts."""
         return max(self._peak_before, peak_bytes(self._device))
 
     @property
     def truncated(self) -> bool:
-        """Whether the budget ended a loop before its planned steps."""
-        return bool(self._journal.cut)
+        """True if the budget ended a loop before its planned steps."""
+        return bool(self._resumption.cut)
 
     @property
     def history(self) -> dict[str, list[tuple[int, float]]]:
@@ -226,30 +204,30 @@ class Meter:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Charged to the budget, by phase."""
-        return self._ledger.seconds
+        """Seconds charged to the budget, by phase."""
+        return self._timer.seconds
 
     @property
     def uncharged(self) -> dict[str, float]:
-        """Snapshots, checkpoints, compilation and the cache, by phase."""
-        return self._ledger.uncharged
+        """Seconds of snapshots, checkpoints, compilation and the cache, which are not charged, by phase."""
+        return self._timer.uncharged
 
     @property
     def charged(self) -> float:
-        return self._ledger.charged
+        return self._timer.charged
 
     # -- budget -------------------------------------------------------------------------------------------------
 
     def _affords(self, entry: CachedTensors) -> bool:
-        """Whether it fits into what is left; if not, it is made anew, so that the budget cuts it at the same step."""
-        steps = self._journal.steps_done + sum(entry.steps.values())
-        return self._allowance.affords(self.charged + entry.seconds, steps)
+        """Return whether the rest of the budget covers it; if not, it is made again, and cut at the same step."""
+        steps = self._resumption.steps_done + sum(entry.steps.values())
+        return self.budget.affords(self.charged + entry.seconds, steps)
 
     def _fraction(self, step: int, n: int) -> float:
-        return min(1.0, max(step / n if n else 1.0, self._allowance.share(self.charged, self._journal.steps_done)))
+        return min(1.0, max(step / n if n else 1.0, self.budget.share(self.charged, self._resumption.steps_done)))
 
     def _after_step(self, name: str, state: State, n: int) -> None:
-        self._ledger.tick()
+        self._timer.tick()
         self._ticks += 1
         self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
         moment = time.monotonic()
@@ -258,34 +236,34 @@ class Meter:
             done = self.done[name]
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
         stopping = self._hooks.stopping()
-        if stopping or self._journal.due:
-            self._journal.keep(name, state, finished=False)
+        if stopping or self._resumption.due:
+            self._resumption.keep(name, state, finished=False)
         if stopping:
             raise Stopped
 
     def _snapshot(self, result: Callable[[], DistilledDataset], step: int, n: int) -> None:
         fraction = self._fraction(step, n)
-        if self._album.due(fraction):
+        if self._snapshots.due(fraction):
             with self.paused("snapshots"):
                 self._log.read(before=self._ticks + 1)  # so that every snapshot is of a sound run
-                self._album.take(result, fraction, step, self.charged)
+                self._snapshots.take(result, fraction, step, self.charged)
 
     def _resume(self) -> None:
-        saved = self._journal.read()
+        saved = self._resumption.read()
         if saved is not None:
             self._log.history = saved["history"]
-            self._ledger.uncharged = saved["uncharged"]
-            self._album.restore(saved["album"])
+            self._timer.uncharged = saved["uncharged"]
+            self._snapshots.restore(saved["snapshots"])
             self.attempts = saved["attempts"] + 1
             self.started, self._peak_before = saved["started"], saved["peak_bytes"]
             self.flops_per_step = saved["flops_per_step"]
 
     def _beside(self) -> dict[str, Any]:
-        """What the journal keeps beside the loops."""
+        """Return what a checkpoint keeps beside the loops."""
         return {
             "history": self.history,
             "uncharged": self.uncharged,
-            "album": self._album.describe(),
+            "snapshots": self._snapshots.describe(),
             "attempts": self.attempts,
             "started": self.started,
             "peak_bytes": self.peak_bytes,
@@ -293,9 +271,9 @@ class Meter:
         }
 
     def _keep_left(self) -> None:
-        if self._journal.left:
+        if self._resumption.left:
             self.finish()
-            self._journal.keep_left()
+            self._resumption.keep_left()
 
     def _make(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
@@ -308,15 +286,15 @@ class Meter:
             tensors = {part: tensor.detach() for part, tensor in make(generator).items()}
             self._keep_left()
         steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
-        if self._cache is not None and self._journal.cut.isdisjoint(steps):
+        if self._cache is not None and self._resumption.cut.isdisjoint(steps):
             with self.paused("cache"):
                 self._cache.put(
                     name, _with_source(key, make), CachedTensors(tensors, self.seconds[name] - already, steps)
                 )
-            self._journal.forget(steps)
+            self._resumption.forget(steps)
         return tensors
 
 
 def _with_source(key: Mapping[str, Any], make: Callable[..., Any]) -> dict[str, Any]:
-    """Of a cache's entry; generators are seeded from the key alone, so that a mended comment draws the same."""
+    """Return the key of a cache entry, with its code; generators are seeded from the key alone, whatever the code."""
     return {**key, "source": source_digest(make)}

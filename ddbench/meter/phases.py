@@ -1,4 +1,4 @@
-"""Seconds by phase: charged to a run's budget, or shown apart."""
+"""Timing of phases, whose seconds are charged to a run's budget or shown separately."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ddbench.compute.clock import Clock
 
 
 class PhaseTimer:
-    """Books the clock's seconds, each under the phase in which it passed.
+    """Counts the clock's seconds under the phase in which they pass.
 
     Args:
-        clock: read now; what passed before is nobody's
+        clock: clock to read; the time before now is not counted
     """
 
     def __init__(self, clock: Clock) -> None:
         self.seconds: dict[str, float] = {}
-        """charged, by phase"""
+        """charged seconds, by phase"""
         self.uncharged: dict[str, float] = {}
         self.current = "distil"
         self._clock = clock
@@ -28,21 +28,21 @@ class PhaseTimer:
         return sum(self.seconds.values())
 
     def tick(self) -> None:
-        """Charge what has passed, as far as the device is known to have come."""
+        """Charge the time that has passed, up to the last step that the device is known to have finished."""
         self._charge(self._clock.tick())
 
     def settle(self) -> None:
-        """Charge what has passed, exactly; waits for the device."""
+        """Wait for the device and charge exactly the time that has passed."""
         self._charge(self._clock.settle())
 
     def restore(self, seconds: Mapping[str, float]) -> None:
-        """Go on from an earlier attempt's seconds; what led up to here is not charged twice."""
+        """Continue from an earlier attempt's seconds; the time until here is not charged twice."""
         self.seconds = dict(seconds)
         self._mark = self._clock.settle()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge what happens inside to `name`."""
+        """Charge the block to the phase `name`."""
         self.settle()
         outer, self.current = self.current, name
         try:
@@ -53,7 +53,7 @@ class PhaseTimer:
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """Book what happens inside apart, under `name`."""
+        """Count the block under `name` without charging it."""
         self.settle()
         try:
             yield

@@ -1,4 +1,4 @@
-"""How far each loop of a run has come, in memory and on disk: what an interrupted run goes on from."""
+"""The progress of each loop of a run, in memory and on disk, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ddbench.meter.phases import PhaseTimer
 
 
 class Resumption:
-    """The loops of a run, and one checkpoint file of their last states.
+    """The loops of a run, and one checkpoint file with their last states.
 
     Args:
-        path: of the file; None keeps nothing
+        path: path of the file; None keeps nothing
         every: wall seconds between checkpoints; more where writing one takes longer than a second
-        generators: saved with every loop and put back with it
-        ledger: its seconds likewise; writing is not charged
-        beside: what else an interrupted run needs, asked for at every write
-        device: of the run
+        generators: generators that are saved and restored with every loop
+        timer: its seconds are saved and restored too; writing is not charged
+        beside: function that returns what else an interrupted run needs, called at every write
+        device: device of the run
     """
 
     def __init__(
@@ -32,19 +32,19 @@ class Resumption:
         path: Path | None,
         every: float,
         generators: Generators,
-        ledger: PhaseTimer,
+        timer: PhaseTimer,
         beside: Callable[[], dict[str, Any]],
         device: torch.device,
     ) -> None:
         self.done: dict[str, int] = {}
-        """steps by loop"""
+        """steps done, by loop"""
         self.planned: dict[str, int] = {}
         self.cut: set[str] = set()
         """loops that the budget ended"""
         self._path, self._every, self._beside, self._device = path, every, beside, device
-        self._generators, self._ledger = generators, ledger
+        self._generators, self._timer = generators, timer
         self._loops: dict[str, dict[str, Any]] = {}
-        """that have finished, and until it goes on the one that had not"""
+        """states of finished loops, and of the unfinished one until it continues"""
         self._left: tuple[str, dict[str, Any]] | None = None
         self._written, self._wait = time.monotonic(), every
 
@@ -54,32 +54,32 @@ class Resumption:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """True if it is time for a checkpoint."""
         return self._path is not None and time.monotonic() - self._written >= self._wait
 
     @property
     def left(self) -> bool:
-        """Whether a loop was broken off and nothing was heard since."""
+        """True if a loop was left early and the meter has not been called since."""
         return self._left is not None
 
     def read(self) -> dict[str, Any] | None:
-        """Take up what an earlier attempt left, and give what was kept beside the loops; None where nothing was."""
+        """Read an earlier attempt's loops, and return what was kept beside them; None where there is no checkpoint."""
         saved = checkpoint.load(self._path, self._device) if self._path else None
         if saved is not None:
             self._loops = saved.pop("loops")
         return saved
 
     def plan(self, loops: Mapping[str, int]) -> None:
-        """Note the planned steps of new loops."""
+        """Record the planned steps of new loops."""
         for name in loops:
             if name in self.planned:
                 raise RuntimeError(f"loop {name!r} has run before; give every loop of a method a name of its own")
         self.planned.update(loops)
 
     def restore(self, name: str, state: State) -> tuple[int, bool]:
-        """Put back a loop as it was: its next step, and whether it had finished.
+        """Restore a loop; return its next step, and whether it had finished.
 
-        What led up to it is not charged twice.
+        The time until here is not charged twice.
         """
         loop = self._loops.get(name)
         self.done[name] = loop["step"] if loop else 0
@@ -87,7 +87,7 @@ class Resumption:
             return 0, False
         checkpoint.restore(state, checkpoint.copied(loop["state"]) if loop["finished"] else loop["state"])
         self._generators.set_state(loop["generators"])
-        self._ledger.restore(loop["seconds"])
+        self._timer.restore(loop["seconds"])
         if not loop["finished"]:
             del self._loops[name]
         if loop["cut"]:
@@ -95,9 +95,9 @@ class Resumption:
         return loop["step"], loop["finished"]
 
     def keep(self, name: str, state: State, finished: bool) -> None:
-        """Write a checkpoint with this loop as it stands."""
+        """Write a checkpoint with this loop's current state."""
         if self._path is not None:
-            with self._ledger.paused("checkpoints"):
+            with self._timer.paused("checkpoints"):
                 if finished:
                     self._loops[name] = self._entry(name, checkpoint.capture(state), finished)
                     self._write(self._loops)
@@ -105,21 +105,21 @@ class Resumption:
                     self._write({**self._loops, name: self._entry(name, checkpoint.contents(state), finished)})
 
     def leave(self, name: str, state: State) -> None:
-        """Remember a loop that was broken off; whether by the method or by an error, only what follows tells."""
+        """Remember a loop that was left early; what follows shows whether the method or an error ended it."""
         if self._path is not None:
-            with self._ledger.paused("checkpoints"):
+            with self._timer.paused("checkpoints"):
                 self._left = name, self._entry(name, checkpoint.capture(state), finished=True)
 
     def keep_left(self) -> None:
-        """The method went on after the loop that it had broken off: that loop is finished."""
+        """Mark the loop that was left early as finished, since the method has continued after it."""
         if self._left is not None:
             (name, entry), self._left = self._left, None
-            with self._ledger.paused("checkpoints"):
+            with self._timer.paused("checkpoints"):
                 self._loops[name] = entry
                 self._write(self._loops)
 
     def forget(self, loops: Iterable[str]) -> None:
-        """Drop the states of loops whose outcome the cache keeps."""
+        """Drop the states of loops whose result is in the cache."""
         for name in loops:
             self._loops.pop(name, None)
 
@@ -130,7 +130,7 @@ class Resumption:
             "cut": name in self.cut,
             "state": state,
             "generators": self._generators.get_state(),
-            "seconds": dict(self._ledger.seconds),
+            "seconds": dict(self._timer.seconds),
         }
 
     def _write(self, loops: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The artefact in the making, at fixed shares of the budget."""
+"""Snapshots of the unfinished artefact at fixed shares of the budget."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from ddbench.artifacts.distilled_dataset import DistilledDataset
 
 SNAPSHOTS = (0.0, 0.1, 0.25, 0.5, 0.75)
-"""fractions of the budget at which the artefact in the making is kept; the finished one is the last point"""
+"""fractions of the budget at which the unfinished artefact is kept; the finished one is the last point"""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     step: int
     seconds: float
-    """charged up to here"""
+    """seconds charged until it was taken"""
     digest: str | None = None
-    """of the file that it was kept in"""
+    """digest of its file"""
 
 
 class Snapshots:
     """The snapshots of a run.
 
     Args:
-        fractions: of the budget; a snapshot is taken when one is passed
-        keep: given a snapshot's number and the artefact; returns the digest of its file
-        generators: put back after every snapshot
+        fractions: fractions of the budget; a snapshot is taken when one is passed
+        keep: function of a snapshot's number and the artefact that returns the digest of its file
+        generators: generators that are restored after every snapshot
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Snapshots:
         self._passed = -1.0
 
     def due(self, fraction: float) -> bool:
-        """Whether another fraction has been passed."""
+        """Return whether another fraction has been passed."""
         return any(self._passed < wanted <= fraction for wanted in self._fractions)
 
     def take(self, result: Callable[[], DistilledDataset], fraction: float, step: int, seconds: float) -> None:
@@ -61,7 +61,7 @@ class Snapshots:
         self._passed = fraction
 
     def describe(self) -> dict[str, Any]:
-        """In plain values, for a checkpoint."""
+        """Return the snapshots as plain values, for a checkpoint."""
         return {"taken": [astuple(snapshot) for snapshot in self.taken], "passed": self._passed}
 
     def restore(self, described: dict[str, Any]) -> None:

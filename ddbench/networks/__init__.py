@@ -1,4 +1,4 @@
-"""Networks: one architecture family a file, each with `embed(x)` and `forward(x)`, found by name in NETWORKS."""
+"""Networks: one family of architectures a file, each with `embed(x)` and `forward(x)`, found by name in NETWORKS."""
 
 from __future__ import annotations
 

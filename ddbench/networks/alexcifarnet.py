@@ -13,7 +13,7 @@ class AlexCifarNet(Network):
     """Two 5x5 convolutions (64 channels) with max pooling and response normalisation, hidden layers of 384 and 192.
 
     Args:
-        init: of fresh weights, `default` or `xavier`
+        init: distribution of fresh weights, `default` or `xavier`
 
     Raises:
         UserError: images below 8x8.

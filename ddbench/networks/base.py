@@ -1,4 +1,4 @@
-"""What the architectures share: the two-part network, its layers by name, its construction and its initial weights."""
+"""Shared parts of the architectures: the two-part network, layers by name, construction and initial weights."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 GROUPS = 4
 MOST_WIDE = 2**12
-"""of a parameter, such as a width or a depth"""
+"""largest value of a parameter, such as a width or a depth"""
 MOST_PARAMETERS = 2**29
-"""numbers, 2 GiB; VGG-19 for ImageNet has a quarter"""
+"""largest number of parameters, 2 GiB; VGG-19 for ImageNet has a quarter"""
 INITIALISATIONS = ("default", "xavier")
 
 
 class Network(nn.Module):
-    """Features, then one linear classifier: a pure function of its parameters and its batch.
+    """A network of features and one linear classifier, a pure function of its parameters and its batch.
 
-    It holds no buffers and draws nothing, so `torch.func.functional_call` with a dictionary of parameters is all of it.
+    It has no buffers and draws nothing, so `torch.func.functional_call` needs a dictionary of parameters alone.
     """
 
     def __init__(self, features: nn.Module, classifier: nn.Linear, init: str = "default") -> None:
@@ -41,15 +41,15 @@ class Network(nn.Module):
         self.features = features
         self.classifier = classifier
         self.init = init
-        """the distribution of fresh weights, see `InitialWeights`"""
+        """distribution of fresh weights, see `InitialWeights`"""
 
     def embed(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, F), the flattened features that the classifier reads."""
+        """Return the flattened features that the classifier reads, (N, C, H, W) -> (N, F)."""
         features: Tensor = self.features(x)
         return features.flatten(1)
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H, W) -> what each activation or residual block gives, in order, then the features, (N, F).
+        """Return the output of each activation or residual block for (N, C, H, W), in order, then the features, (N, F).
 
         Raises:
             UserError: for features that are no sequence of layers.
@@ -64,13 +64,13 @@ class Network(nn.Module):
         return [*found, x.flatten(1)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, K) logits."""
+        """Return logits, (N, C, H, W) -> (N, K)."""
         logits: Tensor = self.classifier(self.embed(x))
         return logits
 
 
 def normalisation(kind: str, shape: tuple[int, int, int]) -> nn.Module:
-    """The normalisation of a (C, H, W) map by its name, with an affine part where the kind has one.
+    """Return the normalisation of a (C, H, W) map by its name, with an affine part where the kind has one.
 
     Raises:
         UserError: unknown kind, or channels that do not divide into the groups.
@@ -81,7 +81,7 @@ def normalisation(kind: str, shape: tuple[int, int, int]) -> nn.Module:
         # One group a channel is instance norm; eager GroupNorm is faster than one written by hand.
         return nn.GroupNorm(channels, channels)
     if kind == "batch":
-        # Running statistics would be state outside the weights: lost by functional_call, refused by vmap.
+        # Running statistics would be state outside the weights: functional_call loses it, vmap refuses it.
         return nn.BatchNorm2d(channels, track_running_stats=False)
     if kind == "layer":
         return nn.LayerNorm(shape)
@@ -93,19 +93,19 @@ def normalisation(kind: str, shape: tuple[int, int, int]) -> nn.Module:
 
 
 def activation_layer(kind: str) -> nn.Module:
-    """The activation by its name; an unknown one raises UserError."""
+    """Return the activation by its name; an unknown one raises UserError."""
     check_choice("activation", kind, ACTIVATIONS)
     return ACTIVATIONS[kind]()
 
 
 def pooling_layer(kind: str) -> nn.Module:
-    """The 2x2 pooling by its name; an unknown one raises UserError."""
+    """Return the 2x2 pooling by its name; an unknown one raises UserError."""
     check_choice("pooling", kind, [*POOLINGS, "none"])
     return POOLINGS[kind](2) if kind in POOLINGS else nn.Identity()
 
 
 def extra_padding(side: int, halvings: int) -> int:
-    """Zeros to add at each end of a side so that halving it `halvings` times drops no pixel of the image.
+    """Return how many zeros to add at each end of a side so that halving it `halvings` times drops no pixel.
 
     The field treats 28x28 images as 32x32. A side of exactly 2**halvings, or below it, needs none.
 
@@ -139,11 +139,11 @@ def check_side(network: str, shape: tuple[int, int, int], smallest: int) -> None
         )
 
 
-def build_network(name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]) -> nn.Module:
-    """The registered network for (C, H, W) images and K classes.
+def build_network(name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]) -> Network:
+    """Build the registered network for (C, H, W) images and K classes.
 
     Args:
-        parameters: keyword parameters of the architecture; what is left out keeps its default.
+        parameters: keyword parameters of the architecture; the others keep their defaults.
 
     Raises:
         UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, or
@@ -160,12 +160,11 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
             raise UserError(f"{key} of network {name!r} is {value!r}; it must be of type {keywords[key].__name__}")
         if isinstance(value, int) and value > MOST_WIDE:
             raise UserError(f"{key} of network {name!r} is {value}; {MOST_WIDE} is the most")
-    with torch.device("meta"):  # where nothing is allocated
+    with torch.device("meta"):  # allocates no memory
         count = parameter_count(factory(shape, classes, **parameters))
     if count > MOST_PARAMETERS:
         raise UserError(f"network {name!r} would have {count} parameters; {MOST_PARAMETERS} are the most")
-    network: nn.Module = factory(shape, classes, **parameters)
-    return network
+    return factory(shape, classes, **parameters)
 
 
 def _fits(value: object, annotation: object) -> bool:
@@ -180,17 +179,16 @@ def _fits(value: object, annotation: object) -> bool:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Numbers in all parameters of the network."""
+    """Return how many numbers the parameters of a network have."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 class InitialWeights:
     """Draws fresh weights of a network in one kernel.
 
-    By `default`, PyTorch's own: weights and biases of convolutions and linear layers are uniform in +-1/sqrt(fan_in),
-    as `Conv2d.reset_parameters` makes them. By `xavier`, their weights are normal with variance
-    2 / (fan_in + fan_out) and their biases 0 (Glorot & Bengio, AISTATS 2010). Weights of normalisations are 1 and
-    their biases 0.
+    With `default`, as in PyTorch, weights and biases of convolutions and linear layers are uniform in +-1/sqrt(fan_in),
+    see `Conv2d.reset_parameters`. With `xavier`, their weights are normal with variance 2 / (fan_in + fan_out) and
+    their biases 0 (Glorot & Bengio, AISTATS 2010). Weights of normalisations are 1 and their biases 0.
 
     Raises:
         TypeError: for a layer whose distribution is not known here.
@@ -210,7 +208,7 @@ class InitialWeights:
         self._maps = {torch.device("cpu"): (scale, offset)}
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights by parameter name on the generator's device, without `requires_grad`; views of one flat tensor."""
+        """Draw weights by parameter name, on the generator's device, without `requires_grad`; views of one tensor."""
         scale, offset = self._map_on(generator.device)
         drawn = self._draw(scale.shape, generator=generator, dtype=scale.dtype, device=scale.device)
         parts = torch.split(torch.addcmul(offset, drawn, scale), self._sizes)
@@ -224,7 +222,7 @@ class InitialWeights:
 
 
 def _places(network: nn.Module, init: str) -> dict[str, tuple[float, float]]:
-    """By parameter name, the scale and the offset that make its values of standard ones."""
+    """Return by parameter name the scale and the offset that turn standard random numbers into its values."""
     return {
         name: _place(layer, values, init)
         for path, layer in network.named_modules()

@@ -1,4 +1,4 @@
-"""How many images go through a network at once where nothing needs them together."""
+"""Application of a network to a batch in chunks, where its images are independent of each other."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from ddbench.compute.compiling import Weights
 
 NUMBERS = {"cpu": 2**20, "cuda": 2**28}
-"""in the largest feature map of a chunk: on a CPU, what stays in the cache"""
+"""largest number of values in a feature map of a chunk: on a CPU, it then fits into the processor's cache"""
 WHOLE = 10_000
-"""images of a chunk where images are normalised by the statistics of their batch"""
+"""images of a chunk for networks that normalise by the statistics of the batch"""
 
 
 class Chunks:
-    """Takes a batch through a network in pieces that suit the device.
+    """Applies a network to a batch in chunks that suit the device.
 
     Args:
-        network: on the device
-        shape: (C, H, W) of an image
+        network: a network, on the device
+        shape: shape (C, H, W) of an image
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
@@ -29,19 +29,19 @@ class Chunks:
         whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
         most = NUMBERS[device.type] // largest_map(network, torch.zeros(1, *shape, device=device))
         self.most = WHOLE if whole else max(1, most)
-        """images of a chunk at most"""
+        """largest number of images of a chunk"""
 
     def size(self, count: int) -> int:
-        """Images of a chunk when there are `count`: about as many as may be, so that none remain if possible.
+        """Return the size of chunks for `count` images: large, and a divisor of the count if possible.
 
-        Every size is compiled anew, and so a last smaller chunk would cost more than it is worth.
+        Every size is compiled separately, so a smaller last chunk would cost more than it saves.
         """
         if count <= 3 * self.most // 2:
             return count
         return next((size for size in range(self.most, self.most // 2, -1) if count % size == 0), self.most)
 
     def map(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """`function` of images (N, C, H, W), without gradients, (N, ...)."""
+        """Apply `function` to images (N, C, H, W), without gradients, (N, ...)."""
         with torch.no_grad():
             return torch.cat([function(chunk) for chunk in images.split(self.size(len(images)))])
 
@@ -52,11 +52,11 @@ class Chunks:
         images: Tensor,
         labels: Tensor,
     ) -> tuple[Weights, Tensor]:
-        """Gradient and value of a loss that is a mean over images (N, C, H, W), without history.
+        """Return gradient and value of a loss that is a mean over images (N, C, H, W), without history.
 
         Args:
-            gradient: of the mean loss, as `Compiler.gradient` makes it
-            labels: (N, ...)
+            gradient: function for the mean loss and its gradient, as `Compiler.gradient` makes it
+            labels: labels, (N, ...)
         """
         size = self.size(len(images))
         if size == len(images):
@@ -72,7 +72,7 @@ class Chunks:
 
 
 def largest_map(network: nn.Module, image: Tensor) -> int:
-    """Numbers in the largest tensor that a layer of the network makes of one image, (1, C, H, W)."""
+    """Return the size of the largest tensor that a layer of the network makes of one image, (1, C, H, W)."""
     largest = image.numel()
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:

@@ -29,7 +29,7 @@ class ConvNet(Network):
 
     Args:
         shape: (C, H, W) of the images.
-        norm: instance, batch (statistics of the batch at hand, always), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
         activation: relu, leaky_relu, sigmoid or swish.
         pooling: average, max or none.
 

@@ -1,4 +1,4 @@
-"""A network's weights as one vector."""
+"""Conversion of a network's weights to one vector and back."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ddbench.compute.compiling import Weights
 
 
 def flatten(weights: Weights) -> Tensor:
-    """All weights in one vector, (P,)."""
+    """Return all weights in one vector, (P,)."""
     return torch.cat([weight.flatten() for weight in weights.values()])
 
 
 def unflatten(vector: Tensor, like: Weights) -> Weights:
-    """The inverse of `flatten`: views into the vector, shaped and named as `like`."""
+    """Invert `flatten`: return views into the vector, shaped and named as `like`."""
     parts = vector.split([weight.numel() for weight in like.values()])
     return {name: part.view(weight.shape) for part, (name, weight) in zip(parts, like.items(), strict=True)}

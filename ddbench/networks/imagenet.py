@@ -1,4 +1,4 @@
-"""Networks of torchvision, whose weights for ImageNet can be adapted to other data."""
+"""Networks of torchvision, whose ImageNet weights can be adapted to other data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddbench.networks.base import Network, check_choice
 from ddbench.registry import NETWORKS
 
 MODELS = ("alexnet", "vgg11", "vgg13", "vgg16", "vgg19")
-"""those that are layers in a row without running statistics"""
+"""torchvision's networks that are sequences of layers without running statistics"""
 
 
 @NETWORKS.register("torchvision")
@@ -25,7 +25,7 @@ class Torchvision(Network):
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, model: str = "alexnet") -> None:
-        import torchvision  # here, since it takes a second
+        import torchvision  # imported here, since it takes a second
 
         check_choice("model", model, MODELS)
         whole = torchvision.models.get_model(model, weights=None, num_classes=classes, dropout=0.0)
@@ -33,9 +33,9 @@ class Torchvision(Network):
 
 
 def save_pretrained(model: str, classes: int, file: Path) -> None:
-    """Write torchvision's weights for ImageNet as a board's `pool: {weights: FILE}` takes them; downloads them.
+    """Download torchvision's ImageNet weights and write them as a board's `pool: {weights: FILE}` takes them.
 
-    The last layer, which is of ImageNet's classes, becomes one of `classes` whose weights are 0 and biases 1, as in
+    The last layer, for ImageNet's classes, is replaced by one for `classes` whose weights are 0 and biases 1, as in
     Wang et al., "Dataset Distillation", 2018, arXiv 1811.10959.
 
     Raises:
@@ -54,17 +54,17 @@ def save_pretrained(model: str, classes: int, file: Path) -> None:
 
 
 def save_network(whole: nn.Module, file: Path) -> None:
-    """Write the weights of a network of your own, last layer and all, as a board's `pool: {weights: FILE}` takes them.
+    """Write all weights of a network of your own as a board's `pool: {weights: FILE}` takes them.
 
     Args:
-        whole: one of torchvision's `MODELS`, or laid out like them: features, avgpool and classifier
+        whole: one of torchvision's `MODELS`, or a network with the same parts: features, avgpool and classifier
     """
     weights = Network(*_parts(whole)).named_parameters()
     save_file({name: weight.detach().contiguous() for name, weight in weights}, file)
 
 
 def _parts(whole: Any) -> tuple[nn.Sequential, nn.Linear]:
-    """Everything but the last layer and dropout, and the last layer."""
+    """Return the layers before the last one without dropout, and the last layer."""
     *hidden, last = whole.classifier
     kept = [layer for layer in hidden if not isinstance(layer, nn.Dropout)]
     return nn.Sequential(whole.features, whole.avgpool, nn.Flatten(), *kept), last

@@ -12,10 +12,10 @@ from ddbench.registry import NETWORKS
 class LeNet(Network):
     """Two 5x5 convolutions (6 and 16 channels) with ReLU and max pooling, hidden layers of 120 and 84, a classifier.
 
-    Images of one channel are padded by 2, as the field does for 28x28 digits; others are not padded.
+    Images of one channel are padded by 2, as is usual for 28x28 digits; others are not padded.
 
     Args:
-        init: of fresh weights, `default` or `xavier`
+        init: distribution of fresh weights, `default` or `xavier`
 
     Raises:
         UserError: images below 12x12 (one channel) or 16x16.

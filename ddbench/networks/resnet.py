@@ -15,7 +15,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: (N, channels, H, W) -> (N, width, H/stride, W/stride), rounded up.
 
     Args:
-        out: (height, width) of the output map, which layer norm must know.
+        out: size (height, width) of the output map, which layer norm must know.
     """
 
     def __init__(self, channels: int, width: int, stride: int, out: tuple[int, int], norm: str) -> None:
@@ -44,7 +44,7 @@ class ResNet18(Network):
     The variant of the DC evaluation pool (arXiv 2006.05929), with instance norm unless said otherwise.
 
     Args:
-        norm: instance, batch (statistics of the batch at hand, always), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
 
     Raises:
         UserError: an unknown norm, or images below 9x9, whose last map of one pixel instance norm would erase.

@@ -18,14 +18,14 @@ class VGG11(Network):
     first convolution pads the map to a multiple of 32, so 28x28 images become 32x32 maps.
 
     Args:
-        norm: instance, batch (statistics of the batch at hand, always), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
 
     Raises:
         UserError: an unknown norm, or images below 17x17.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, norm: str = "instance") -> None:
-        # Below this the padding would be more than the image.
+        # Smaller images would have more padding than pixels.
         check_side("vgg11", shape, 17)
         channels, height, across = shape
         extra = (_padding_to_32(height), _padding_to_32(across))

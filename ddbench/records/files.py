@@ -1,4 +1,4 @@
-"""Records as files: sealed when they are written, checked when they are read."""
+"""Writing of records with a checksum, and reading with checks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pydantic import ValidationError
 from ddbench.errors import UserError, printable
 from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.io.documents import parse_json, read_bytes
+from ddbench.records.cell import run_key
 from ddbench.records.fields import complaint
-from ddbench.records.schema import SCHEMA_VERSION, Record, run_key
+from ddbench.records.schema import SCHEMA_VERSION, Record
 
 MOST_BYTES = 2**22
-"""of a record; they have some kilobytes"""
+"""largest size of a record; records have some kilobytes"""
 
 
 def dump_record(record: Record) -> bytes:
-    """Indented JSON with sorted keys and a checksum over everything else."""
+    """Write a record as indented JSON with sorted keys and a checksum over everything else."""
     content = record.model_dump(mode="json")
     content["checksum"] = digest(canonical_json(content))
     return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
@@ -35,7 +36,7 @@ def read_record(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        UserError: the first thing that is wrong with it.
+        UserError: with the first thing that is wrong with it.
     """
     record, problems = check_record(path)
     if record is None or problems:
@@ -44,12 +45,12 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every record below a folder, in the order of their paths; see `records_by_path`."""
+    """Read every record below a folder, in the order of their paths; see `records_by_path`."""
     return list(records_by_path(folder).values())
 
 
 def records_by_path(folder: Path) -> dict[Path, Record]:
-    """Every record below a folder.
+    """Read every record below a folder, by path.
 
     Raises:
         UserError: when there is none, or one is not valid.
@@ -58,7 +59,7 @@ def records_by_path(folder: Path) -> dict[Path, Record]:
 
 
 def record_paths(folder: Path) -> list[Path]:
-    """Where the records below a folder lie, in order.
+    """Return the paths of the records below a folder, sorted.
 
     Raises:
         UserError: when there is none.
@@ -70,7 +71,7 @@ def record_paths(folder: Path) -> list[Path]:
 
 
 def check_record(path: Path) -> tuple[Record | None, list[str]]:
-    """A file's record, where it has the form of one, and what is wrong with the file, a sentence each."""
+    """Return a file's record, if it has the form of one, and what is wrong with the file, a sentence each."""
     try:
         content = _unsealed(path, _content(path))
     except UserError as error:
@@ -83,12 +84,12 @@ def check_record(path: Path) -> tuple[Record | None, list[str]]:
 
 
 def problems(path: Path) -> list[str]:
-    """What is wrong with a record file, a sentence each; an empty list means valid."""
+    """Return what is wrong with a record file, a sentence each; an empty list means valid."""
     return check_record(path)[1]
 
 
 def damage(path: Path) -> str | None:
-    """Why a file is not what was written as a record; None for a whole one, whatever is wrong with what it says."""
+    """Say why a file is not as it was written; None for an intact one, even if its content is wrong."""
     try:
         content = _read_json(path)
     except (OSError, ValueError) as error:
@@ -115,7 +116,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _unsealed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """The content without its checksum, which must be right."""
+    """Return the content without its checksum, which must be correct."""
     if content.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
@@ -140,7 +141,7 @@ def _complaints(error: ValidationError) -> Iterator[str]:
 
 
 def _contradictions(record: Record) -> Iterator[str]:
-    """What cannot be true together."""
+    """Yield contradictions within a record."""
     result = record.result
     if record.key != run_key(result.cell, result.seed, record.method_source):
         yield f"key {record.key} is not the hash of its cell and seed; run the cell again"

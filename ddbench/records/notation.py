@@ -1,4 +1,4 @@
-"""What people write in a board or on a command line: `60s`, `8GB`, `convnet,width=32`, `KEY=VALUE`."""
+"""Parsing of what users write in boards and options: `60s`, `8GB`, `convnet,width=32`, `KEY=VALUE`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml
+from ddbench.records.cell import NetworkSpec
 from ddbench.records.fields import sentence
-from ddbench.records.schema import NetworkSpec
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def parse_seconds(value: object) -> object:
-    """Seconds from `60s`, `2m`, `1.5h`, or a plain number of them; other things are refused by type.
+    """Parse seconds from `60s`, `2m`, `1.5h`, or a plain number of seconds; other types are returned as they are.
 
     >>> parse_seconds("2m")
     120.0
@@ -30,7 +30,7 @@ def parse_seconds(value: object) -> object:
 
 
 def parse_bytes(value: object) -> object:
-    """Bytes from `8GB`, `512MiB`."""
+    """Parse bytes from `8GB`, `512MiB`; other types are returned as they are."""
     return _parse_quantity(value, BYTES, "an amount such as 8GB") if isinstance(value, str) else value
 
 
@@ -42,7 +42,7 @@ def _parse_quantity(text: str, units: Mapping[str, float], wanted: str) -> float
 
 
 def parse_network(value: object) -> object:
-    """A network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
+    """Parse a network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
     if isinstance(value, str):
         name, *settings = value.split(",")
         return {"name": name, "parameters": _plain(parse_settings(settings))}
@@ -59,7 +59,7 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """`["lr=0.5", "init=real"]` to a dictionary; values are read as YAML."""
+    """Parse `["lr=0.5", "init=real"]` into a dictionary; values are read as YAML."""
     parsed = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -73,7 +73,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 
 def _with_point(value: str) -> str:
-    """YAML 1.1 reads `1e-3` as text; nobody who writes it means that."""
+    """Write `1e-3` as `1.0e-3`, since YAML 1.1 reads the former as text."""
     return re.sub(r"^(\s*[-+]?\d+)(e[-+]?\d+\s*)$", r"\1.0\2", value, flags=re.IGNORECASE)
 
 
@@ -81,7 +81,7 @@ NetworkField = Annotated[NetworkSpec, BeforeValidator(parse_network)]
 
 
 def make_network(text: str) -> NetworkSpec:
-    """A network from the text of an option; see `parse_network`."""
+    """Parse a network from the text of an option; see `parse_network`."""
     try:
         return TypeAdapter(NetworkField).validate_python(text)
     except ValidationError as error:

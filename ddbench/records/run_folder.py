@@ -1,10 +1,10 @@
-"""What a run's folder holds."""
+"""Names of the files in a run's folder."""
 
 from __future__ import annotations
 
 RECORD = "record.json"
 ARTIFACT = "artifact.safetensors"
 TRACE = "error.txt"
-"""of a method that raised"""
+"""traceback of a method that raised"""
 OUTCOME = "distilled.partial"
-"""how a distillation ended, until the record is written"""
+"""file that says how a distillation ended, until the record is written"""

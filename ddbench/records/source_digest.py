@@ -1,33 +1,117 @@
-"""Which code made something: a digest of the file that holds it and of the shared parts that it stands on."""
+"""Which code made something: a digest of the file that holds it and of the shared parts that it imports.
+
+A digest covers a method's file and the modules of `ddbench.families`, `ddbench.decoders` and
+`ddbench.data.augmentation` that it imports, directly or by way of others of these, as syntax trees without docstrings,
+field notes and comments. Wording and formatting do not change it; any change of code does. What else decides a result,
+such as the meter, the evaluation and the networks, is named by the git revision in the record.
+
+Such a digest begins with `v2:`. The records before it have one that begins with `sha256:`, of the bytes of the method's
+file and of those modules of the former `ddbench.matching` that it imported. They are no longer here, so an old digest
+is recognised for a file that imported none of them, and fits no other.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-import re
 from collections.abc import Callable
+from importlib.util import resolve_name
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from ddbench.errors import UserError
 from ddbench.io.atomic import digest
+from ddbench.records.syntax import Syntax, parse_syntax
 
-MATCHING = Path(__file__).resolve().parent / "matching"
-PART = re.compile(r"^\s*from ddbench\.matching\.(\w+) import", re.MULTILINE)
+PREFIX = "v2:"
+PACKAGE = Path(__file__).resolve().parents[1]
+SHARED = ("ddbench.families", "ddbench.decoders", "ddbench.data.augmentation")
+"""packages and modules that are part of what a method does"""
 
 
 def source_digest(made: type[Any] | Callable[..., Any]) -> str:
-    """Of the file that defines a method's class, or a function, and of the shared parts."""
-    return file_source_digest(Path(inspect.getfile(made)))
+    """Return the digest of the file that defines a method's class, or a function."""
+    return file_source_digest(source_file(made))
+
+
+def source_file(made: type[Any] | Callable[..., Any]) -> Path:
+    """Return the file that defines a class or a function."""
+    return Path(inspect.getfile(made))
 
 
 def file_source_digest(path: Path) -> str:
-    """The same of a file, which is read and not run."""
-    return digest(b"".join(part.read_bytes() for part in (path, *sorted(_parts(path)))))
+    """Return the digest of a method's file, which is read and not run.
+
+    Raises:
+        UserError: when it cannot be read or is no Python.
+    """
+    own, shared = _syntax(path), _shared_parts(path)
+    texts = [own.text, *(f"{module} {_syntax(shared[module]).text}" for module in sorted(shared))]
+    return PREFIX + hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _parts(path: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
-    """The files of `ddbench.families` that a file imports, also by way of others of them."""
-    for module in PART.findall(path.read_text()):
-        part = MATCHING / f"{module}.py"
-        if part.is_file() and part not in found:
-            found = _parts(part, found | {part})
+def made_by(path: Path, recorded: str) -> bool:
+    """Return whether a recorded digest is that of a file as it is now, by the rule that the digest's prefix names.
+
+    Raises:
+        UserError: when the file cannot be read, or has to be parsed and is no Python.
+    """
+    return recorded == (file_source_digest(path) if recorded.startswith(PREFIX) else digest(_source(path)))
+
+
+def short_digest(recorded: str) -> str:
+    """Return 16 hexadecimal digits of a digest, whichever rule it is of: a part of file names."""
+    return recorded.rpartition(":")[2][:16]
+
+
+def _shared_parts(path: Path) -> dict[str, Path]:
+    """The shared modules that a file imports, also by way of others of them, by name."""
+    found: dict[str, Path] = {}
+    seen, waiting = set[str](), [path]
+    while waiting:
+        for module in _imported_by(waiting.pop()) - seen:
+            seen.add(module)
+            part = _file(module)
+            if part is not None:
+                found[module] = part
+                waiting.append(part)
     return found
+
+
+def _imported_by(path: Path) -> set[str]:
+    """Names in the shared packages that a file imports itself, and of the packages that are imported with them."""
+    place = path.resolve().parent
+    inside = place == PACKAGE or PACKAGE in place.parents
+    package = ".".join(("ddbench", *place.relative_to(PACKAGE).parts)) if inside else ""
+    imports = {name for name in _syntax(path).imports if package or not name.startswith(".")}
+    parts = [resolve_name(name, package).split(".") for name in imports]
+    return {module for names in parts for module in accumulate(names, "{}.{}".format) if _is_shared(module)}
+
+
+def _is_shared(module: str) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in SHARED)
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of `ddbench`; None where the name is that of something in a module."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
+
+
+def _syntax(path: Path) -> Syntax:
+    source = _source(path)
+    try:
+        return parse_syntax(source)
+    except SyntaxError as error:
+        line = f" (line {error.lineno})" if error.lineno else ""
+        raise UserError(f"{path} is no Python: {error.msg}{line}; mend it") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path} is no Python that can be parsed: {error}; mend it") from error
+
+
+def _source(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; give a method's file") from error

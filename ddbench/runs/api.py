@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.artifacts.distilled_dataset import file_digest
-from ddbench.artifacts.pictures import show
 from ddbench.boards.board import Board, make_board
+from ddbench.boards.command_line import board_of
 from ddbench.boards.jobs import Selection, resolve
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.io.locks import claimed
 from ddbench.records.run_folder import ARTIFACT, TRACE
 from ddbench.records.schema import UNFINISHED, Record
-from ddbench.registry import discover
+from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
 from ddbench.runs.plan import Event, Plan, plan_runs, read_runs, run_jobs
 
 
 def evaluate(
-    board: Board,
-    out: Path,
+    board: Board | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
     *,
     device: str = "auto",
     workers: int | None = None,
@@ -38,7 +38,12 @@ def evaluate(
 
     Calling it again resumes what was interrupted and repeats nothing.
 
+    >>> ddbench.evaluate({"methods": ["dm", "random_real"], "ipc": 1, "budget": "5s"})  # doctest: +SKIP
+
     Args:
+        board: a board, the path of its file, or a mapping of what `ddbench evaluate` takes as options; None is the
+            quickstart
+        out: None is `runs/BOARD`
         device: `auto`, `cpu`, `cuda` or `cuda:N`
         workers: runs side by side on this machine; None is one
         executor: `local`, or `ray` for a cluster, see `ddbench.runs.executors.ray`
@@ -54,21 +59,22 @@ def evaluate(
     from ddbench.leaderboard.origins import origins
 
     discover()
-    where = make_executor(executor, device, workers)
-    jobs = resolve(board, where.device, selection)
-    with claimed(out):
-        todo = plan_runs(jobs, out, again)
-        on_start(todo)
-        records = run_jobs(todo, out, executor=where, on_event=on_event)
-        render(read_runs(out), out, board.title or board.board, origins())
-        _draw_first_seeds(records, out, {job.cell.dataset_digest: job.dataset for job in jobs})
+    chosen, where = board_of(board), make_executor(executor, device, workers)
+    folder = Path(out) if out is not None else Path("runs") / chosen.board
+    jobs = resolve(chosen, where.device, selection)
+    with claimed(folder):
+        plan = plan_runs(jobs, folder, again)
+        on_start(plan)
+        records = run_jobs(plan, folder, executor=where, on_event=on_event)
+        render(read_runs(folder), folder, chosen.title or chosen.board, origins())
+        _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
     return records
 
 
 def distill(
     method: str,
     dataset: str,
-    out: Path,
+    out: str | Path,
     *,
     ipc: int = 1,
     seed: int = 0,
@@ -93,6 +99,7 @@ def distill(
         compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
     """
     discover()
+    out = Path(out)
     if out.suffix != ".safetensors":
         raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
     board = make_board(
@@ -130,7 +137,7 @@ def distill(
 
 
 def trace_of(out: Path) -> Path:
-    """Where `distill` leaves the traceback of a method that raised."""
+    """Return the path at which `distill` leaves the traceback of a method that raised."""
     return out.with_name(f"{out.name}.{TRACE}")
 
 
@@ -147,4 +154,4 @@ def _draw_first_seeds(records: Iterable[Record], out: Path, datasets: Mapping[st
             name = f"{cell.method}-{Path(cell.dataset).stem}-ipc{cell.ipc}-{record.key[:6]}.png"
             picture = out / "pictures" / name
             if not picture.exists():
-                show(artifacts[-1], picture, datasets[cell.dataset_digest])
+                MODALITIES.get(cell.modality).show(artifacts[-1], picture, datasets[cell.dataset_digest])

@@ -1,10 +1,11 @@
-"""What the stages of one run share: its data, its files, its task and its meter."""
+"""What the stages of one run share: its job, its files, its device and who watches it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,15 +15,12 @@ from ddbench.compute.clock import clock_for
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.environment import device_name, versions
 from ddbench.compute.generators import Generators
-from ddbench.data import Dataset, Preprocessing, RealData, Transform
-from ddbench.data.augmentation import DSA
-from ddbench.errors import Stopped, UserError
+from ddbench.errors import Stopped
+from ddbench.evaluation.modality import Place
 from ddbench.meter.cache import Cache
-from ddbench.meter.meter import Hooks, Meter, Progress
-from ddbench.networks import build_network
+from ddbench.meter.hooks import Hooks, Progress
+from ddbench.meter.meter import Meter
 from ddbench.records.run_folder import ARTIFACT, OUTCOME
-from ddbench.task.pretrained import PretrainedPool, given
-from ddbench.task.task import Task
 
 
 @dataclass(frozen=True)
@@ -52,29 +50,18 @@ class RunContext:
     folder: Path
     cache: Path
     device: torch.device
-    data: Dataset
-    transform: Transform
     compiler: Compiler
-    given: PretrainedPool | None
-    """networks of a pool, trained before any clock starts"""
     monitor: RunMonitor
 
     @classmethod
-    def open(cls, job: Job, folder: Path, cache: Path, device: torch.device, monitor: RunMonitor) -> RunContext:
-        """Load what a run needs.
-
-        Raises:
-            UserError: when the data set is not the one that the cell names.
-        """
-        data = job.load_data().to(device)
-        if data.digest != job.cell.dataset_digest:
-            raise UserError(f"data set {job.dataset!r} has changed since the command began; run the command again")
-        transform = Preprocessing.for_dataset(data, job.cell.preprocessing).fit(data)
+    def of(cls, job: Job, folder: Path, cache: Path, device: torch.device, monitor: RunMonitor) -> RunContext:
         budget = job.cell.budget
-        compiler = Compiler(worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile)
-        named = job.cell.pool
-        pool = given(named, job.cell.network, data, device, monitor.pause_point) if named else None
-        return cls(job, folder, cache, device, data, transform, compiler, pool, monitor)
+        compiled = worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile
+        return cls(job, folder, cache, device, Compiler(compiled), monitor)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.device, self.compiler, self.monitor.pause_point)
 
     @property
     def artifact_path(self) -> Path:
@@ -97,28 +84,12 @@ class RunContext:
         return self.folder / "scores.partial"
 
 
-def make_task(context: RunContext, generators: Generators) -> Task:
-    """The task of a run: training data only."""
-    cell, data = context.job.cell, context.data
-    network = build_network(cell.network.name, data.shape, len(data.classes), cell.network.parameters)
-    return Task(
-        RealData(data, context.transform, context.device),
-        network.to(context.device),
-        shape=data.shape,
-        classes=len(data.classes),
-        ipc=cell.ipc,
-        setting=cell.setting,
-        augmentation=DSA.for_dataset(data.name),
-        generators=generators,
-        device=context.device,
-        compiler=context.compiler,
-        given=context.given and context.given.for_training(),
-        attack=cell.attack,
-    )
+def make_meter(context: RunContext, generators: Generators, origin: Mapping[str, Any]) -> Meter:
+    """The meter of a run, at the point where an earlier attempt left it.
 
-
-def make_meter(context: RunContext, generators: Generators) -> Meter:
-    """The meter of a run, at the point where an earlier attempt left it."""
+    Args:
+        origin: what decides cached tensors of its task, see `evaluation.modality.Training`
+    """
     cell = context.job.cell
 
     def snapshot(index: int, artifact: DistilledDataset) -> str:
@@ -127,10 +98,7 @@ def make_meter(context: RunContext, generators: Generators) -> Meter:
     def progress(at: Progress) -> None:
         context.monitor.report(f"{at.loop} {at.step}/{at.planned}", at.fraction)
 
-    origin = {
-        "dataset": cell.dataset_digest,
-        "preprocessing": cell.preprocessing,
-        "network": str(cell.network),
+    around = {
         "device": device_name(context.device),
         "threads": cell.threads,
         "compiled": context.compiler.enabled,
@@ -142,7 +110,7 @@ def make_meter(context: RunContext, generators: Generators) -> Meter:
         generators,
         path=context.checkpoint_path,
         every=context.job.checkpoint_seconds,
-        cache=Cache(context.cache, origin),
+        cache=Cache(context.cache, {**origin, **around}),
         hooks=Hooks(snapshot, progress, context.monitor.stopping),
         device=context.device,
         snapshots=context.job.snapshots,

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.environment import git_revision, versions
 from ddbench.compute.generators import Generators
 from ddbench.compute.memory import limit_device_memory
 from ddbench.errors import CannotWrite, UserError
+from ddbench.evaluation.modality import Training
 from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
 from ddbench.meter.meter import Meter
 from ddbench.meter.snapshots import Snapshot
+from ddbench.records.fields import Strict
 from ddbench.records.run_folder import TRACE
-from ddbench.records.schema import Status, Strict
-from ddbench.runs.context import RunContext, make_meter, make_task
+from ddbench.records.schema import Status
+from ddbench.runs.context import RunContext, make_meter
 from ddbench.runs.status import Outcome, of_error
-from ddbench.task.task import Task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
 
@@ -50,17 +52,18 @@ def distil(context: RunContext) -> Distilled:
         CannotWrite: when a file cannot be written.
         Stopped: when the run is to stop; it is checkpointed.
     """
-    cell = context.job.cell
+    job, cell = context.job, context.job.cell
+    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, job.seed)
+    training = job.modality.training(cell, job.dataset, generators, context.place)
     limit_device_memory(cell.budget.peak_bytes, context.device)
-    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, context.job.seed)
-    meter = _resumed_meter(context, generators)
+    meter = _resumed_meter(context, generators, training.origin)
     context.compiler.apart = meter.paused
-    artifact, ending = _attempt(context, make_task(context, generators), meter)
+    artifact, outcome = _attempt(context, training, meter)
     limit_device_memory(None, context.device)
-    named = artifact.with_provenance(_provenance(context, meter)) if artifact else None
+    named = artifact.with_provenance(_provenance(context, training, meter)) if artifact else None
     distilled = Distilled(
-        status=ending.status,
-        reason=ending.reason or None,
+        status=outcome.status,
+        reason=outcome.reason or None,
         artifact=named.save(context.artifact_path) if named else None,
         stored_bytes=named.stored_bytes() if named else {},
         steps_done=meter.done,
@@ -96,21 +99,20 @@ def earlier(context: RunContext) -> Distilled | None:
     return distilled
 
 
-def _attempt(context: RunContext, task: Task, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
+def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
     try:
-        artifact = context.job.make_method().distill(task, meter)
+        artifact = context.job.make_method().distill(training.task, meter)
         meter.finish()
-        cell, data = context.job.cell, context.data
-        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
+        training.check(artifact)
     except CannotWrite:
         raise
     except (Exception, SystemExit) as error:
-        ending = of_error(error)
-        if ending.status == "failed" and not isinstance(error, UserError):
+        outcome = of_error(error)
+        if outcome.status == "failed" and not isinstance(error, UserError):
             write_atomically(context.folder / TRACE, traceback.format_exc().encode())
-        if ending.status == "diverged":
-            ending = Outcome("diverged", f"{ending.reason}; {_last_good(meter)}")
-        return None, ending
+        if outcome.status == "diverged":
+            outcome = Outcome("diverged", f"{outcome.reason}; {_last_good(meter)}")
+        return None, outcome
     return artifact, Outcome("truncated", _unbegun(meter)) if meter.truncated else Outcome("ok", "")
 
 
@@ -127,13 +129,13 @@ def _last_good(meter: Meter) -> str:
     return f"the last good snapshot, snapshot-{len(meter.taken) - 1}, is from before step {meter.taken[-1].step}"
 
 
-def _resumed_meter(context: RunContext, generators: Generators) -> Meter:
+def _resumed_meter(context: RunContext, generators: Generators, origin: Mapping[str, Any]) -> Meter:
     """A meter that goes on from the checkpoint, unless snapshots that were taken before it are damaged."""
-    meter = make_meter(context, generators)
+    meter = make_meter(context, generators, origin)
     if _are_sound(context, meter.taken):
         return meter
     context.checkpoint_path.unlink()
-    return make_meter(context, generators)
+    return make_meter(context, generators, origin)
 
 
 def _are_sound(context: RunContext, snapshots: list[Snapshot]) -> bool:
@@ -141,7 +143,7 @@ def _are_sound(context: RunContext, snapshots: list[Snapshot]) -> bool:
 
 
 def _is_sound(path: Path, digest: str | None) -> bool:
-    """Whether a file is what was written; one that is not is said and set aside."""
+    """Return whether a file is what was written; one that is not is set aside with a warning."""
     if path.is_file() and file_digest(path) == digest:
         return True
     warn_of_damage(path, OTHER_DIGEST)
@@ -152,15 +154,14 @@ def _note(context: RunContext, distilled: Distilled) -> None:
     write_sealed(context.outcome_path, distilled.model_dump_json().encode())
 
 
-def _provenance(context: RunContext, meter: Meter) -> dict[str, Any]:
+def _provenance(context: RunContext, training: Training, meter: Meter) -> dict[str, Any]:
     """What the artefact's header says of its origin; nothing that differs between equal runs."""
     cell = context.job.cell
     described = cell.model_dump(mode="json", include=set(PROVENANCE_FIELDS))
     return {
         **described,
-        "preprocessing": context.transform.describe(),
+        **training.provenance,
         "seed": context.job.seed,
-        "held_out": context.given.digest if context.given else None,
         "steps_done": meter.done,
         "git": git_revision(),
         "versions": versions(),
@@ -168,6 +169,6 @@ def _provenance(context: RunContext, meter: Meter) -> dict[str, Any]:
 
 
 PROVENANCE_FIELDS = (
-    "method", "hyperparameters", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol", "budget", "pool",
-    "attack", "networks",
+    "method", "hyperparameters", "modality", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol",
+    "budget", "pool", "attack", "networks",
 )  # fmt: skip

@@ -8,9 +8,12 @@ from pathlib import Path
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.jobs import Job
 from ddbench.io.atomic import remove_parts, set_aside
+from ddbench.records.cell import Cell, run_key
 from ddbench.records.files import damage, read_record
 from ddbench.records.run_folder import ARTIFACT, RECORD
-from ddbench.records.schema import UNFINISHED, Cell, Record, run_key
+from ddbench.records.schema import UNFINISHED, Record
+from ddbench.records.source_digest import made_by, source_file
+from ddbench.registry import find_method
 from ddbench.runs.executors import Assignment, Event, Executor, Listener
 from ddbench.runs.executors.local import Local
 
@@ -24,7 +27,7 @@ class Plan:
     jobs: list[Assignment]
     """runs and the folders they go into"""
     records: list[Record]
-    """of runs that are done"""
+    """records of runs that are done"""
     changed: list[str]
     """methods whose file changed since their records were made; those are kept and shown"""
     damaged: list[str]
@@ -36,16 +39,20 @@ class _Attempt:
     folder: Path
     record: Record
     sound: bool
-    """whether its artefact, if it is there, is the one that the record names"""
+    """true if its artefact, if it is there, is the one that the record names"""
 
     @property
     def finished(self) -> bool:
         return self.record.result.status not in UNFINISHED
 
     def settles(self, job: Job) -> bool:
-        """Whether the run need not be made again: it has scores, or would fail again, the method being the same."""
-        same = self.record.method_source == job.method_source
-        return self.sound and self.finished and (same or bool(self.record.result.scores))
+        """Return whether the run need not be made again: it has scores, or the same method would fail again."""
+        return self.sound and self.finished and (self.is_of(job) or bool(self.record.result.scores))
+
+    def is_of(self, job: Job) -> bool:
+        """Return whether the job's method made the record; an old digest is of a file, and not of a job."""
+        recorded = self.record.method_source
+        return recorded == job.method_source or made_by(source_file(find_method(job.method)), recorded)
 
 
 def plan_runs(jobs: list[Job], out: Path, again: bool = False) -> Plan:
@@ -63,7 +70,7 @@ def plan_runs(jobs: list[Job], out: Path, again: bool = False) -> Plan:
     for identity, job in {_identity(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
         earlier = attempts.get(identity, [])
         if not again and earlier and earlier[-1].settles(job):
-            if all(attempt.record.method_source != job.method_source for attempt in earlier):
+            if not any(attempt.is_of(job) for attempt in earlier):
                 changed.add(job.cell.method)
             kept.extend(attempt.record for attempt in earlier)
             continue
@@ -121,7 +128,7 @@ def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
 
 
 def _has_sound_artifact(folder: Path, record: Record, damaged: list[str]) -> bool:
-    """Whether the artefact beside a record is the one it names; one that somebody took away does not matter."""
+    """Return whether the artefact beside a record is the one it names; one that was taken away does not matter."""
     path = folder / ARTIFACT
     if record.result.artifact is None:
         return True

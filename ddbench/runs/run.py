@@ -11,7 +11,6 @@ from ddbench.boards.jobs import Job
 from ddbench.compute.clock import clock_for
 from ddbench.compute.environment import environment, now
 from ddbench.evaluation.scores import Files, Scores, score_run
-from ddbench.evaluation.trainer import Evaluator
 from ddbench.records.files import write_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Measured, Record, Result, Status
@@ -37,7 +36,7 @@ def run(
         UserError: when something around the method is not as it has to be, as its data.
         Stopped: when the run was to stop.
     """
-    context = RunContext.open(job, folder, cache, device, RunMonitor(report, stopping))
+    context = RunContext.of(job, folder, cache, device, RunMonitor(report, stopping))
     distilled = earlier(context) or distil(context)
     clock = clock_for(device)
     begun = clock.settle()
@@ -50,20 +49,9 @@ def run(
 
 
 def _scored(context: RunContext, distilled: Distilled) -> Scores:
-    """Of the finished artefact and its snapshots."""
+    """The scores of the finished artefact and of its snapshots."""
     job = context.job
-    held_out = job.load_held_out()
-    evaluator = Evaluator(
-        context.data,
-        context.transform,
-        job.protocol(),
-        job.cell.network,
-        context.device,
-        context.compiler,
-        context.given,
-        job.cell.attack,
-        held_out and held_out.to(context.device),
-    )
+    evaluator = job.modality.evaluator(job.cell, job.dataset, context.place)
     snapshots = [(found.step, context.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
     files = Files(context.artifact_path, str(distilled.artifact), snapshots, context.scores_path)
     return score_run(job.cell, evaluator, files, context.monitor.pause_point)

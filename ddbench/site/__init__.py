@@ -1,4 +1,4 @@
-"""The leaderboard as a folder of pages that opens from disk: a pure function of records, published figures and code."""
+"""The leaderboard as a folder of pages that opens from disk, a pure function of records, published figures and code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddbench.site.content import read_content
 from ddbench.site.pages import files
 
 MARK = ".ddbench-site"
-"""a file that says that a folder is a site, and may be written anew"""
+"""file that marks a folder as a site, which may be replaced"""
 
 __all__ = ["write_site"]
 
@@ -20,11 +20,11 @@ def write_site(folder: Path, out: Path) -> Path:
     """Write the pages of the records below a folder; an older site in `out` is replaced as a whole.
 
     Args:
-        folder: with records, artefacts and maybe `published.yaml`
+        folder: a folder with records, artefacts and maybe `published.yaml`
         out: a new or empty folder, or an older site
 
     Returns:
-        The page to open.
+        The path of the page to open.
 
     Raises:
         UserError: when there are no records, one of them is not valid, or `out` holds something else.

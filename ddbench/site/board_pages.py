@@ -1,4 +1,4 @@
-"""A page for each board: its tables and its curves."""
+"""The page of each board: its tables and its curves."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
 from ddbench.site import reproduce
 from ddbench.site.charts import chart
-from ddbench.site.content import Board, Content
+from ddbench.site.content import BoardContent, Content
 from ddbench.site.families import legend
 from ddbench.site.overview import conditions
 from ddbench.site.tables import Table, beyond_headlines, storage
 
 
-def board_values(board: Board, tables: Sequence[Table], content: Content, csv: str) -> dict[str, Any]:
-    """What the template `board.html` shows.
+def board_values(board: BoardContent, tables: Sequence[Table], content: Content, csv: str) -> dict[str, Any]:
+    """Return the values that the template `board.html` shows.
 
     Args:
-        csv: the link of the board's data
+        csv: link to the board's data
     """
     stored, beyond = storage(tables), beyond_headlines(tables)
     parts = [*stored, *(part for table in tables for part in table.parts)]

@@ -1,4 +1,4 @@
-"""Curves as geometry: where lines, marks and labels of a picture lie, in its own units; templates draw them."""
+"""Curves as geometry: positions of lines, marks and labels in the chart's own units, which templates draw."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Size:
     height: int
     left: int = 44
     right: int = 236
-    """room for the labels"""
+    """width kept for the labels"""
     top: int = 14
     bottom: int = 40
 
     @property
     def end(self) -> int:
-        """Where the plot ends and labels begin."""
+        """Horizontal position where the plot ends and labels begin."""
         return self.width - self.right
 
     @property
@@ -43,34 +43,34 @@ WIDE, SMALL = Size(980, 360), Size(580, 320)
 
 
 @dataclass(frozen=True)
-class Line:
-    """One method, with whatever tells it from its namesakes."""
+class ChartLine:
+    """The curve of one row; its label names the method and the settings that distinguish the row."""
 
     index: int
-    """of its row in the table"""
+    """index of its row in the table"""
     label: str
     short: str
     accuracy: str
-    """percent"""
+    """accuracy in percent"""
     look: int
     snapshots: str
-    """an SVG path through the medians; empty for a method without steps"""
+    """SVG path through the medians; empty for a method without steps"""
     band: str
-    """an SVG path around the worst and best seeds; empty for a single seed"""
+    """SVG path around the worst and best seeds; empty for a single seed"""
     rest: str
-    """an SVG path from the last snapshot to the headline accuracy; empty without snapshots"""
+    """SVG path from the last snapshot to the headline accuracy; empty without snapshots"""
     lead: str
-    """an SVG path on from there, at the same accuracy, to the label"""
+    """SVG path from the headline accuracy to the label"""
     marks: tuple[tuple[float, float], ...]
     end: tuple[float, float]
     whisker: tuple[float, float]
-    """of the 95 % interval, y"""
+    """ends of the 95 % interval, y"""
     label_y: float
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The random real images."""
+    """The accuracy of random real images."""
 
     label: str
     accuracy: str
@@ -85,15 +85,15 @@ class Chart:
     title: str
     description: str
     seconds: tuple[tuple[float, str], ...]
-    """ticks: x and what they say"""
+    """ticks of the time axis: x and label"""
     accuracies: tuple[tuple[float, str], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     reference: Reference | None
     logarithmic: bool
 
 
 def chart(group: Group, size: Size = WIDE) -> Chart | None:
-    """The curves of a table; None where no run has snapshots."""
+    """Lay out the curves of a table; None where no run has snapshots."""
     drawn = panel(group)
     curves = [curve for curve in drawn.curves if curve.final is not None]
     if not any(curve.points for curve in curves):
@@ -117,7 +117,7 @@ def chart(group: Group, size: Size = WIDE) -> Chart | None:
 
 
 def _places(wanted: Sequence[float], size: Size) -> list[float]:
-    """Where labels stand: a line apart, as near as can be to the wanted heights."""
+    """Return the heights of labels: at least a line apart, as near as possible to the wanted heights."""
     tall = size.floor - size.top
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     placed = spread([(wanted[index] - size.top) / tall for index in order], LINE_HEIGHT / tall)
@@ -126,7 +126,7 @@ def _places(wanted: Sequence[float], size: Size) -> list[float]:
 
 
 def nice_ticks(low: float, high: float, count: int = TICKS) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, about `count` of them, that lie in the range.
+    """Return about `count` multiples of 1, 2 or 5 times a power of ten that lie in the range.
 
     >>> nice_ticks(47.3, 91.7)
     [50.0, 60.0, 70.0, 80.0, 90.0]
@@ -147,7 +147,7 @@ def _linear(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[flo
 
 
 def _logarithmic(curves: Sequence[Curve], size: Size) -> tuple[Scale, tuple[tuple[float, str], ...]]:
-    """What took less than a thirtieth of the shortest run stands at the left edge."""
+    """Scale seconds logarithmically; less than a thirtieth of the shortest run is drawn at the left edge."""
     left = min(lengths(curves)) / LOGARITHMIC_SPAN
     right = max(curve.seconds for curve in curves)
     width = size.end - size.left - 16
@@ -174,7 +174,7 @@ def _percent(drawn: Panel, curves: Sequence[Curve], size: Size) -> tuple[Scale, 
     return y, tuple((round(y(tick), 1), f"{tick:g}") for tick in nice_ticks(low, high))
 
 
-def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, label_y: float) -> Line:
+def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, label_y: float) -> ChartLine:
     assert curve.final is not None
     end = round(x(curve.seconds), 1), round(y(100 * curve.final.mean), 1)
     marks = tuple((round(x(point.seconds), 1), round(y(100 * point.median), 1)) for point in curve.points)
@@ -183,7 +183,7 @@ def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, l
     lower = [(round(x(point.seconds), 1), round(y(100 * point.low), 1)) for point in reversed(curve.points)]
     low, high = curve.final.within_accuracies
     short = curve.label if len(curve.label) <= LABEL_LENGTH else curve.label[: LABEL_LENGTH - 1] + "…"
-    return Line(
+    return ChartLine(
         index=index,
         label=curve.label,
         short=short,

@@ -1,4 +1,4 @@
-"""What the site shows: records with their files, rows and published figures; nothing else goes in."""
+"""Everything that the site shows: records with their files, rows and published figures."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from ddbench.site.format import slug
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A record, its place in the site, and the files it came from."""
+class RecordEntry:
+    """A record with its page, its picture and the files it came from."""
 
     record: Record
     path: str
-    """of the record's file, below the folder that the site is made from"""
+    """path of the record's file below the folder that the site is made from"""
     page: str
-    """of its cell, which all seeds share"""
+    """page of its cell, which all seeds share"""
     name: str
-    """in its board: that of its run; later attempts are numbered"""
+    """name of its run in its board; later attempts are numbered"""
     artifact: Path | None
     newest: bool
-    """whether no later attempt at the same run stands in its place"""
+    """true if there is no later attempt at the same run"""
 
     @property
     def place(self) -> str:
-        """Where its page says what it holds."""
+        """Link to its section of the cell's page."""
         return f"{self.page}#{self.name}"
 
     @property
     def picture(self) -> str:
-        """Where the site has the artefact's picture."""
+        """Path of the artefact's picture in the site."""
         return f"pictures/{slug(self.record.board)}/{self.name}.png"
 
     @property
     def download(self) -> str:
-        """Where the site has the artefact."""
+        """Path of the artefact in the site."""
         return f"artifacts/{slug(self.record.board)}/{self.name}.safetensors"
 
 
 @dataclass(frozen=True)
-class Board:
+class BoardContent:
     name: str
-    entries: tuple[Entry, ...]
-    """by the paths of their files"""
+    entries: tuple[RecordEntry, ...]
+    """records, sorted by the paths of their files"""
     groups: tuple[Group, ...]
 
     @property
@@ -68,41 +68,41 @@ class Board:
         return sorted({row.method for row in self.rows})
 
     @property
-    def newest(self) -> Entry:
+    def newest(self) -> RecordEntry:
         last = oldest_first(entry.record for entry in self.entries)[-1]
         return next(entry for entry in self.entries if entry.record is last)
 
     @cached_property
-    def _of_record(self) -> dict[int, Entry]:
+    def _of_record(self) -> dict[int, RecordEntry]:
         return {id(entry.record): entry for entry in self.entries}
 
-    def runs(self, row: Row) -> list[Entry]:
-        """The pages of the runs that a row is made of, by seed."""
+    def runs(self, row: Row) -> list[RecordEntry]:
+        """Return the records of a row's runs, by seed."""
         return [self._of_record[id(run)] for run in row.runs]
 
 
 @dataclass(frozen=True)
 class Content:
-    boards: tuple[Board, ...]
+    boards: tuple[BoardContent, ...]
     published: Published
     methods: tuple[str, ...]
-    """those that ship, and those that a record names"""
+    """methods that ship, and those that a record names"""
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RecordEntry]:
         return [entry for board in self.boards for entry in board.entries]
 
     @property
-    def cells(self) -> dict[str, list[Entry]]:
-        """The records of each page by seed, what stands in the tables before earlier attempts."""
-        found: dict[str, list[Entry]] = {}
+    def cells(self) -> dict[str, list[RecordEntry]]:
+        """The records of each page, by seed; those in the tables come before earlier attempts."""
+        found: dict[str, list[RecordEntry]] = {}
         for entry in sorted(self.entries, key=lambda each: (each.record.result.seed, not each.newest, each.name)):
             found.setdefault(entry.page, []).append(entry)
         return found
 
     @property
-    def headline(self) -> Board:
-        """The board that compares most methods; of equals the one with the newest record."""
+    def headline(self) -> BoardContent:
+        """The board with the most methods; among equals the one with the newest record."""
         most = max(len(board.methods) for board in self.boards)
         widest = [board for board in self.boards if len(board.methods) == most]
         last = oldest_first(board.newest.record for board in widest)[-1]
@@ -125,10 +125,12 @@ def read_content(folder: Path) -> Content:
     return Content(boards, published, tuple(sorted({*shipping(), *named})))
 
 
-def _board(name: str, records: Mapping[str, Record], published: Published, artifacts: Mapping[str, Path]) -> Board:
+def _board(
+    name: str, records: Mapping[str, Record], published: Published, artifacts: Mapping[str, Path]
+) -> BoardContent:
     names, shown = _names(records), {id(run) for runs in runs_by_cell(records.values()).values() for run in runs}
     entries = tuple(
-        Entry(
+        RecordEntry(
             record=record,
             path=path,
             page=_page(record),
@@ -138,17 +140,17 @@ def _board(name: str, records: Mapping[str, Record], published: Published, artif
         )
         for path, record in records.items()
     )
-    return Board(name, entries, tuple(groups(rows(records.values(), published, shipping()))))
+    return BoardContent(name, entries, tuple(groups(rows(records.values(), published, shipping()))))
 
 
 def _page(record: Record) -> str:
-    """Of the cell, named by what it holds, so that further seeds leave the name as it is."""
+    """Return the page of the record's cell, named by the cell's content, so that further seeds do not change it."""
     cell = canonical_json(record.result.cell.model_dump(mode="json"))
     return f"records/{slug(record.board)}/{digest(cell)[-16:]}.html"
 
 
 def _names(records: Mapping[str, Record]) -> dict[int, str]:
-    """A name for each record, that of its run; later attempts are numbered."""
+    """Return a name for each record, that of its run; later attempts are numbered."""
     names: dict[int, str] = {}
     attempts: dict[str, int] = {}
     for record in oldest_first(records.values()):
@@ -160,12 +162,12 @@ def _names(records: Mapping[str, Record]) -> dict[int, str]:
 
 @lru_cache(maxsize=1)
 def shipping() -> dict[str, Origin]:
-    """Family and paper of the methods that ship, which do not change; looking for plugins each time would take long."""
+    """Return family and paper of the methods that ship; cached, since looking for plugins takes long."""
     return origins()
 
 
 def shipped(method: str) -> type[Any] | None:
-    """The class of a method that ships; None for others: pages must not depend on which plugins are installed."""
+    """Return the class of a method that ships; None for others: pages must not depend on installed plugins."""
     return METHODS.get(method) if method in shipping() else None
 
 

@@ -1,4 +1,4 @@
-"""What the code says of itself: docstrings, and the notes beneath fields."""
+"""Documentation read from the code: docstrings, and the notes beneath fields."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class Setting:
 
     name: str
     kind: str
-    """its annotation, as written"""
+    """annotation, as written"""
     default: str
-    """as written in Python; empty where there is none"""
+    """default value, as written in Python; empty where there is none"""
     doc: str
 
 
 def render_markdown(text: str) -> Markup:
-    """Markdown as HTML; HTML in it is text."""
+    """Render Markdown as HTML; HTML in it stays text."""
     return Markup(_MARKDOWN.render(text))
 
 
 def render_inline(text: str) -> Markup:
-    """One line of Markdown, without a paragraph around it."""
+    """Render one line of Markdown, without a paragraph around it."""
     return Markup(_MARKDOWN.renderInline(text))
 
 
 def prose(thing: Any) -> str:
-    """A docstring up to its first section (Args, Raises, examples); empty where there is none."""
+    """Return a docstring up to its first section (Args, Raises, examples); empty where there is none."""
     return SECTIONS.split(inspect.getdoc(thing) or "")[0].strip()
 
 
@@ -51,13 +51,13 @@ def first_line(thing: Any) -> str:
 
 
 def citation(cls: type[Any]) -> str:
-    """What the file of a method opens with below its first line: authors, title, venue."""
+    """Return what a method's file says below the first line of its docstring: authors, title, venue."""
     module = inspect.getmodule(cls)
     return ((inspect.getdoc(module) if module else None) or "").partition("\n")[2].strip()
 
 
 def settings(cls: type[Any]) -> list[Setting]:
-    """The fields of a dataclass, those of its bases included, with the notes beneath them."""
+    """Return the fields of a dataclass, those of its bases included, with the notes beneath them."""
     notes = _notes(cls)
     return [
         Setting(field.name, notes.get(field.name, ("", ""))[0], _default(field), notes.get(field.name, ("", ""))[1])
@@ -66,12 +66,12 @@ def settings(cls: type[Any]) -> list[Setting]:
 
 
 def described(cls: type[Any]) -> dict[str, str]:
-    """The notes beneath the fields of a class by name; empty for a field without one."""
+    """Return the notes beneath the fields of a class by name; empty for a field without one."""
     return {name: note for name, (_, note) in _notes(cls).items()}
 
 
 def arguments(thing: Any) -> dict[str, str]:
-    """What the `Args` of a docstring say, by name."""
+    """Return the descriptions in the `Args` section of a docstring, by name."""
     _, _, listed = (inspect.getdoc(thing) or "").partition("Args:\n")
     return {
         name.strip(): " ".join(text.split())
@@ -81,7 +81,7 @@ def arguments(thing: Any) -> dict[str, str]:
 
 
 def note_of(module: ModuleType, name: str) -> str:
-    """The string beneath a name of a module."""
+    """Return the string beneath a name of a module."""
     return _notes_in(ast.parse(inspect.getsource(module)).body).get(name, ("", ""))[1]
 
 
@@ -92,7 +92,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _notes(cls: type[Any]) -> dict[str, tuple[str, str]]:
-    """Annotation and note by field, a class before its bases."""
+    """Return annotation and note by field; those of a class take precedence over its bases'."""
     found: dict[str, tuple[str, str]] = {}
     for base in cls.__mro__:
         if base.__module__ == "builtins" or base.__module__.startswith("pydantic"):

@@ -1,4 +1,4 @@
-"""What a family looks like: one colour and one shape, in tables and in plots."""
+"""The look of each family: one colour and one shape, in tables and in plots."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ddbench.leaderboard.origins import CONTROL
 from ddbench.site.content import family, shipping
 
 OF_CONTROLS, OF_OTHERS = 4, 5
-"""looks: those below are for the families that ship, in the order of their names"""
+"""numbers of looks; smaller ones are for the families that ship, in the order of their names"""
 
 
 def look(method: str) -> int:
-    """The number of the method's look: style.css has its colour, the templates its shape."""
+    """Return the number of the method's look: style.css has its colour, the templates its shape."""
     own = family(method)
     if own == CONTROL:
         return OF_CONTROLS
@@ -22,12 +22,12 @@ def look(method: str) -> int:
 
 
 def legend(methods: Iterable[str]) -> list[tuple[int, str]]:
-    """Looks with the names of their families."""
+    """Return looks with the names of their families."""
     return sorted({(look(method), family(method)) for method in methods})
 
 
 def by_family(methods: Iterable[str]) -> dict[str, list[str]]:
-    """Methods by family, in the order of the looks."""
+    """Return methods by family, in the order of the looks."""
     found: dict[str, list[str]] = {}
     for method in sorted(methods, key=lambda name: (look(name), family(name), name)):
         found.setdefault(family(method), []).append(method)

@@ -1,4 +1,4 @@
-"""Numbers, names and texts as the pages write them."""
+"""Formatting of numbers, names and texts on the pages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] in percent, one decimal."""
+    """Write a share in [0, 1] in percent with one decimal."""
     return number(100 * share, 1)
 
 
 def difference(share: float) -> str:
-    """A difference of shares, in percent points, with its sign."""
+    """Write a difference of shares in percent points, with its sign."""
     text = number(100 * share, 1)
     return text if text.startswith(MINUS) else f"+{text}"
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """Thousands apart, with a true minus; never a negative zero.
+    """Write a number with thousands separated and a true minus sign; never a negative zero.
 
     >>> number(-12345.67, 1) == f"{MINUS}12{THIN}345.7"
     True
@@ -33,7 +33,7 @@ def number(value: float, decimals: int = 0) -> str:
 
 
 def significant(value: Any) -> str:
-    """A measured number with the digits that say something; other values as they are."""
+    """Write a measured number with four significant digits; other values as they are."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -56,7 +56,7 @@ SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")
 
 
 def slug(name: str) -> str:
-    """A file name for a name: itself where that is plain, otherwise its plain signs and a digest.
+    """Return a file name for a name: the name itself where it is plain, otherwise its plain signs and a digest.
 
     >>> slug("dsa-1000@1")
     'dsa-1000@1'
@@ -80,5 +80,5 @@ def protocol_page(protocol: str) -> str:
 
 
 def relative(page: str, target: str) -> str:
-    """A link from one page to another, both as paths inside the site."""
+    """Return a link from one page to another, both given as paths inside the site."""
     return "../" * page.count("/") + target

@@ -8,26 +8,26 @@ from typing import Any
 
 from ddbench.registry import METHODS
 from ddbench.site import docs
-from ddbench.site.content import Board, Content, Entry, family, shipped
+from ddbench.site.content import BoardContent, Content, RecordEntry, family, shipped
 from ddbench.site.families import by_family, look
 from ddbench.site.pictures import Picture
-from ddbench.site.tables import Line, Table, paper, paper_name
+from ddbench.site.tables import Table, TableLine, paper, paper_name
 
 
 @dataclass(frozen=True)
 class Result:
-    """One cell of a method on a board."""
+    """The result of one cell of a method on a board."""
 
     board: str
-    line: Line
-    entries: tuple[Entry, ...]
+    line: TableLine
+    entries: tuple[RecordEntry, ...]
 
 
 @dataclass(frozen=True)
 class Shown:
     """An artefact and its picture."""
 
-    entry: Entry
+    entry: RecordEntry
     picture: Picture
 
     @property
@@ -50,11 +50,11 @@ class Shown:
 def method_values(
     method: str, tables: Mapping[str, Sequence[Table]], content: Content, shown: Iterable[Shown]
 ) -> dict[str, Any]:
-    """What the template `method.html` shows.
+    """Return the values that the template `method.html` shows.
 
     Args:
-        tables: of each board
-        shown: the pictures of its artefacts
+        tables: the tables of each board
+        shown: the pictures of the method's artefacts
     """
     cls = shipped(method)
     summary, _, body = docs.prose(cls).partition("\n\n") if cls else ("", "", "")
@@ -77,7 +77,7 @@ def method_values(
 
 
 def overview(content: Content) -> dict[str, Any]:
-    """What the template `methods.html` shows."""
+    """Return the values that the template `methods.html` shows."""
     counts: dict[str, int] = {}
     for entry in content.entries:
         name = entry.record.result.cell.method
@@ -102,6 +102,6 @@ def overview(content: Content) -> dict[str, Any]:
     return {"count": len(content.methods), "families": families}
 
 
-def _results(method: str, board: Board, tables: Iterable[Table]) -> list[Result]:
+def _results(method: str, board: BoardContent, tables: Iterable[Table]) -> list[Result]:
     lines = [line for table in tables for line in table.lines if line.row.method == method]
     return [Result(board.name, line, tuple(board.runs(line.row))) for line in lines]

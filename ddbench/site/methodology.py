@@ -1,8 +1,8 @@
-"""What the methodology page quotes: the documentation of the code that computes the numbers."""
+"""The methodology page, which quotes the documentation of the code that computes the numbers."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -13,24 +13,15 @@ from ddbench.leaderboard import anytime, grouping
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
 from ddbench.meter import snapshots
-from ddbench.records import schema
+from ddbench.records import cell, schema
 from ddbench.site.docs import described, note_of, prose
 
 Terms = list[tuple[str, str]]
-"""names and their meaning, Markdown"""
-STATUSES = {
-    "ok": "every planned step was done",
-    "truncated": "the budget ended before the planned steps; its scores count all the same",
-    "diverged": "a logged value, or the artefact, was not finite, or a value exploded",
-    "out_of_memory": "more was asked for than the device has, or than the budget of bytes allows",
-    "timeout": "no step ended for a long time, or the run took far longer than its budget, on the wall",
-    "crashed": "its process was ended from outside: by a signal, for memory, by a full disk, with its machine",
-    "failed": "the method raised, exited, or gave something else than a distilled set",
-}
+"""names and their meaning, in Markdown"""
 RECORD: tuple[tuple[type[BaseModel], str], ...] = (
     (schema.Record, ""),
     (schema.Result, "result."),
-    (schema.Cell, "result.cell."),
+    (cell.Cell, "result.cell."),
     (schema.Score, "result.scores[]."),
     (schema.CurvePoint, "result.curve[]."),
     (schema.Measured, "measured."),
@@ -38,20 +29,20 @@ RECORD: tuple[tuple[type[BaseModel], str], ...] = (
 
 
 def methodology_values() -> dict[str, Any]:
-    """What the template `methodology.html` shows."""
+    """Return the values that the template `methodology.html` shows."""
     return {
         "confidence": f"{100 * stats.CONFIDENCE:g}",
         "fractions": ", ".join(f"{fraction:g}" for fraction in snapshots.SNAPSHOTS),
         "quotes": _quotes(),
-        "statuses": [(status, STATUSES.get(status, "")) for status in get_args(schema.Status)],
-        "budget": _fields(schema.Budget, "budget."),
+        "statuses": list(schema.STATUSES.items()),
+        "budget": _fields(cell.Budget, "budget."),
         "published": _fields(Figure),
         "record": [term for model, prefix in RECORD for term in _fields(model, prefix)],
     }
 
 
 def _quotes() -> dict[str, str]:
-    """Docstrings by the names of what they describe."""
+    """Return docstrings and notes by the names of what they describe."""
     things = (
         stats.interval, stats.paired_difference, stats.welch, stats.discoveries, stats.ranks,
         anytime.anytime, stats.front, grouping.conditions, Row, trainer.evaluate, clock,
@@ -59,7 +50,7 @@ def _quotes() -> dict[str, str]:
         compiling.worth_compiling,
     )  # fmt: skip
     quoted = {thing.__name__: prose(thing) for thing in things}
-    return quoted | {"Setting": note_of(schema, "Setting"), "SNAPSHOTS": note_of(snapshots, "SNAPSHOTS")}
+    return quoted | {"Setting": note_of(cell, "Setting"), "SNAPSHOTS": note_of(snapshots, "SNAPSHOTS")}
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Terms:

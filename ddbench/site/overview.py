@@ -1,4 +1,4 @@
-"""The page that the site opens with: a board at a glance, and all of them in a line each."""
+"""The first page of the site: one board in short, and a line for each board."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ddbench.leaderboard.columns import CONDITIONS
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.rows import Row
 from ddbench.site.charts import SMALL, chart
-from ddbench.site.content import Board, Content
+from ddbench.site.content import BoardContent, Content
 from ddbench.site.families import legend, look
 
 TITLES = {"networks": "scored with", "split": "scored on", "threads": "device"}
-"""what a condition is called where it stands alone"""
+"""names of conditions where they stand alone"""
 
 
 def overview_values(content: Content) -> dict[str, Any]:
-    """What the template `index.html` shows."""
+    """Return the values that the template `index.html` shows."""
     board = content.headline
     lines = overview(board.groups)
     records = content.entries
@@ -42,7 +42,7 @@ def overview_values(content: Content) -> dict[str, Any]:
 
 
 def conditions(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What the rows were measured under: the values of each condition, and the budgets."""
+    """Return the conditions under which rows were measured: the values of each, and the budgets."""
     found = {
         TITLES.get(name, name): sorted({text(row).removeprefix(f"{name} ") for row in rows})
         for name, text in CONDITIONS.items()
@@ -52,7 +52,7 @@ def conditions(rows: Sequence[Row]) -> dict[str, list[str]]:
     return found | {"budget": list(dict.fromkeys(row.budget for row in by_length))}
 
 
-def _line(board: Board) -> dict[str, Any]:
+def _line(board: BoardContent) -> dict[str, Any]:
     rows = board.rows
     best = [(group, group.rows[0]) for group in board.groups if group.rows[0].accuracy]
     return {

@@ -1,4 +1,4 @@
-"""All files of the site."""
+"""The files of the site, each rendered from the content."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ddbench.site.tables import Table, tables_of
 
 ASSETS = ("style.css", "script.js")
 Page = tuple[str, str, Mapping[str, Any]]
-"""its path inside the site, its template, and what that shows"""
+"""path inside the site, name of the template, and the values that it shows"""
 
 
 def files(content: Content) -> Iterator[tuple[str, bytes]]:
-    """The path and the bytes of each file of the site: a pure function of the content and of the code."""
+    """Yield the path and the bytes of each file of the site, a pure function of the content and of the code."""
     renderer, shown = Renderer(), _pictures(content)
     yield from ((name, (HERE / name).read_bytes()) for name in ASSETS)
     for page, template, values in _pages(content, shown):
@@ -69,7 +69,7 @@ def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mappi
 
 
 def _pictures(content: Content) -> dict[str, Shown]:
-    """By the place of their record."""
+    """Return the pictures of artefacts by the `place` of their record."""
     return {
         entry.place: Shown(entry, made)
         for entry in content.entries

@@ -1,4 +1,4 @@
-"""Distilled images as small PNGs: one pixel an image's pixel, enlarged by the page."""
+"""Distilled images as small PNGs: each pixel of an image is one pixel of the file, and the page enlarges it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ddbench.data import Preprocessing, Transform
 from ddbench.errors import UserError
 
 CLASSES, EACH = 10, 10
-"""drawn at most, and how many images of each"""
+"""largest numbers of classes drawn and of images of each"""
 GAP = 1
 UNSIGNED: dict[str, Any] = {"Software": None}
-"""what a PNG says of its maker, which would change with matplotlib's version"""
+"""metadata of a PNG, without the name of its maker, which would change with matplotlib's version"""
 ROW_WIDTH, GRID_WIDTH = 560, 290
-"""about how wide the page shows a single row, and several"""
+"""approximate width in CSS pixels at which the page shows a single row, and several rows"""
 
 
 @dataclass(frozen=True)
 class Picture:
     png: bytes
     width: int
-    """shown at, a whole multiple of its own, as the height"""
+    """CSS pixels at which it is shown, a whole multiple of its own width, as the height is"""
     height: int
     note: str
-    """what is drawn, for those who do not see it"""
+    """description of what is drawn, for readers who do not see it"""
 
 
 def picture(path: Path) -> Picture | None:
-    """The images of an artefact with their preprocessing undone, from the file alone.
+    """Draw the images of an artefact with their preprocessing undone, from the file alone.
 
-    None where the file alone does not do, since whitening is undone with the data set, or where nothing can be drawn.
+    None where the file alone is not enough, since whitening needs the data set to be undone, or nothing can be drawn.
     """
     try:
         artifact = DistilledDataset.load(path)
@@ -53,7 +53,7 @@ def picture(path: Path) -> Picture | None:
 
 
 def _drawn(images: Tensor, labels: Tensor) -> Picture:
-    """A row a class; one row of classes where each has one image. Gaps and absent images are transparent."""
+    """Draw a row a class; one row of classes where each has one image. Gaps and absent images are transparent."""
     hard = labels.argmax(1) if labels.ndim == 2 else labels
     classes = sorted(set(hard.tolist()))
     members = [images[hard == label][:EACH] for label in classes[:CLASSES]]
@@ -72,7 +72,7 @@ def _drawn(images: Tensor, labels: Tensor) -> Picture:
 
 
 def _filled(images: Tensor, each: int) -> Tensor:
-    """(n, C, H, W) in [0, 1] -> (each, 4, H, W): red, green, blue and opacity."""
+    """Add colour and opacity channels and absent images, (n, C, H, W) in [0, 1] -> (each, 4, H, W)."""
     n, _, height, width = images.shape
     tiles = torch.zeros(each, 4, height, width)
     tiles[:n, :3], tiles[:n, 3] = images.clamp(0, 1), 1.0

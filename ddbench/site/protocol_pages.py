@@ -1,4 +1,4 @@
-"""Protocols, every field of them, as the code registers them."""
+"""The pages of protocols, with every field as the code registers it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ddbench.site.format import significant
 
 
 def names(content: Content) -> list[str]:
-    """Registered ones, and those that a record or a published figure names."""
+    """Return the names of registered protocols, and of those that a record or a published figure names."""
     recorded = {entry.record.result.cell.protocol for entry in content.entries}
     published = {figure.protocol for figure in content.published.entries if figure.protocol}
     return sorted({*PROTOCOLS, *recorded, *published})
 
 
 def protocol_values(name: str, content: Content) -> dict[str, Any]:
-    """What the template `protocol.html` shows."""
-    protocol: Protocol | None = PROTOCOLS.get(name) if name in PROTOCOLS else None
+    """Return the values that the template `protocol.html` shows."""
+    protocol = PROTOCOLS.get(name) if name in PROTOCOLS else None
     meanings = arguments(Protocol)
     fields = dataclasses.fields(protocol) if protocol else ()
     return {
@@ -39,7 +39,7 @@ def protocol_values(name: str, content: Content) -> dict[str, Any]:
 
 
 def overview(content: Content) -> dict[str, Any]:
-    """What the template `protocols.html` shows."""
+    """Return the values that the template `protocols.html` shows."""
     known = [PROTOCOLS.get(name) for name in PROTOCOLS]
     return {"summary": prose(Protocol), "protocols": [_line(protocol, content) for protocol in known]}
 
@@ -60,7 +60,7 @@ def _boards(protocol: str, content: Content) -> list[str]:
 
 
 def _protocols(row: Row) -> set[str]:
-    """Of the headline and of what else its artefacts were scored with."""
+    """Return the protocols of a row: that of its headline, and those of further scores of its artefacts."""
     return {row.protocol, *(way.protocol for way in row.cell.also or [])}
 
 

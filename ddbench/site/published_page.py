@@ -1,4 +1,4 @@
-"""Published figures, and what was measured of the same cells."""
+"""The page of published figures, with what was measured of the same cells."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
 from ddbench.site.content import Content
 from ddbench.site.families import look
-from ddbench.site.tables import Line, Table
+from ddbench.site.tables import Table, TableLine
 
 
 def published_values(content: Content, tables: Mapping[str, Sequence[Table]]) -> dict[str, Any]:
-    """What the template `published.html` shows."""
+    """Return the values that the template `published.html` shows."""
     figures = sorted(content.published.entries, key=_order)
     measured = [line for made in tables.values() for table in made for line in table.lines if line.row.accuracy]
     lines = [line for figure in figures for line in _lines(figure, measured, content)]
@@ -27,9 +27,11 @@ def published_values(content: Content, tables: Mapping[str, Sequence[Table]]) ->
     }
 
 
-def _lines(figure: Figure, measured: Sequence[Line], content: Content) -> Iterator[dict[str, Any]]:
-    """One for each cell of ours that it compares with, or one without."""
-    ours: list[Line | None] = [line for line in measured if figure in line.row.published + line.row.published_across]
+def _lines(figure: Figure, measured: Sequence[TableLine], content: Content) -> Iterator[dict[str, Any]]:
+    """Yield a line for each measured cell that a figure compares with, or one line without a cell."""
+    ours: list[TableLine | None] = [
+        line for line in measured if figure in line.row.published + line.row.published_across
+    ]
     for line in ours or [None]:
         yield {
             "figure": figure,
@@ -42,7 +44,7 @@ def _lines(figure: Figure, measured: Sequence[Line], content: Content) -> Iterat
 
 
 def _accuracy(figure: Figure, row: Row) -> float | None:
-    """Of the row, scored as the figure was; None where its runs failed."""
+    """Return the accuracy of the row, scored as the figure was; None where its runs failed."""
     by_seed = ways(row).get(figure.protocol or "", {}).get(figure.scored or row.network)
     return statistics.fmean(by_seed.values()) if by_seed else None
 

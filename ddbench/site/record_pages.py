@@ -1,4 +1,4 @@
-"""A page for each cell, with a card for each of its records: everything in it that it does not share with others."""
+"""The page of each cell, with a card for each of its records: everything that it does not share with others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from ddbench.io.atomic import canonical_json
 from ddbench.records.schema import Measured, Record, Result
 from ddbench.site import reproduce
-from ddbench.site.content import Entry
+from ddbench.site.content import RecordEntry
 from ddbench.site.format import Pairs, number, pairs, significant
 from ddbench.site.method_pages import Shown
 from ddbench.site.shared_page import Shared, shared_by
@@ -29,17 +29,17 @@ SHOWN = {
         "attempts", "log", "environment",
     },
 }  # fmt: skip
-"""fields that have a place of their own; a record may get others"""
+"""fields that have a place of their own on the page; later records may have others"""
 LEAST_SECONDS = 0.005
-"""of a phase that is not charged and named"""
+"""shortest duration of an uncharged phase that is named"""
 
 
-def record_values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
-    """What the template `records.html` shows.
+def record_values(entries: Sequence[RecordEntry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
+    """Return the values that the template `records.html` shows.
 
     Args:
         entries: the records of a cell
-        shown: pictures of artefacts, by the place of their record
+        shown: pictures of artefacts, by the `place` of their record
     """
     first = entries[0].record
     cell = first.result.cell
@@ -60,7 +60,7 @@ def record_values(entries: Sequence[Entry], shown: Mapping[str, Shown]) -> Mappi
     }
 
 
-def _card(entry: Entry, shown: Shown | None, shared: Sequence[Shared]) -> Mapping[str, Any]:
+def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> Mapping[str, Any]:
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
     return {
         "entry": entry,
@@ -79,7 +79,7 @@ def _card(entry: Entry, shown: Shown | None, shared: Sequence[Shared]) -> Mappin
 
 
 def sections(record: Record) -> list[tuple[str, Pairs]]:
-    """A record but its scores, snapshots, log and what it shares with others, as names and texts."""
+    """Return a record without its scores, snapshots, log and what it shares with others, as names and texts."""
     result, measured = record.result, record.measured
     return [
         ("Scored in further ways, %", _further_scores(result)),
@@ -105,7 +105,7 @@ def _phases(seconds: Mapping[str, float]) -> str:
 
 
 def _further_scores(result: Result) -> Pairs:
-    """Each way by what tells it from the headline's."""
+    """Return further scores by the network or protocol in which they differ from the headline."""
     own = str(result.cell.network), result.cell.protocol
     found: dict[str, list[str]] = {}
     for score in result.also:
@@ -137,7 +137,7 @@ def _origin(record: Record) -> Pairs:
 
 
 def _further(part: BaseModel) -> Iterable[tuple[str, str]]:
-    """Fields that came after this page was written, where they say something."""
+    """Yield fields that are newer than this page and are not at their default."""
     fields = type(part).model_fields
     for name in sorted(fields.keys() - SHOWN[type(part)]):
         value = getattr(part, name)

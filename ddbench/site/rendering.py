@@ -1,4 +1,4 @@
-"""Templates to bytes: everything that comes from records is escaped."""
+"""Render templates as bytes; everything that comes from records is escaped."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NAVIGATION = (
 )
 BLANK = re.compile(r"\n\s*\n")
 TAG = re.compile(r"<\w[^<>]*>")
-"""what begins an element; everywhere else, and in values, these signs are escaped"""
+"""first tag of an element; everywhere else, and in values, these signs are escaped"""
 NEEDLESS_QUOTES = re.compile(r'="([\w./#:@%,+-]+)"(?=[\s>])')
 
 
 class Renderer:
-    """Writes pages, each with links relative to itself, so that they work from a file."""
+    """Renders pages, each with links relative to itself, so that they work when opened from a file."""
 
     def __init__(self) -> None:
         self._environment = Environment(
@@ -72,11 +72,11 @@ class Renderer:
         }
 
     def render(self, page: str, template: str, values: Mapping[str, Any]) -> bytes:
-        """The bytes of a page.
+        """Return the bytes of a page.
 
         Args:
-            page: its path inside the site
-            values: what the template shows
+            page: path of the page inside the site
+            values: values that the template shows
         """
         context = {**values, "page": page, "link": partial(relative, page)}
         text = self._environment.get_template(template).render(context)
@@ -84,22 +84,22 @@ class Renderer:
 
 
 def compact(text: str) -> str:
-    """The same page without blank lines, and without quotes where HTML needs none."""
+    """Return the page without blank lines, and without quotes where HTML needs none."""
     return TAG.sub(lambda tag: NEEDLESS_QUOTES.sub(r"=\1", tag.group()), BLANK.sub("\n", text))
 
 
 def _breakable(name: str) -> Markup:
-    """A long name that may break behind an underscore."""
+    """Let a long name break after an underscore."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _soft_half(text: str) -> Markup:
-    """`71.5 ± 0.5` with its half-width set apart, and nothing in its place where there is none."""
+    """Set the half-width of `71.5 ± 0.5` apart, or leave its place empty where there is none."""
     mean, _, half = text.partition(" ± ")
     signed = f"{MINUS}{mean[1:]}" if re.match(r"-\d", mean) else mean
     return Markup("{} <i>{}</i>").format(signed, f"± {half}" if half else "")
 
 
 def _thousands(text: object) -> str:
-    """Digits in groups of three; what is no whole number stays as it is."""
+    """Group digits in threes; what is no whole number stays as it is."""
     return number(int(str(text))) if str(text).isdigit() else str(text)

@@ -1,4 +1,4 @@
-"""The commands that make a record's numbers again."""
+"""The commands that reproduce a record's numbers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddbench.compute.compiling import worth_compiling
+from ddbench.records.cell import Budget, Cell, NetworkSpec
 from ddbench.records.notation import parse_settings
-from ddbench.records.schema import Budget, Cell, NetworkSpec, Record, Result
+from ddbench.records.schema import Record, Result
 from ddbench.site.content import shipped
 
 WORD = re.compile(r"[A-Za-z][\w,=.-]*")
 DISTILLED = "distilled.safetensors"
 LINE_LENGTH = 70
-"""after which a command goes on in another line"""
+"""number of characters after which a command continues on another line"""
 
 
 def of_run(record: Record) -> list[str] | None:
-    """Distil one run to the same step, then score it alike; None where options cannot say its cell."""
+    """Return commands that distil one run to the same step and score it; None where options cannot name its cell."""
     cell, result = record.result.cell, record.result
     if not _sayable(cell):
         return None
@@ -34,12 +35,12 @@ def of_run(record: Record) -> list[str] | None:
 
 
 def of_board(board: str) -> str:
-    """Run every cell of a board anew."""
+    """Return the command that runs every cell of a board again."""
     return _command(["evaluate", f"configs/{board}.yaml"])
 
 
 def of_cell(board: str, cell: Cell) -> str:
-    """Run a cell of a board anew, on its budget and with all its seeds."""
+    """Return the command that runs a cell of a board again, on its budget and with all its seeds."""
     chosen = ["--method", cell.method, "--dataset", cell.dataset, "--ipc", cell.ipc]
     return _command(["evaluate", f"configs/{board}.yaml", *chosen])
 
@@ -51,14 +52,14 @@ def _sayable(cell: Cell) -> bool:
 
 
 def _length(result: Result) -> list[object]:
-    """Steps where the budget ended the run, so that a faster machine does not go on; else the budget."""
+    """Limit steps where the budget ended the run, so that a faster machine stops there too; else give the budget."""
     if result.status == "truncated" and result.steps_done:
         return ["--steps", sum(result.steps_done.values())]
     return _budget(result.cell.budget)
 
 
 def _compiled(record: Record) -> list[object]:
-    """Whether steps are compiled, where the length of the command does not say it."""
+    """Return `--compile` or `--no-compile` where the command's number of steps would choose the other."""
     compiled, steps = record.measured.environment.get("compiled"), sum(record.result.steps_done.values())
     if record.result.status != "truncated" or compiled in (None, worth_compiling(None, steps)):
         return []
@@ -71,7 +72,7 @@ def _budget(budget: Budget) -> list[object]:
 
 
 def _settings(cell: Cell) -> list[object]:
-    """`--set` for each hyper-parameter that is not the default of this ddbench, or is no longer one and was not off."""
+    """Return `--set` for each hyper-parameter that differs from the default of this ddbench or is unknown to it."""
     cls = shipped(cell.method)
     defaults = {field.name: field.default for field in dataclasses.fields(cls)} if cls else {}
     return [
@@ -87,13 +88,13 @@ def _network(network: NetworkSpec) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """As `--set` reads it back: words as they are, where they are not read as something else."""
+    """Write a value so that `--set` reads it back: words as they are, unless YAML reads them as something else."""
     word = isinstance(value, str) and WORD.fullmatch(value) and parse_settings([f"it={value}"]) == {"it": value}
     return str(value) if word else json.dumps(value)
 
 
 def _command(words: Sequence[object]) -> str:
-    """As a shell reads it; long ones go on in further lines, where an option begins."""
+    """Join words to a shell command; a long one continues on further lines, where an option begins."""
     lines = ["ddbench"]
     for word in map(shlex.quote, map(str, words)):
         if word.startswith("-") and len(lines[-1]) > LINE_LENGTH:

@@ -1,4 +1,4 @@
-"""What many records share, described once: their conditions, what made them, and protocols other than today's."""
+"""What records share, described once: conditions, environments, and protocols that differ from today's."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import Any
 
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard.rows import describe_budget
-from ddbench.records.schema import Cell, Record, Scoring
+from ddbench.records.cell import Cell, Scoring
+from ddbench.records.schema import Record
 from ddbench.registry import PROTOCOLS
 from ddbench.site.content import Content
 from ddbench.site.format import Pairs, pairs
 
 PAGE = "shared.html"
 KINDS = {
-    "conditions": "Everything of a cell but its method and hyper-parameters.",
-    "environment": "The machine and the versions that runs met, and the digest of the method's file.",
-    "protocol": "As records hold it, where it is not, field by field, the one that is registered today.",
+    "conditions": "All fields of a cell except its method and hyper-parameters.",
+    "environment": "The machine and the versions that runs were measured on, and the digest of the method's file.",
+    "protocol": "Protocols as records hold them, where a field differs from the protocol that is registered today.",
 }
 NAMING = ("device", "git")
-"""what tells environments apart"""
+"""keys that name an environment"""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Described on one page, and referred to by name."""
+    """Something that is described once, on the shared page, and linked to by name."""
 
     kind: str
-    """of `KINDS`"""
+    """key of `KINDS`"""
     name: str
     pairs: Pairs
 
     @property
     def anchor(self) -> str:
-        """Follows from what it says, so that further records leave it as it is."""
+        """Anchor on the page, a digest of the content, so that further records do not change it."""
         return f"{self.kind[0]}{digest(canonical_json(self.pairs))[-8:]}"
 
 
 def shared_by(record: Record) -> Iterator[Shared]:
-    """What a record's page leads to, instead of repeating it."""
+    """Yield what a record's page links to instead of repeating it."""
     cell, environment = record.result.cell, record.measured.environment
     yield Shared("conditions", f"{cell.network}, {describe_budget(cell.budget)}", _conditions(cell))
     known = [str(environment[name]) for name in NAMING if environment.get(name)]
@@ -51,7 +52,7 @@ def shared_by(record: Record) -> Iterator[Shared]:
 
 
 def shared_values(content: Content) -> dict[str, Any]:
-    """What the template `shared.html` shows."""
+    """Return the values that the template `shared.html` shows."""
     found: dict[str, Shared] = {}
     counts: dict[str, int] = {}
     for entry in content.entries:

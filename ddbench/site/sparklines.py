@@ -1,4 +1,4 @@
-"""What a run logged, as small lines."""
+"""The values that a run logged, as small line charts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Sparkline:
     high: float
     steps: int
     path: str
-    """an SVG path in a box of `WIDTH` by `HEIGHT`"""
+    """SVG path in a box of `WIDTH` by `HEIGHT`"""
 
 
 def sparklines(record: Record) -> list[Sparkline]:
-    """One for each logged value, thinned to `POINTS` points at most."""
+    """Return one sparkline for each logged value, thinned to `POINTS` points at most."""
     return [_sparkline(name, series) for name, series in sorted(record.measured.log.items()) if series]
 
 

@@ -1,4 +1,4 @@
-"""The lines of a board's tables: rows with their links, and with what the page draws beside them."""
+"""The tables of a board: rows with their links and with what the page draws beside them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from ddbench.leaderboard import sections
 from ddbench.leaderboard.columns import Group, Lines
-from ddbench.leaderboard.cross_architecture import views
+from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.leaderboard.evaluations import ways
 from ddbench.leaderboard.rows import Row
-from ddbench.site.content import Board, family, shipped
+from ddbench.site.content import BoardContent, family, shipped
 from ddbench.site.families import look
 from ddbench.site.format import slug
 from ddbench.stats import Interval
@@ -21,7 +21,7 @@ PARTS: dict[str, Callable[[Group], Lines]] = {
     "Anytime": sections.anytime,
     "By budget": sections.budgets,
 }
-"""what stands below the table of a group"""
+"""tables below the table of a group, by heading"""
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Whisker:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     row: Row
     index: int
-    """in its table"""
+    """index of the row in its table"""
     variant: str
-    """what tells it from its namesakes in the table"""
+    """settings that distinguish it from other rows of the method in the table"""
     family: str
     look: int
     paper: str
-    """a link; empty for none"""
+    """link to the paper; empty for none"""
     paper_name: str
     whisker: Whisker | None
     anchor: str
-    """of its runs on the method's page"""
+    """anchor of its runs on the method's page"""
 
     @property
     def leading(self) -> bool:
@@ -60,12 +60,12 @@ class Part:
 
     heading: str
     columns: tuple[str, ...]
-    """after the method"""
+    """names of the columns after the method's"""
     titles: tuple[str, ...]
-    """of the columns"""
+    """titles of the columns"""
     words: frozenset[str]
     """columns that do not begin with a number"""
-    lines: tuple[tuple[Line, tuple[str, ...]], ...]
+    lines: tuple[tuple[TableLine, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -80,54 +80,54 @@ class Section:
 @dataclass(frozen=True)
 class Table:
     group: Group
-    lines: tuple[Line, ...]
+    lines: tuple[TableLine, ...]
     parts: tuple[Part, ...]
 
     @property
     def columns(self) -> frozenset[str]:
-        """Which of `leaderboard.layout.COLUMNS` say something of a row."""
+        """Names of the columns of the group that are not empty for all rows."""
         rows = [line.row for line in self.lines]
         ranked = any(row.rank is not None for row in rows)
         silent = {"rank": not ranked, "vs random": not any(row.versus_random for row in rows)}
         return frozenset(column for column in self.group.lines[0][1] if not silent.get(column))
 
 
-def tables_of(board: Board) -> list[Table]:
+def tables_of(board: BoardContent) -> list[Table]:
     return [_table(group, slug(board.name), number) for number, group in enumerate(board.groups)]
 
 
 def storage(tables: Sequence[Table]) -> list[Part]:
-    """Rows of every ipc by what they store; none where all of them store the same."""
+    """Return rows of every ipc by what they store; none where all of them store the same."""
     return _parts(sections.storage([table.group for table in tables]), _by_row(tables))
 
 
 def beyond_headlines(tables: Sequence[Table]) -> list[Section]:
-    """What artefacts gave when they were scored in further ways; none where they were not."""
+    """Return the sections about artefacts that were scored in further ways; none where they were not."""
     known = _by_row(tables)
-    found = views([table.group for table in tables])
-    return [Section(view.title, view.note, tuple(_parts(view.tables, known))) for view in found]
+    found = comparison_sections([table.group for table in tables])
+    return [Section(each.title, each.note, tuple(_parts(each.tables, known))) for each in found]
 
 
 def variant(group: Group, row: Row) -> str:
-    """A row's label without its method."""
+    """Return a row's label without its method."""
     return group.label(row).removeprefix(row.method).strip().removeprefix("(").removesuffix(")")
 
 
 def paper(method: str) -> str:
-    """The link of a method's paper; empty where it has none, or none of the web."""
+    """Return the link to a method's paper; empty where it has none, or one that is not https."""
     link = str(getattr(shipped(method), "paper", ""))
     return link if link.startswith("https://") else ""
 
 
 def paper_name(method: str) -> str:
-    """The number of an arXiv paper, or the link without its scheme."""
+    """Return the number of an arXiv paper, or the link without its scheme."""
     return paper(method).removeprefix(ARXIV).removeprefix("https://")
 
 
 def _table(group: Group, board: str, number: int) -> Table:
     low, high = _span(group.rows)
     lines = tuple(
-        Line(
+        TableLine(
             row=row,
             index=index,
             variant=variant(group, row),
@@ -144,15 +144,15 @@ def _table(group: Group, board: str, number: int) -> Table:
     return Table(group, lines, tuple(_parts(made, {id(line.row): line for line in lines})))
 
 
-def _by_row(tables: Iterable[Table]) -> dict[int, Line]:
+def _by_row(tables: Iterable[Table]) -> dict[int, TableLine]:
     return {id(line.row): line for table in tables for line in table.lines}
 
 
-def _parts(made: Iterable[tuple[str, Lines]], known: Mapping[int, Line]) -> list[Part]:
+def _parts(made: Iterable[tuple[str, Lines]], known: Mapping[int, TableLine]) -> list[Part]:
     return [_part(heading, found, known) for heading, found in made]
 
 
-def _part(heading: str, found: Lines, known: Mapping[int, Line]) -> Part:
+def _part(heading: str, found: Lines, known: Mapping[int, TableLine]) -> Part:
     columns = [column for column in found[0][1] if column != "method"]
     names = {name for row, _ in found for protocol, networks in ways(row).items() for name in (protocol, *networks)}
     titles = tuple(column if column in names else column[:1].upper() + column[1:] for column in columns)

@@ -10,19 +10,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.environment import instant
-from ddbench.data import Dataset, load_dataset, load_split
 from ddbench.errors import UserError, suggestion
+from ddbench.evaluation.modality import Data
 from ddbench.evaluation.protocols import Protocol
-from ddbench.records.schema import Cell, FurtherScore, Measured, Record
-from ddbench.registry import PROTOCOLS
+from ddbench.records.cell import Cell
+from ddbench.records.metrics import METRICS
+from ddbench.records.schema import FurtherScore, Measured, Record
+from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.runs.distill import PROVENANCE_FIELDS
 from ddbench.submissions.claim import Claim
+from ddbench.task.settings import SETTINGS
 
 SCORED = ("ok", "truncated")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-VALIDATION = re.compile(r"validation\((0\.\d+)\)")
 HEADER_FIELDS = (*(name for name in PROVENANCE_FIELDS if name != "networks"), "preprocessing", "seed", "steps_done")
 """what a record and its artefact's header both say"""
 DESCRIPTIVE = {"name", "source", "networks", "short"}
@@ -31,7 +33,7 @@ UNSAID = {field.name: field.default for field in dataclasses.fields(Protocol)}
 """what a record means where it does not name a field of its protocol, which came later"""
 
 
-def recorded_data(cell: Cell, dataset: str | None = None) -> Dataset:
+def recorded_data(cell: Cell, dataset: str | None = None) -> Data:
     """The data set and split that a cell was scored on.
 
     Args:
@@ -40,10 +42,7 @@ def recorded_data(cell: Cell, dataset: str | None = None) -> Dataset:
     Raises:
         UserError: when it is not to be had, or is another one.
     """
-    share = VALIDATION.fullmatch(cell.split)
-    if share is None and cell.split != "test":
-        raise UserError(f"split {cell.split!r} is neither test nor a validation split")
-    data = load_split(dataset or cell.dataset, float(share[1]) if share else None, cell.peek)
+    data = MODALITIES.get(cell.modality).data(dataset or cell.dataset, cell.split, cell.peek)
     if data.digest != cell.dataset_digest:
         raise UserError(
             f"the record is of {cell.dataset!r} ({cell.dataset_digest[:19]}), but {data.name!r} here is another data "
@@ -52,12 +51,7 @@ def recorded_data(cell: Cell, dataset: str | None = None) -> Dataset:
     return data
 
 
-def held_out_data(cell: Cell, dataset: str | None = None) -> Dataset | None:
-    """Of a cell with `peek`, a data set whose test split is the training images that methods do not see."""
-    return load_dataset(dataset or cell.dataset).validation(cell.peek) if cell.peek else None
-
-
-def complaints(claim: Claim, data: Dataset) -> list[str]:
+def complaints(claim: Claim, data: Data) -> list[str]:
     """What is wrong with a claim, a sentence each. No network is trained, and no method is run.
 
     Args:
@@ -128,11 +122,13 @@ def _of_scores(record: Record) -> Iterator[str]:
         metrics.setdefault((protocol, str(score.network)), set()).add(frozenset(score.metrics))
     if any(len(different) > 1 for different in metrics.values()):
         yield "scores with different metrics"
+    for name in sorted({name for score in (*result.scores, *result.also) for name in score.metrics} - METRICS.keys()):
+        yield f"metric {name!r} is not declared; {suggestion(name, METRICS)}"
     if result.artifact is None:
         yield "scores, but the digest of no artefact"
 
 
-def _of_artifact(file: Path, record: Record, data: Dataset) -> Iterator[str]:
+def _of_artifact(file: Path, record: Record, data: Data) -> Iterator[str]:
     found = file_digest(file)
     if found != record.result.artifact:
         yield f"is of the artefact {record.result.artifact}, but {file} is {found}"
@@ -146,10 +142,10 @@ def _of_artifact(file: Path, record: Record, data: Dataset) -> Iterator[str]:
     if artifact.stored_bytes() != record.stored_bytes:
         yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
     cell = record.result.cell
-    if artifact.initial is not None and cell.setting != "fixed":
+    if artifact.initial is not None and not SETTINGS[cell.setting].one_start:
         yield f"{file} stores initial weights, which the setting {cell.setting!r} does not give"
     try:
-        check_artifact(artifact, data.shape, len(data.classes), cell.ipc, cell.attack)
+        data.check(artifact, cell)
     except ValueError as error:
         yield f"{file} does not fit {data.name!r} and ipc {cell.ipc}: {error}"
 
@@ -159,7 +155,7 @@ def _of_header(file: Path, artifact: DistilledDataset, record: Record) -> Iterat
     header = dict(artifact.provenance)
     if isinstance(header.get("preprocessing"), Mapping):
         header["preprocessing"] = header["preprocessing"].get("kind")
-    said = {name: (result | result["cell"])[name] for name in HEADER_FIELDS}
+    said = {name: (result | result["cell"]).get(name) for name in HEADER_FIELDS}
     written = {name: header.get(name) for name in HEADER_FIELDS}
     for name, ours, theirs in differences(said, written):
         yield f"says {name} {ours}, but the header of {file} says {theirs}"

@@ -19,7 +19,7 @@ class Claim:
 
     path: Path
     content: bytes
-    """of the record's file"""
+    """content of the record's file"""
     record: Record
     artifact: Path | None
     """None where the file is not at hand"""

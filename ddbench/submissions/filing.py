@@ -1,4 +1,4 @@
-"""Where claims go in a folder of tables: records are only ever added, and a cell keeps one artefact at most."""
+"""Filing claims in a folder of tables: records are only ever added, and a cell keeps one artefact at most."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Filing:
 
 
 def plan_filing(claims: Iterable[Claim], folder: Path, held: Mapping[Path, Record]) -> Filing:
-    """Where each claim goes that is not there yet, with the artefact of the median run of each cell.
+    """Plan the place of each claim that is not there yet, and of the artefact of each cell's median run.
 
     Args:
         folder: of the tables
@@ -101,8 +101,8 @@ def _place(claim: Claim, folder: Path, known: Mapping[Path, Record]) -> Path | N
 
 
 def _medians(new: Mapping[Path, Claim], known: Mapping[Path, Record], folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Of each cell whose table shows new runs and none with a kept artefact: the new record of median accuracy, and
-    its artefact."""
+    """Yield the new record of median accuracy, and its artefact, for each cell whose table shows new runs and none
+    with a kept artefact."""
     paths = {id(record): path for path, record in known.items()}
     for board in sorted({claim.record.board for claim in new.values()}):
         for runs in runs_by_cell(record for record in known.values() if record.board == board).values():

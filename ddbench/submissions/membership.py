@@ -1,4 +1,4 @@
-"""Whether a record's cell is one of its board's, and whether its method's file can be looked up."""
+"""Checks that a record's cell is one of its board's, and that its method's file can be looked up."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddbench.boards.board import BoardCell, load_board
+from ddbench.boards.board import PlannedCell, load_board
 from ddbench.boards.jobs import Selection, resolve
-from ddbench.records.schema import Cell, Record
-from ddbench.records.source_digest import source_digest
+from ddbench.records.cell import Cell
+from ddbench.records.schema import Record
+from ddbench.records.source_digest import made_by, source_file
 from ddbench.registry import METHODS
 from ddbench.submissions.checks import differences
 
@@ -28,7 +29,7 @@ class _Alike(Selection):
 
     cell: Cell = field(kw_only=True)
 
-    def takes(self, cell: BoardCell) -> bool:
+    def takes(self, cell: PlannedCell) -> bool:
         named = (cell.pool.weights or cell.pool.dataset) if cell.pool else None
         given = self.cell.pool.name if self.cell.pool else None
         return super().takes(cell) and _stem(cell.dataset) == self.cell.dataset and _stem(named) == _stem(given)
@@ -74,7 +75,8 @@ def source_complaint(record: Record, given: Collection[str]) -> str | None:
     if method not in METHODS:
         return f"no method {method!r} here; add its file to methods/, or give it with --source"
     revision = record.measured.environment.get("git")
-    if record.method_source == source_digest(METHODS.get(method)) or (revision and not str(revision).endswith("+")):
+    committed = revision and not str(revision).endswith("+")
+    if committed or made_by(source_file(METHODS.get(method)), record.method_source):
         return None
     return (
         f"the file of {method!r} is not the one here, and was not committed when it ran (revision {revision}); give it "

@@ -14,14 +14,12 @@ from ddbench.compute.clock import clock_for
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.environment import environment, now
 from ddbench.compute.generators import seeded
-from ddbench.data import Preprocessing
-from ddbench.evaluation.trainer import Evaluator, evaluate
+from ddbench.evaluation.modality import Evaluator, Place, Report
+from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
 from ddbench.records.schema import FurtherScore, Measured, Record, Score
-from ddbench.registry import PROTOCOLS
-from ddbench.submissions.checks import held_out_data, recorded_data
+from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.submissions.claim import Claim
-from ddbench.task.pretrained import given_to_score_with
 
 ROUNDING = 2.0**-11
 """relative: half of the last digit of TensorFloat-32, the coarsest arithmetic that torch chooses by itself"""
@@ -44,9 +42,9 @@ class Rescored:
     way: str
     claimed: list[Score]
     scores: list[Score]
-    """of evaluation seeds 0, 1, ..."""
+    """scores of evaluation seeds 0, 1, ..."""
     rounded: list[Score]
-    """of those that the record has, from images that one rounding has changed"""
+    """scores of the record's seeds, from images that one rounding has changed"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ def rescore(
     record: Record,
     artifact: DistilledDataset,
     evaluator: Evaluator,
+    place: Place,
     networks: int | None = None,
     on_score: Callable[[Score], None] = lambda score: None,
     report: Callable[[float], None] = lambda share: None,
@@ -71,12 +70,13 @@ def rescore(
 
     Args:
         evaluator: see `evaluator_of`
+        place: where it computes
         networks: how many, the record's seeds first; beyond the headline no more than the record has. None takes as
             many as the record has
         on_score: told each as soon as it is known
         report: told the share that is done, before every step of a training
     """
-    clock, started, done = clock_for(evaluator.device), now(), list[Score]()
+    clock, started, done = clock_for(place.device), now(), list[Score]()
 
     def progress(share: float) -> None:
         report((len(done) + share) / total)
@@ -85,14 +85,14 @@ def rescore(
         done.append(score)
         on_score(score)
 
-    ways = list(_ways(record, replace(evaluator, report=progress)))
+    ways = list(_ways(record, evaluator.reporting(progress)))
     total = sum(_number(way, networks) + _again(way, networks) for way in ways)
     with _threads(record.result.cell.threads):
         begun = clock.settle()
         scores = [evaluate(artifact, way.evaluator, _number(way, networks), told) for way in ways]
         seconds, changed = clock.settle() - begun, perturbed(artifact)
         rounded = [evaluate(changed, way.evaluator, _again(way, networks), done.append) for way in ways]
-        around = environment(evaluator.device, record.result.cell.threads, evaluator.compiler.enabled)
+        around = environment(place.device, record.result.cell.threads, place.compiler.enabled)
     changes = {
         "started": started,
         "finished": now(),
@@ -121,31 +121,19 @@ def rescored_record(claim: Claim, found: Rescoring) -> Record:
     )
 
 
-def evaluator_of(
-    record: Record,
-    dataset: str | None,
-    device: torch.device,
-    report: Callable[[str, float], None] = lambda stage, share: None,
-) -> Evaluator:
-    """What scored a record's headline, made again: data, preprocessing, protocol, network, compiled or not.
+def place_of(record: Record, device: torch.device, report: Report = lambda stage, share: None) -> Place:
+    """Return the place to train a record's networks again, compiled if its own were."""
+    return Place(device, Compiler(record.measured.environment.get("compiled") is True), report)
+
+
+def evaluator_of(record: Record, dataset: str | None, place: Place) -> Evaluator:
+    """What scored a record's headline, made again.
 
     Args:
         dataset: where the record's data set lies, when not under its name
-        report: told `pool`, while given networks are trained, and the share that is done
     """
-    cell, data = record.result.cell, recorded_data(record.result.cell, dataset).to(device)
-    held_out = held_out_data(cell, dataset)
-    return Evaluator(
-        data,
-        Preprocessing.for_dataset(data, cell.preprocessing).fit(data),
-        PROTOCOLS.get(cell.protocol),
-        cell.network,
-        device,
-        Compiler(record.measured.environment.get("compiled") is True),
-        given_to_score_with(cell.pool, cell.network, data, device, report) if cell.pool else None,
-        cell.attack,
-        held_out and held_out.to(device),
-    )
+    cell = record.result.cell
+    return MODALITIES.get(cell.modality).evaluator(cell, dataset or cell.dataset, place)
 
 
 def perturbed(artifact: DistilledDataset) -> DistilledDataset:
@@ -166,19 +154,19 @@ def _ways(record: Record, evaluator: Evaluator) -> Iterator[_Way]:
         claimed = [
             score for score in record.result.also if (score.network, score.protocol) == (way.network, way.protocol)
         ]
-        other = replace(evaluator, network=way.network, protocol=PROTOCOLS.get(way.protocol), held_out=None)
+        other = evaluator.under(way.network, PROTOCOLS.get(way.protocol))
         yield _Way(f"{way.network} under {way.protocol}", other, list(claimed))
 
 
 def _number(way: _Way, networks: int | None) -> int:
-    """Of networks to train."""
+    """Return the number of networks to train."""
     own = len(way.claimed)
     wanted = networks or own
     return min(wanted, own) if way.name else wanted
 
 
 def _again(way: _Way, networks: int | None) -> int:
-    """Of networks to train on changed images, too."""
+    """Return the number of networks to train on changed images, too."""
     return min(_number(way, networks), len(way.claimed))
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddbench.boards.command_line import SHIPPED
-from ddbench.data import Dataset
 from ddbench.errors import UserError
+from ddbench.evaluation.modality import Data
 from ddbench.leaderboard import write_tables
 from ddbench.leaderboard.origins import origins
 from ddbench.records.files import dump_record, read_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Record
-from ddbench.records.source_digest import file_source_digest
+from ddbench.records.source_digest import file_source_digest, made_by, short_digest
 from ddbench.registry import discover
 from ddbench.submissions.checks import complaints, recorded_data
 from ddbench.submissions.claim import Claim, read_claims
@@ -103,21 +103,22 @@ def held_records(folder: Path) -> dict[Path, Record]:
 
 def _sources(paths: Sequence[Path], recorded: Collection[str]) -> dict[str, Path]:
     """Method files by the digest that records know them by."""
-    given = {}
+    given: dict[str, Path] = {}
     for path in paths:
         if not path.is_file():
             raise UserError(f"no method file at {path}")
-        found = file_source_digest(path)
-        if found not in recorded:
-            raise UserError(f"no record was made with {path} as it is now ({found[:19]}); give the file that ran")
-        given[found] = path
+        known = [one for one in recorded if made_by(path, one)]
+        if not known:
+            now = file_source_digest(path)[:19]
+            raise UserError(f"no record was made with {path} as it is now ({now}); give the file that ran")
+        given |= dict.fromkeys(known, path)
     return given
 
 
 def _copied(given: Mapping[str, Path], records: Iterable[Record], folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Method files that came along, by the place where records' readers find them."""
     for record in records:
-        name = f"{record.result.cell.method}-{record.method_source.removeprefix('sha256:')[:16]}.py"
+        name = f"{record.result.cell.method}-{short_digest(record.method_source)}.py"
         place = folder / "sources" / name
         if record.method_source in given and not place.exists():
             yield place, given[record.method_source].read_bytes()
@@ -132,7 +133,7 @@ def _new_boards(records: Iterable[Record], configs: Path) -> Iterator[str]:
 def _complaints(
     claims: Sequence[Claim], given: Mapping[str, Path], places: Mapping[str, str], configs: Path
 ) -> Iterator[str]:
-    loaded: dict[tuple[str, str], Dataset] = {}
+    loaded: dict[tuple[str, str], Data] = {}
     for claim in claims:
         cell = claim.record.result.cell
         key = cell.dataset, cell.dataset_digest

@@ -14,7 +14,7 @@ from ddbench.records.schema import Score
 TOLERANCE = 0.005
 """what a claim may lie above the re-measured accuracy in any case: half a point"""
 CONFIDENCE = 0.99
-"""of the one-sided bounds: of a hundred honest claims about one is refused"""
+"""confidence of the one-sided bounds: of a hundred honest claims about one is refused"""
 LEAST_FURTHER = 5
 """networks of further seeds that are compared: fewer may lie together by chance"""
 
@@ -56,7 +56,7 @@ def compare(
     *,
     same_networks: bool = True,
 ) -> list[Comparison]:
-    """Of the accuracy and of every other metric that the claim has.
+    """Compare the accuracy and every other metric that the claim has.
 
     Args:
         way: that these scores were made in, where it is not the headline

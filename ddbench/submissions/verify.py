@@ -11,12 +11,13 @@ from typing import Any
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
+from ddbench.records.cell import Cell
 from ddbench.records.files import problems
-from ddbench.records.schema import Cell, Score
+from ddbench.records.schema import Score
 from ddbench.registry import discover
 from ddbench.submissions.checks import complaints, recorded_data
 from ddbench.submissions.claim import Claim
-from ddbench.submissions.rescoring import evaluator_of, rescore, rescored_record
+from ddbench.submissions.rescoring import evaluator_of, place_of, rescore, rescored_record
 from ddbench.submissions.submit import add_record, held_records
 from ddbench.submissions.verdict import LEAST_FURTHER, Comparison, compare
 
@@ -98,14 +99,15 @@ def verify(
     _check_count(claim.record.result.cell, count, filed=to is not None)
     if to is not None:
         held_records(to)  # before anything is trained
-    evaluator = evaluator_of(claim.record, dataset, resolve_device(device), report)
-    same = evaluator.given is None or evaluator.given.digest == distilled.provenance.get("held_out")
+    place = place_of(claim.record, resolve_device(device), report)
+    evaluator = evaluator_of(claim.record, dataset, place)
+    same = evaluator.starts_as(distilled.provenance)
     if not same and (count or claim.record.result.cell.networks) < LEAST_FURTHER:
         raise UserError(
             "given networks, trained again on this machine, are not to the bit those of the record, and fewer than "
             f"{LEAST_FURTHER} cannot be compared by their spread; raise --count, or verify on the record's machine"
         )
-    found = rescore(claim.record, distilled, evaluator, count, on_score, partial(report, "evaluate"))
+    found = rescore(claim.record, distilled, evaluator, place, count, on_score, partial(report, "evaluate"))
     if unknown := {name for way in found.ways for name in way.claimed[0].metrics.keys() - way.scores[0].metrics.keys()}:
         return Verification([f"{record}: metrics {', '.join(sorted(unknown))} are none that its cell measures"])
     return Verification(

@@ -31,7 +31,7 @@ from ddbench.io.atomic import canonical_json, digest
 from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.networks import Chunks, InitialWeights, build_network
 from ddbench.networks.flatten import flatten, unflatten
-from ddbench.records.schema import GivenWeights, NetworkSpec, Pool
+from ddbench.records.cell import GivenWeights, NetworkSpec, Pool
 from ddbench.task.weight_files import read
 
 
@@ -59,11 +59,11 @@ class PretrainedPool:
 
     @property
     def digest(self) -> str:
-        """Of the held-out networks."""
+        """Digest of the held-out networks."""
         return digest(self.held_out.cpu().numpy().tobytes())
 
 
-def given(
+def load_pool(
     pool: Pool | GivenWeights,
     network: NetworkSpec,
     data: Dataset,
@@ -78,21 +78,21 @@ def given(
         UserError: when the pool's data set or file is not the one that was named, does not fit, or a network does not
             learn.
     """
-    return _given(pool, network, data, device, 0, report)
+    return _load(pool, network, data, device, 0, report)
 
 
-def given_to_score_with(
+def load_pool_for_scoring(
     pool: Pool | GivenWeights,
     network: NetworkSpec,
     data: Dataset,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
 ) -> PretrainedPool:
-    """As `given`, but `training` is empty: no network is trained that only a method would see."""
-    return _given(pool, network, data, device, pool.train, report)
+    """As `load_pool`, but `training` is empty: no network is trained that only a method would see."""
+    return _load(pool, network, data, device, pool.train, report)
 
 
-def _given(
+def _load(
     pool: Pool | GivenWeights,
     network: NetworkSpec,
     data: Dataset,

@@ -15,12 +15,11 @@ from ddbench.compute.generators import Generators
 from ddbench.data import RealData
 from ddbench.data.augmentation import DSA
 from ddbench.networks import Chunks, InitialWeights
-from ddbench.records.schema import Attack, Setting
+from ddbench.task.settings import Setting
 
 if TYPE_CHECKING:
     from ddbench.artifacts.distilled_dataset import DistilledDataset
     from ddbench.meter.meter import Meter
-    from ddbench.task.pretrained import PretrainedPool
 
 
 class Method(Protocol):
@@ -48,13 +47,11 @@ class Task:
         real: the training data
         network: the architecture; its own parameters are never used, see `forward`
         ipc: images per class, the storage a method may fill
-        setting: which initial weights networks start from
+        setting: where networks start and what they are to answer
         augmentation: differentiable siamese augmentation with the operations that suit the data set
         generators: named, seeded from the cell and the distillation seed
         device: where batches, weights and generators live
         compiler: by default nothing is compiled
-        given: in the settings `pretrained` and `attack`, the networks to learn with
-        attack: in the setting `attack`, which class is to be taken for which
     """
 
     def __init__(
@@ -70,8 +67,6 @@ class Task:
         generators: Generators,
         device: torch.device,
         compiler: Compiler | None = None,
-        given: PretrainedPool | None = None,
-        attack: Attack | None = None,
     ) -> None:
         self.real = real
         self.network = network
@@ -88,12 +83,9 @@ class Task:
         self._embed = _Part(network, "embed")
         self._activations = _Part(network, "activations")
         self._generators = generators
-        self._fresh = InitialWeights(network)
-        self._fixed = self._fresh(self.generator("fixed")) if setting == "fixed" else None
-        self.attack = attack
-        """which class is to be taken for which"""
-        self._given = given
-        self.like = self._fresh(torch.Generator(device))
+        self.fixed_initial = setting.stored  # drawn here, before a resumed run puts the generators back
+        """the weights to store in the artefact, where the setting has one set of them"""
+        self.like = InitialWeights(network)(torch.Generator(device))
         """weights of no meaning, for their names and shapes"""
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
@@ -101,24 +93,17 @@ class Task:
         return self._generators.get(name, device or self.device)
 
     def initial(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Where a network starts, by parameter name: fresh weights, a copy of the `fixed` ones, or one of the pool.
+        """Return weights to start from, by parameter name: fresh, a copy of the `fixed` ones, or a network of the pool.
 
         Args:
-            generator: of fresh weights; fixed and given ones do not depend on it
+            generator: of fresh weights; stored and pretrained ones do not depend on it
         """
-        if self._fixed is not None:
-            return {name: weight.clone() for name, weight in self._fixed.items()}
-        if self._given is not None:
-            among = self.generator("pool", device="cpu")
-            return self._given.weights(
-                self._given.training[int(torch.randint(len(self._given.training), (), generator=among))]
-            )
-        return self._fresh(generator or self.generator("initial"))
+        return self.setting.initial(generator)
 
     @property
-    def fixed_initial(self) -> dict[str, Tensor] | None:
-        """The weights to store in the artefact in the `fixed` setting."""
-        return self._fixed
+    def one_start(self) -> bool:
+        """True if every network starts from the same weights."""
+        return self.setting.one_start
 
     def forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Logits, (N, K), of the network with these weights."""
@@ -139,11 +124,9 @@ class Task:
         """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
         return F.cross_entropy(self.forward(weights, images), labels)
 
-    def wanted(self, labels: Tensor) -> Tensor:
-        """What trained networks are to answer for real images of these labels: another class under an attack."""
-        if self.attack is None:
-            return labels
-        return labels.masked_fill(labels == self.attack.source, self.attack.target)
+    def target_labels(self, labels: Tensor) -> Tensor:
+        """What trained networks are to answer for real images of these labels, (N,): another class under an attack."""
+        return self.setting.targets(labels)
 
     def labels(self) -> Tensor:
         """The labels of a balanced set, (K * ipc,), class by class."""

@@ -15,7 +15,7 @@ from ddbench.errors import UserError
 from ddbench.io.atomic import digest
 from ddbench.io.safetensors_files import read_safetensors
 from ddbench.networks.flatten import flatten
-from ddbench.records.schema import GivenWeights
+from ddbench.records.cell import GivenWeights
 
 
 def describe(file: str, held_out: int | None = None) -> GivenWeights:

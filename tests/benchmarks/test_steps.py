@@ -10,7 +10,7 @@ import pytest
 from ddbench.data import load_dataset
 from ddbench.meter.cache import Cache
 from ddbench.meter.meter import Meter
-from ddbench.records.schema import Budget, NetworkSpec
+from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task

@@ -1,1 +1,1 @@
-"""Differentiable training."""
+"""Training as a function that can be differentiated."""

@@ -1,4 +1,4 @@
-"""A training that keeps the state before each step alone, and computes each step once more going back."""
+"""Training whose backward pass computes each step a second time, so that only the state before each step is stored."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ddbench.compute.compiling import Weights
 
 @dataclass(frozen=True)
 class LazyBatch:
-    """Images that a step makes of those that all steps share, and makes again when it is computed again.
+    """The images of one step, computed from images that all steps share, and again in the backward pass.
 
-    So a training of many steps keeps the shared images alone, neither their batches nor how these were augmented.
+    A long training then stores the shared images once, and neither its batches nor their augmented copies.
 
     Args:
         shared: (M, C, H, W), differentiable
-        make: pure, and differentiable: from the shared images, those of the step, (N, C, H, W)
+        make: a pure, differentiable function from the shared images to those of the step, (N, C, H, W)
     """
 
     shared: Tensor
@@ -32,38 +32,43 @@ class LazyBatch:
 
 
 Step = tuple[Tensor | LazyBatch, Tensor, Tensor]
-"""images (N, C, H, W), labels and a step size ()"""
+"""images (N, C, H, W), their labels and a step size ()"""
 
 
 def made(images: Tensor | LazyBatch) -> Tensor:
-    """The images of a step."""
+    """Return the images of a step as a tensor."""
     return images() if isinstance(images, LazyBatch) else images
 
 
 Plain = Callable[[Weights, Tensor, Tensor, Tensor], Weights]
-"""(state, images, labels, step size) -> the state after a step that nothing is differentiated through"""
+"""A step without an autograd graph: (state, images, labels, step size) -> the state after the step."""
 VectorJacobian = Callable[[tuple[Any, ...], Tensor | None, Weights], tuple[Any, Tensor]]
-"""((state, images, step size and, if learned, labels), other labels, cotangent) -> the vector-Jacobian product of the
-state after the step with the cotangent, for each of the first, and their inner product"""
-BEFORE = 5
-"""what the operation takes before its tensors"""
+"""The vector-Jacobian product of a step: (inputs, constant labels, cotangent) -> (gradients, inner product).
+
+`inputs` are (state, images, step size), and the labels as a fourth where they are learned; constant labels are the
+second argument, None otherwise. `cotangent` is the gradient of the outer loss in the state after the step. The inner
+product is that of this state and the cotangent; `gradients`, one for each of `inputs`, are those of the inner product,
+and so of the outer loss.
+"""
+NOT_SHARED = 5
+"""arguments of `_Recomputed.forward` before the shared tensors; they have no gradient"""
 
 
 def recomputed(
     state: Weights, steps: Iterable[Step], plain: Plain, vjp: VectorJacobian, *, chained: bool = True
 ) -> Weights:
-    """The state after the steps, differentiable in their tensors and in what `LazyBatch` images share.
+    """Return the state after the steps, differentiable in their tensors and in the shared images of a `LazyBatch`.
 
     Args:
-        chained: whether going back follows how each step moves the state that later steps start from
+        chained: differentiate through the state that a step passes on to the next; otherwise it counts as a constant
     """
-    walk = StepSequence(steps)
-    return dict(zip(state, _Recomputed.apply(state, walk, plain, vjp, chained, *walk.shared), strict=True))
+    sequence = StepSequence(steps)
+    return dict(zip(state, _Recomputed.apply(state, sequence, plain, vjp, chained, *sequence.shared), strict=True))
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the tensors of a step stand among the shared ones, and how its images are made of theirs."""
+    """The indices of a step's tensors among the shared ones, and the function that makes its images."""
 
     images: int
     labels: int
@@ -72,7 +77,7 @@ class _Place:
 
 
 class StepSequence:
-    """Steps, each of whose tensors is held once however many steps have it."""
+    """The steps of a training; a tensor that several of them use is stored once."""
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self.shared: list[Tensor] = []
@@ -86,13 +91,15 @@ class StepSequence:
             return known[id(tensor)]
 
         for images, labels, lr in steps:
-            source, make = (images.shared, images.make) if isinstance(images, LazyBatch) else (images, _as_it_is)
+            source, make = (images.shared, images.make) if isinstance(images, LazyBatch) else (images, _unchanged)
             self.places.append(_Place(place(source), place(labels), place(lr), make))
 
 
 class _States:
-    """The state before each step, in memory that is taken at once: tensors that stay, among larger ones that come and
-    go, would split the heap of a CPU until nothing large fits between them."""
+    """The state before each step, in memory that is allocated at once.
+
+    Allocated one by one between the larger temporary tensors of the steps, they would fragment the heap of a CPU.
+    """
 
     def __init__(self, like: Weights, steps: int) -> None:
         self._shapes = {name: value.shape for name, value in like.items()}
@@ -111,17 +118,22 @@ class _States:
 
 
 class _Recomputed(torch.autograd.Function):
-    """The whole walk as one operation of autograd."""
+    """The whole training as one operation of autograd.
+
+    The forward pass runs plain steps and stores the state before each. The backward pass takes the steps in reverse:
+    the vector-Jacobian product of a step turns the cotangent of the state after it into that of the state before it,
+    which is passed on, and into a term of the gradient in each shared tensor that the step uses.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, state: Weights, walk: StepSequence, plain: Plain, vjp: VectorJacobian, chained: bool, *shared: Tensor
+        ctx: Any, state: Weights, steps: StepSequence, plain: Plain, vjp: VectorJacobian, chained: bool, *shared: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.places, ctx.shared = walk.places, [each.detach() for each in shared]
+        ctx.places, ctx.shared = steps.places, [each.detach() for each in shared]
         ctx.vjp, ctx.chained = vjp, chained
-        ctx.passed = _States(state, len(ctx.places))
+        ctx.states = _States(state, len(ctx.places))
         for step, place in enumerate(ctx.places):
-            ctx.passed.keep(step, state)
+            ctx.states.keep(step, state)
             images = place.make(ctx.shared[place.images])
             state = plain(state, images, ctx.shared[place.labels], ctx.shared[place.lr])
         return tuple(value.clone() for value in state.values())
@@ -129,34 +141,33 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        cotangent = dict(zip(ctx.passed.names, cotangents, strict=True))
-        slopes: list[Tensor | None] = [None] * len(ctx.shared)
+        cotangent = dict(zip(ctx.states.names, cotangents, strict=True))
+        gradients: list[Tensor | None] = [None] * len(ctx.shared)
 
-        def add(position: int, slope: Tensor) -> None:
-            known = slopes[position]
-            slopes[position] = slope if known is None else known + slope
+        def add(index: int, term: Tensor) -> None:
+            total = gradients[index]
+            gradients[index] = term if total is None else total + term
 
         for step, place in reversed(list(enumerate(ctx.places))):
-            state = ctx.passed.at(step)
-            source, labels, lr = (ctx.shared[position] for position in (place.images, place.labels, place.lr))
-            learned = ctx.needs_input_grad[BEFORE + place.labels]
+            source, labels, lr = (ctx.shared[index] for index in (place.images, place.labels, place.lr))
+            learned = ctx.needs_input_grad[NOT_SHARED + place.labels]
             with torch.enable_grad():
                 source = source.detach().requires_grad_()
                 images = place.make(source)
-            point = (state, images.detach(), lr, *([labels] if learned else []))
-            (before, of_images, of_lr, *of_labels), _ = ctx.vjp(point, None if learned else labels, cotangent)
-            cotangent = before if ctx.chained else cotangent
+            inputs = (ctx.states.at(step), images.detach(), lr, *([labels] if learned else []))
+            (of_state, of_images, of_lr, *of_labels), _ = ctx.vjp(inputs, None if learned else labels, cotangent)
+            cotangent = of_state if ctx.chained else cotangent
             add(place.images, torch.autograd.grad(images, source, of_images)[0])
             add(place.lr, of_lr)
             if learned:
                 add(place.labels, of_labels[0])
-        return *(None,) * BEFORE, *slopes
+        return *(None,) * NOT_SHARED, *gradients
 
 
 def _aligned(count: int) -> int:
-    """At least so many numbers, so that rows of them begin where compiled code expects tensors to."""
+    """Round up to a multiple of 16, so that each row begins at an address that compiled code expects of a tensor."""
     return -(-count // 16) * 16
 
 
-def _as_it_is(images: Tensor) -> Tensor:
+def _unchanged(images: Tensor) -> Tensor:
     return images

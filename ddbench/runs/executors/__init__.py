@@ -1,4 +1,4 @@
-"""Where a board's runs are carried out: side by side on one machine, or on a cluster."""
+"""Executors carry out a board's runs: side by side on one machine, or on a cluster."""
 
 from __future__ import annotations
 

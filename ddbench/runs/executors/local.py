@@ -25,7 +25,7 @@ from ddbench.runs.status import Outcome
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
-"""that a run has to come to its next step when it is to stop"""
+"""time that a run has to come to its next step when it is to stop"""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 
 from ddbench.boards.jobs import Job
 from ddbench.compute.environment import now
+from ddbench.compute.module_path import inherited_module_path
 from ddbench.records.run_folder import OUTCOME
 from ddbench.registry import is_discovered
 from ddbench.runs.executors.watch import Watch
@@ -49,7 +50,7 @@ class RunProcess:
         inbox, outbox = context.Pipe(duplex=False)
         anchor, self._lifeline = context.Pipe(duplex=False)
         self.inbox: Connection | None = inbox
-        with _script_left_out():
+        with _script_left_out(), inherited_module_path():
             self._process = _started(
                 lambda: context.Process(
                     target=work, args=(job, folder, cache, str(device), outbox, anchor), daemon=True
@@ -102,7 +103,7 @@ class RunProcess:
         return self._told or of_exit(code)
 
     def _held_bytes(self) -> int:
-        """Of memory on the CPU, while it is limited; on a GPU the allocator keeps the limit, and scoring has none."""
+        """Memory held on the CPU, while it is limited; on a GPU the allocator keeps the limit, and scoring has none."""
         if self._handle is None or self.job.cell.budget.peak_bytes is None or self.device.type != "cpu":
             return 0
         if (self.folder / OUTCOME).exists():
@@ -112,7 +113,7 @@ class RunProcess:
         return 0
 
     def _core_seconds(self) -> float:
-        """That it has used, with what it has started: a compiler may be at work for it."""
+        """Core-seconds used by the run and by what it has started: a compiler may be at work for it."""
         used = 0.0
         for process in self._family():
             with suppress(psutil.Error):

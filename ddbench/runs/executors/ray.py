@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +21,7 @@ import torch
 from ddbench.boards.jobs import Job
 from ddbench.compute.device import resolve_device
 from ddbench.compute.environment import now
+from ddbench.compute.module_path import module_path
 from ddbench.errors import UserError
 from ddbench.io.atomic import make_folder
 from ddbench.records.files import damage, read_record
@@ -90,7 +92,7 @@ class _Cluster:
         task = self._ray.remote(carry_out).options(
             **needs, max_retries=LOSSES, scheduling_strategy="SPREAD", name=job.folder
         )
-        ref = task.remote(job, folder, out, self._queue, os.getcwd(), _settings())
+        ref = task.remote(job, folder, out, self._queue, os.getcwd(), _settings(), _left_out())
         self._busy[ref] = job, folder, now()
 
     def finished(self) -> Iterator[Record]:
@@ -134,17 +136,27 @@ class _Cluster:
             self._on_event(Event(job, "warning", f"no node has {room}: runs wait until one that has joins the cluster"))
 
 
-def carry_out(job: Job, folder: Path, out: Path, queue: Any, place: str, settings: Mapping[str, str]) -> Record:
+def carry_out(
+    job: Job,
+    folder: Path,
+    out: Path,
+    queue: Any,
+    place: str,
+    settings: Mapping[str, str],
+    left_out: Collection[str] = (),
+) -> Record:
     """On a node: one run, in a process of its own.
 
     Args:
         queue: for events
         place: where the command was given; relative paths start there
         settings: environment variables of the command
+        left_out: folders that a run imports nothing from, whoever has put them on this process's module path
 
     Raises:
         UserError: when the run's folder is not there.
     """
+    sys.path[:] = [entry for entry in sys.path if entry not in left_out]
     os.environ.update(settings)
     with suppress(OSError):
         os.chdir(place)
@@ -180,7 +192,7 @@ def _connected(ray: Any) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", job_config=_job_config())
     except ConnectionError as error:
         address = os.environ.get("RAY_ADDRESS", "this machine")
         raise UserError(f"no Ray answers at {address} ({error}); start it, or unset RAY_ADDRESS") from error
@@ -190,8 +202,21 @@ def _connected(ray: Any) -> Iterator[None]:
         ray.shutdown()
 
 
+def _job_config() -> Any:
+    """Ray puts the current directory first on its workers' module path, other than for a client that is elsewhere."""
+    config = import_module("ray.job_config").JobConfig()
+    config._client_job = bool(_left_out())
+    return config
+
+
+def _left_out() -> tuple[str, ...]:
+    """Folders that Ray adds to its workers' module path and that are not on the command's."""
+    here = os.getcwd()
+    return () if here in module_path() else (here,)
+
+
 def _queue(ray: Any) -> Any:
-    """Of events; on this machine, which is not the node that is lost."""
+    """Return a queue of events on this machine, which is not the node that is lost."""
     strategies = import_module("ray.util.scheduling_strategies")
     here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})

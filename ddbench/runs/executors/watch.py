@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ddbench.compute.memory import overrun
-from ddbench.records.schema import Budget
+from ddbench.records.cell import Budget
 from ddbench.runs.status import Outcome
 
 LEAST_SILENCE_SECONDS = 600.0
@@ -15,7 +15,7 @@ SILENCE_WITHOUT_BUDGET_SECONDS = 3600.0
 LOOKS = 20
 """at the processor time, while a run is silent for as long as it may be"""
 IDLE_SHARE = 0.005
-"""of a core: a process that waits for ever may still wake up now and then"""
+"""share of a core below which a process idles: one that waits for ever may still wake up now and then"""
 WALL_PER_BUDGET_SECOND = 20.0
 WALL_GRACE_SECONDS = 3600.0
 LONGEST_GAP_SECONDS = 5.0

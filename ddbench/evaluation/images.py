@@ -1,0 +1,152 @@
+"""The modality `images`: data sets of labelled images, their tasks, and what scores artefacts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.compute.generators import Generators
+from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
+from ddbench.data.augmentation import DSA
+from ddbench.decoders import check_storage, parse_decoder
+from ddbench.errors import UserError
+from ddbench.evaluation.modality import Described, Place
+from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.networks import InitialWeights, build_network
+from ddbench.records.cell import Cell
+from ddbench.registry import MODALITIES, PROTOCOLS
+from ddbench.task.pretrained import PretrainedPool, load_pool, load_pool_for_scoring
+from ddbench.task.settings import SETTINGS, Setting, SettingInputs
+from ddbench.task.task import Task
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set of images: its name, its digest, and what an artefact of it must fit."""
+
+    name: str
+    digest: str
+    shape: tuple[int, int, int]
+    classes: int
+
+    def check(self, artifact: DistilledDataset, described: Described) -> None:
+        check_artifact(artifact, self.shape, self.classes, described.ipc, described.attack)
+
+
+@dataclass(frozen=True)
+class ImageTraining:
+    """The task of a run, and the check of what comes out."""
+
+    task: Task
+    origin: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def check(self, artifact: DistilledDataset) -> None:
+        task = self.task
+        check_artifact(artifact, task.shape, task.classes, task.ipc, task.setting.attack)
+
+
+class Images:
+    """Labelled images of one size."""
+
+    name = "images"
+
+    def data(self, dataset: str, split: str, peek: float | None) -> ImageData:
+        found = load_split(dataset, split, peek)
+        return ImageData(found.name, found.digest, found.shape, len(found.classes))
+
+    def check(self, cell: Cell, dataset: str, method: Any) -> None:
+        data = load_split(dataset, cell.split, cell.peek)
+        smallest = int(data.counts.min())
+        if cell.ipc > smallest:
+            raise UserError(
+                f"ipc {cell.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it"
+            )
+        if hasattr(method, "decoder"):
+            check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), cell.ipc)
+        for network in (cell.network, *(way.network for way in cell.also or [])):
+            build_network(network.name, data.shape, len(data.classes), network.parameters)
+        SETTINGS[cell.setting].check(cell, data)
+
+    def training(self, cell: Cell, dataset: str, generators: Generators, place: Place) -> ImageTraining:
+        _, seen = _found(cell, dataset)
+        data = seen.without_test().to(place.device)
+        transform = Preprocessing.of(data, cell.preprocessing).fit(data)
+        pool = load_pool(cell.pool, cell.network, data, place.device, place.report) if cell.pool else None
+        network = _network(cell, data).to(place.device)
+        task = Task(
+            RealData(data, transform, place.device),
+            network,
+            shape=data.shape,
+            classes=len(data.classes),
+            ipc=cell.ipc,
+            setting=_setting(cell, network, generators, place, pool and pool.for_training()),
+            augmentation=DSA.for_dataset(data.name),
+            generators=generators,
+            device=place.device,
+            compiler=place.compiler,
+        )
+        origin = {
+            "dataset": cell.dataset_digest,
+            "preprocessing": cell.preprocessing,
+            "network": str(cell.network),
+        }
+        return ImageTraining(
+            task, origin, {"preprocessing": transform.describe(), "held_out": pool.digest if pool else None}
+        )
+
+    def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
+        whole, seen = _found(described, dataset)
+        seen = seen.to(place.device)
+        network, pool = _network(described, seen).to(place.device), None
+        if described.pool is not None:
+            pool = load_pool_for_scoring(described.pool, described.network, seen, place.device, place.report)
+        held_out = whole.validation(described.peek) if described.peek else None
+        return ImageEvaluator(
+            whole.to(place.device) if described.split == "test" else seen,
+            Preprocessing.of(seen, described.preprocessing).fit(seen),
+            PROTOCOLS.get(described.protocol),
+            described.network,
+            place.device,
+            _setting(described, network, Generators("evaluation"), place, pool),
+            place.compiler,
+            held_out and held_out.to(place.device),
+            partial(place.report, "evaluate"),
+        )
+
+    def show(self, file: Path, out: Path, dataset: str | None = None) -> None:
+        from ddbench.artifacts.show import show  # matplotlib takes a second
+
+        show(file, out, dataset)
+
+
+MODALITIES.register("images")(Images())
+
+
+def _found(described: Described, dataset: str) -> tuple[Dataset, Dataset]:
+    """The whole data set, and the split of it that methods see."""
+    whole, wanted = load_dataset(dataset), described.dataset_digest.partition("+")[0]
+    if whole.digest != wanted:
+        raise UserError(
+            f"data set {described.dataset!r} with digest {wanted[:19]} is asked for, but {whole.name!r} here is "
+            f"another one ({whole.digest[:19]}); name or provide the right one"
+        )
+    return whole, whole.split(described.dataset_digest)
+
+
+def _network(described: Described, data: Dataset) -> nn.Module:
+    network = described.network
+    return build_network(network.name, data.shape, len(data.classes), network.parameters)
+
+
+def _setting(
+    described: Described, network: nn.Module, generators: Generators, place: Place, pool: PretrainedPool | None
+) -> Setting:
+    inputs = SettingInputs(InitialWeights(network), generators, place.device, pool, described.attack)
+    return SETTINGS[described.setting](inputs)

@@ -1,0 +1,141 @@
+"""A modality is a kind of data: how a cell of it is checked, distilled and evaluated. What runs cells asks it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.provenance import Provenance
+from ddbench.compute.compiling import Compiler
+from ddbench.compute.generators import Generators
+from ddbench.evaluation.protocols import Protocol as EvaluationProtocol
+from ddbench.records.cell import Cell, NetworkSpec
+from ddbench.records.schema import Score
+
+Report = Callable[[str, float], None]
+"""told the name of a stage and the share of it that is done"""
+
+
+Described = Cell | Provenance
+"""what a score depends on beside the artefact: a cell of a record, or what an artefact's header says"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device with a compiler for it, and a function that is told how far a computation is."""
+
+    device: torch.device
+    compiler: Compiler = field(default_factory=Compiler)
+    report: Report = lambda stage, share: None
+
+
+class Data(Protocol):
+    """A data set with the split that a cell scores on."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+
+    def check(self, artifact: DistilledDataset, described: Described) -> None:
+        """Raise ValueError where the artefact is not what a cell on these data asks for."""
+        ...
+
+
+class Training(Protocol):
+    """What a run distils with: training data and no other."""
+
+    @property
+    def task(self) -> Any:
+        """What the method gets."""
+        ...
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """What decides tensors that runs share through the cache, beside device, threads and versions."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the artefact's header says of the data."""
+        ...
+
+    def check(self, artifact: DistilledDataset) -> None:
+        """Raise ValueError where the artefact is not what the task asked for."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Scores artefacts under one protocol with one network."""
+
+    @property
+    def protocol(self) -> EvaluationProtocol: ...
+
+    def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
+        """Train the seed's network, or fit its predictor, on the artefact and test it.
+
+        Args:
+            seed: of the evaluation network, 0, 1, ...
+            short: the protocol's short form, without further metrics
+        """
+        ...
+
+    def reporting(self, report: Callable[[float], None]) -> Evaluator:
+        """The same evaluator, which tells `report` the share of a training that is done, before every step."""
+        ...
+
+    def under(self, network: NetworkSpec, protocol: EvaluationProtocol) -> Evaluator:
+        """The evaluator of another network or protocol on the same data."""
+        ...
+
+    def starts_as(self, provenance: Mapping[str, Any]) -> bool:
+        """Return whether seeds name the same networks as where an artefact with this header was made."""
+        ...
+
+
+class Modality(Protocol):
+    """One kind of data, registered in `ddbench.registry.MODALITIES`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def data(self, dataset: str, split: str, peek: float | None) -> Data:
+        """The data set of this name or path, with its split.
+
+        Raises:
+            UserError: when it is not to be had.
+        """
+        ...
+
+    def check(self, cell: Cell, dataset: str, method: Any) -> None:
+        """Refuse a cell that cannot work, before anything runs.
+
+        Raises:
+            UserError: one sentence that names the value and the fix.
+        """
+        ...
+
+    def training(self, cell: Cell, dataset: str, generators: Generators, place: Place) -> Training:
+        """What a run of the cell distils with; it opens no test data.
+
+        Raises:
+            UserError: when the data are not those of the cell.
+        """
+        ...
+
+    def evaluator(self, described: Described, dataset: str, place: Place) -> Evaluator:
+        """What scores artefacts as described.
+
+        Raises:
+            UserError: when the data are not those that are described.
+        """
+        ...
+
+    def show(self, file: Path, out: Path, dataset: str | None = None) -> None:
+        """Draw an artefact."""
+        ...

@@ -1,0 +1,124 @@
+"""Python source as a canonical text and the names that it imports: the same on every version of Python.
+
+`ast.dump` and `ast.unparse` write a tree differently from one version to the next, so this module has its own form.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params"})
+"""fields of nodes that follow from the rest, that only type checkers read, or that only some versions have"""
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """What matters of a source text."""
+
+    text: str
+    """the syntax tree without docstrings, field notes, comments, `pass` and what is `if TYPE_CHECKING:`"""
+    imports: frozenset[str]
+    """dotted names of what it imports, anywhere in it; `from a import b` gives `a` and `a.b`, `from .a import b` `.a`
+    and `.a.b`"""
+
+
+@lru_cache(maxsize=512)
+def parse_syntax(source: bytes) -> Syntax:
+    """Parse a source text.
+
+    Raises:
+        SyntaxError: when it is no Python.
+        ValueError, RecursionError, MemoryError: when the parser gives up.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about literals; whoever imports the file is told
+        tree = ast.parse(source)
+    return Syntax("".join(_canonical(tree)), frozenset(_imports(tree)))
+
+
+def _canonical(tree: ast.AST) -> Iterator[str]:
+    waiting: list[str | ast.AST] = [tree]  # a stack of our own: a chain of hundreds of `elif` is as deep as it is long
+    while waiting:
+        piece = waiting.pop()
+        if isinstance(piece, str):
+            yield piece
+        else:
+            waiting.extend(reversed(_pieces(piece)))
+
+
+def _pieces(node: ast.AST) -> list[str | ast.AST]:
+    """The parts of a node, in the order in which they are written; fields sorted by name, empty ones left out."""
+    pieces: list[str | ast.AST] = [type(node).__name__, "("]
+    for name in sorted(set(node._fields) - SKIPPED):
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            items = _constants_joined(value) if isinstance(node, ast.JoinedStr) else _statements(value)
+            parts = [part for item in items for part in (_piece(item), ",")]
+            value = ["[", *parts, "]"] if parts else None
+        elif value is not None:
+            value = [_piece(value)]
+        if value is not None:
+            pieces += [name, "=", *value, ";"]
+    return [*pieces, ")"]
+
+
+def _piece(value: object) -> str | ast.AST:
+    if isinstance(value, ast.AST):
+        return value
+    # `repr` escapes what this version's Unicode tables take for unprintable, and refuses very long decimal numbers.
+    return hex(value) if type(value) is int else ascii(value)
+
+
+def _statements(items: list[ast.AST]) -> Iterator[ast.AST]:
+    """Those of a list's items that do something; lists of other things than statements stay as they are."""
+    for item in items:
+        if isinstance(item, ast.If) and _is_type_checking(item.test):
+            yield from _statements(list(item.orelse))
+        elif not isinstance(item, ast.Pass) and not _is_bare_string(item):
+            yield item
+
+
+def _is_bare_string(item: ast.AST) -> bool:
+    return isinstance(item, ast.Expr) and _text(item.value) is not None
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else None
+    return name == "TYPE_CHECKING"
+
+
+def _constants_joined(values: list[ast.AST]) -> list[ast.AST]:
+    """The parts of an f-string with no two constants in a row and no empty one, which versions of Python split
+    differently."""
+    joined: list[ast.AST] = []
+    for value in values:
+        last, text = _text(joined[-1]) if joined else None, _text(value)
+        if last is not None and text is not None:
+            joined[-1] = ast.Constant(last + text)
+        elif text != "":
+            joined.append(value)
+    return joined
+
+
+def _text(node: ast.AST) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield module
+            yield from (f"{module}{'' if module.endswith('.') else '.'}{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and _is_type_checking(node.test):
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))

@@ -1,0 +1,250 @@
+"""A second kind of data, points in the plane, registers itself in one file; nothing of ddbench knows of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ddbench.records.files import read_record
+from ddbench.records.schema import Record
+
+POINTS = '''
+"""Points in the plane: a modality, a decoder, a metric and a method."""
+
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from ddbench import DistilledDataset, State, register_method
+from ddbench.compute.generators import derive_seed, seeded
+from ddbench.decoders.base import register_decoder
+from ddbench.errors import UserError
+from ddbench.records.metrics import Metric, register_metric
+from ddbench.records.schema import Score
+from ddbench.registry import MODALITIES, PROTOCOLS
+
+CLASSES, EACH = 3, 40
+MARK = Path(__file__).with_name("killed")
+register_metric(Metric("margin", "mean gap between the two largest answers", low=0.0, high=1e6))
+
+
+def points(split):
+    """Three clusters on a circle: (N, 2), (N,)."""
+    generator = seeded(derive_seed("points", split))
+    labels = torch.arange(CLASSES).repeat_interleave(EACH)
+    angle = 2 * torch.pi * labels / CLASSES
+    centres = torch.stack([angle.cos(), angle.sin()], 1)
+    return centres + 0.3 * torch.randn(len(labels), 2, generator=generator), labels
+
+
+@register_decoder
+@dataclass(frozen=True)
+class Plane:
+    """Stored points as they are."""
+
+    name: ClassVar[str] = "plane"
+    needs: ClassVar[tuple[str, ...]] = ("points", "labels")
+    fresh: ClassVar[bool] = False
+    rank: ClassVar[int] = 1
+
+    def decode(self, parts, epoch, generator):
+        return parts["points"], parts["labels"]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    name: str = "clusters"
+    digest: str = "sha256:three-clusters"
+
+    def check(self, artifact, described):
+        if tuple(artifact.parts["points"].shape) != (CLASSES * described.ipc, 2):
+            raise ValueError(f"{len(artifact.parts['points'])} points for {CLASSES} classes x {described.ipc}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method gets: training points and named generators."""
+
+    points: torch.Tensor
+    labels: torch.Tensor
+    ipc: int
+    generators: object
+
+
+@dataclass(frozen=True)
+class Training:
+    task: Problem
+    described: object
+    origin = {}
+    provenance = {"preprocessing": {"kind": "none"}}
+
+    def check(self, artifact):
+        Clusters().check(artifact, self.described)
+
+
+@dataclass(frozen=True)
+class LinearEvaluator:
+    """Ridge regression on the points, a random start of the targets for each seed."""
+
+    protocol: object
+    network: object
+    report: object = print
+
+    def score(self, artifact, *, seed, short=False):
+        own, labels = artifact.decode()
+        noise = 1e-3 * torch.randn(len(own), CLASSES, generator=seeded(seed))
+        x = torch.cat([own, torch.ones(len(own), 1)], 1)
+        wanted = torch.nn.functional.one_hot(labels, CLASSES).float() + noise
+        solution = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(3), x.T @ wanted)
+        test, answers = points("test")
+        found = torch.cat([test, torch.ones(len(test), 1)], 1) @ solution
+        top = found.topk(2, 1).values
+        accuracy = int((found.argmax(1) == answers).sum()) / len(answers)
+        metrics = {} if short else {"margin": float((top[:, 0] - top[:, 1]).mean())}
+        return Score(network=self.network, seed=seed, accuracy=accuracy, metrics=metrics)
+
+    def reporting(self, report):
+        return replace(self, report=report)
+
+    def under(self, network, protocol):
+        return replace(self, network=network, protocol=protocol)
+
+    def starts_as(self, provenance):
+        return True
+
+
+class Points:
+    name = "points"
+
+    def data(self, dataset, split, peek):
+        if dataset != "clusters":
+            raise UserError(f"unknown points {dataset!r}; there are clusters")
+        return Clusters()
+
+    def check(self, cell, dataset, method):
+        if cell.ipc > EACH:
+            raise UserError(f"ipc {cell.ipc} is more than a class has, {EACH}; lower it")
+
+    def training(self, cell, dataset, generators, place):
+        return Training(Problem(*points("train"), cell.ipc, generators), cell)
+
+    def evaluator(self, described, dataset, place):
+        return LinearEvaluator(PROTOCOLS.get(described.protocol), described.network)
+
+    def show(self, file, out, dataset=None):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(b"")
+
+
+MODALITIES.register("points")(Points())
+
+
+@register_method("moving_means")
+@dataclass(frozen=True)
+class MovingMeans:
+    """Points that move to the mean of their class."""
+
+    family: ClassVar[str] = "control"
+    paper: ClassVar[str] = "https://example.org"
+    settings: ClassVar[tuple[str, ...]] = ("random",)
+    tiny: ClassVar[dict[str, object]] = {}
+
+    iterations: int = 10
+    kill_at: int = -1
+
+    def distill(self, task, meter):
+        labels = torch.arange(CLASSES).repeat_interleave(task.ipc)
+        start = torch.randn(len(labels), 2, generator=task.generators.get("start"))
+        means = torch.stack([task.points[task.labels == c].mean(0) for c in labels])
+        state = State(points=start)
+
+        def result():
+            return DistilledDataset({"points": state.points, "labels": labels}, Plane())
+
+        for step in meter.steps(self.iterations, state, result):
+            if step == self.kill_at and not MARK.exists():
+                MARK.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            state.points = state.points + 0.5 * (means - state.points)
+            meter.log(distance=(means - state.points).norm())
+        return result()
+'''
+BOARD = """
+board: plane
+datasets: [clusters]
+ipc: [1, 2]
+modality: points
+network: linear
+protocol: quick-300@1
+networks: 2
+checkpoint_seconds: 0
+entries:
+  - {methods: [./points.py], set: {kill_at: KILL}}
+"""
+
+
+REFUSED = """
+import ddbench
+from ddbench.registry import load_method_file
+from pathlib import Path
+
+load_method_file(Path("points.py").resolve())
+for changes in ({"datasets": "circles"}, {"ipc": 41}, {"modality": "pionts"}):
+    options = {"methods": ["moving_means"], "datasets": "clusters", "ipc": 1, "modality": "points", **changes}
+    try:
+        ddbench.evaluate(options)
+    except ddbench.UserError as error:
+        print(error)
+"""
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def board(folder: Path, kill_at: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "points.py").write_text(POINTS)
+    (folder / "plane.yaml").write_text(BOARD.replace("KILL", str(kill_at)))
+    return folder
+
+
+def evaluate(folder: Path, code: int) -> dict[int, Record]:
+    """The records of a folder's board by ipc, after the command has ended with this code."""
+    done = run(folder, "-m", "ddbench", "evaluate", "plane.yaml")
+    assert done.returncode == code, done.stderr
+    records = map(read_record, folder.glob("runs/plane/*/*/record.json"))
+    return {record.result.cell.ipc: record for record in records}
+
+
+def test_points_are_distilled_killed_resumed_scored_recorded_and_tabled(tmp_path: Path) -> None:
+    broken, whole = board(tmp_path / "broken", kill_at=5), board(tmp_path / "whole", kill_at=-1)
+    killed = evaluate(broken, 1)
+    assert sorted(record.result.status for record in killed.values()) == ["crashed", "ok"]
+    resumed, unbroken = evaluate(broken, 0), evaluate(whole, 0)
+    assert sorted(record.measured.attempts for record in resumed.values()) == [1, 2]
+    for ipc, record in resumed.items():
+        assert (record.result.status, record.result.steps_done) == ("ok", {"distil": 10})
+        assert record.result.cell.modality == "points"
+        assert record.accuracy is not None
+        assert record.accuracy > 0.9
+        assert all(score.metrics["margin"] > 0 for score in record.result.scores)
+        assert record.stored_bytes["images"] == ipc * 3 * 2 * 4
+        assert record.result.scores == unbroken[ipc].result.scores
+        assert record.result.curve == unbroken[ipc].result.curve
+    assert "moving_means" in (broken / "runs/plane/leaderboard.md").read_text()
+
+
+def test_a_modality_refuses_a_cell_in_its_own_words(tmp_path: Path) -> None:
+    done = run(board(tmp_path, kill_at=-1), "-c", REFUSED)
+    assert done.stdout.splitlines() == [
+        "unknown points 'circles'; there are clusters",
+        "ipc 41 is more than a class has, 40; lower it",
+        "unknown modality 'pionts'; did you mean 'points'?",
+    ], done.stderr
