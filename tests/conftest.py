@@ -15,9 +15,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from boards import write_method
 from ddbench import registry
+from ddbench.cli import main
 from ddbench.evaluation.protocols import Protocol
+from factories import Call, write_method
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 SAMPLE = (
@@ -117,6 +118,26 @@ def forget() -> Callable[[str], None]:
         registry.METHODS._objects.pop(Path(path).stem)
 
     return forgotten
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run `ddbench` in this process, in an empty folder; return the exit code, standard output and standard error."""
+    registry.discover()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(registry.METHODS, "_objects", dict(registry.METHODS._objects))
+    monkeypatch.setattr(registry.METHODS, "_aliases", dict(registry.METHODS._aliases))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
 
 
 @pytest.fixture

@@ -255,10 +255,12 @@ def test_a_sound_artefact_passes_the_check() -> None:
     check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2, attack=Attack(source=0, target=1))
     with pytest.raises(ValueError, match=r"classes have \[0, 4, 2\] images; every class gets the same number"):
         check_artifact(mistaken, (3, 2, 2), classes=3, ipc=2)
-    for source, target in ((10**15, 1), (2**64, 1), (0, 3), (1, 1)):
-        with pytest.raises(ValueError, match=f"an attack of class {source} for {target}, where there are 3 classes"):
+    for source, target, odd in ((10**15, 1, 10**15), (2**64, 1, 2**64), (0, 3, 3)):
+        with pytest.raises(ValueError, match=rf"attack names class {odd}; classes are 0\.\.2"):
             check_artifact(mistaken, (3, 2, 2), 3, 2, Attack(source=source, target=target))
-    with pytest.raises(ValueError, match="an attack of class 5 for 1"):  # whatever labels are
+    with pytest.raises(ValueError, match="attack maps class 1 to itself; choose another target"):
+        check_artifact(mistaken, (3, 2, 2), 3, 2, Attack(source=1, target=1))
+    with pytest.raises(ValueError, match="attack names class 5"):  # whatever labels are
         check_artifact(full(), (3, 2, 2), 2, 1, Attack(source=5, target=1))
 
 

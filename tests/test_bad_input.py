@@ -7,7 +7,6 @@ and `test_records.py`; here is what the command makes of them.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,13 @@ import yaml
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
-from ddbench.cli import main
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.io.locks import LOCK
 from ddbench.records.files import damage, write_record
 from ddbench.registry import discover
 from ddbench.runs.run import failed_record
+from factories import Call
 
 TINY = ["--network", "convnet,depth=1,width=8"]
 
@@ -40,16 +39,11 @@ class Command:
     """`ddbench` in this process, in an empty folder."""
 
     folder: Path
-    capture: pytest.CaptureFixture[str]
-    patch: pytest.MonkeyPatch
+    call: Call
 
     def __call__(self, *arguments: object) -> tuple[int, str, str]:
         """Exit code, standard output and standard error."""
-        self.patch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = self.capture.readouterr()
-        return int(end.value.code or 0), said.out, said.err
+        return self.call(*arguments)
 
     def refuses(self, *arguments: object) -> str:
         """The one sentence of a refusal; checks that nothing changed on disk."""
@@ -68,11 +62,9 @@ class Command:
 
 
 @pytest.fixture
-def ddbench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+def ddbench(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
-    return Command(tmp_path, capsys, monkeypatch)
+    return Command(tmp_path, call)
 
 
 # -- options ----------------------------------------------------------------------------------------------------------
@@ -214,7 +206,7 @@ def test_usage_errors_end_with_the_same_code(ddbench: Command, arguments: str) -
     code, out, err = ddbench(*arguments.split(" "))
     assert (code, out) == (2, "")
     assert "Usage: ddbench" in err
-    assert ddbench.io.atomic() == {}
+    assert ddbench.files() == {}
 
 
 # -- boards -----------------------------------------------------------------------------------------------------------
@@ -245,7 +237,7 @@ BOARD: dict[str, Any] = {"board": "b", "datasets": ["digits"], "ipc": [1], "entr
         ({"peak_bytes": "8 bananas"}, "peak_bytes: '8 bananas' is not an amount such as 8GB"),
         ({"validation": 1.5}, "validation: input should be less than 1, got 1.5"),
         ({"preprocessing": "whiten"}, "preprocessing: input should be 'normalize' or 'zca', got 'whiten'"),
-        ({"network": 5}, "network: input should be a valid dictionary or instance of Network, got 5"),
+        ({"network": 5}, "network: input should be a valid dictionary or instance of NetworkSpec, got 5"),
         ({"network": {"width": 3}}, "network.name: input should be a valid string, got None"),
         ({"board": "a/b"}, "board: string should match pattern"),
         ({"entries": [{"methods": "dm", "budget": "0s"}]}, "entries.0.budget: '0s' is not a budget such as 60s"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import yaml
 from ddbench.artifacts.card import card
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.artifacts.recipe import Recipe
-from ddbench.cli import main
 from ddbench.errors import UserError
-from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
+from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.records.files import write_record
-from ddbench.records.schema import Measured, Record, Result, Score
+from ddbench.records.schema import Record
+from factories import Call, make_record
 
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1})
 HEADER: dict[str, Any] = {
@@ -45,19 +44,13 @@ def artifact(recipe: Recipe | None = None, **changes: Any) -> DistilledDataset:
 
 
 def record_of(file: Path) -> Record:
-    cell = Cell(
-        **{name: value for name, value in HEADER.items() if name not in ("seed", "steps_done", "git", "budget")}
-        | {"preprocessing": "normalize", "network": NETWORK, "networks": 2, "device": "cpu", "threads": 1},
+    header = ("method", "hyperparameters", "dataset", "dataset_digest", "setting", "ipc", "protocol", "seed")
+    return make_record(
+        accuracies=(0.9, 0.92),
+        artifact=file_digest(file),
+        network=NETWORK,
         budget=Budget(seconds=8),
-    )
-    scores = [Score(network=NETWORK, seed=seed, accuracy=accuracy) for seed, accuracy in enumerate((0.9, 0.92))]
-    return Record(
-        key=run_key(cell, 3, "sha256:11"),
-        board="tiny",
-        method_source="sha256:11",
-        protocol={"name": "quick-300@1"},
-        result=Result(cell=cell, seed=3, status="ok", artifact=file_digest(file), scores=scores),
-        measured=Measured(started="2026-01-01T00:00:00Z", finished="2026-01-01T00:01:00Z", environment={}),
+        **{name: HEADER[name] for name in header},
     )
 
 
@@ -155,13 +148,6 @@ def test_nothing_of_others_is_overwritten(file: Path, tmp_path: Path) -> None:
     assert (out / "README.md").read_text() == "mine"
 
 
-def test_the_command_says_how_to_publish(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ddbench", "card", file.name, "--out", "out"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
+def test_the_command_says_how_to_publish(call: Call, file: Path) -> None:
     said = "wrote out/README.md; `hf upload NAME out --repo-type dataset` publishes the folder\n"
-    assert capsys.readouterr() == ("", said)
+    assert call("card", file.name, "--out", "out") == (0, "", said)

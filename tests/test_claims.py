@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,6 @@ import yaml
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
-from ddbench.cli import main
 from ddbench.data import load_dataset
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
@@ -40,6 +38,7 @@ from ddbench.submissions.membership import board_complaint
 from ddbench.submissions.rescoring import perturbed
 from ddbench.submissions.submit import submit
 from ddbench.submissions.verify import verify
+from factories import Call
 
 NETWORK = "convnet(depth=1, width=8)"
 BOARD: dict[str, Any] = {
@@ -97,21 +96,6 @@ def ways(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made.with_name("ways"), tmp_path / "ways")) / RECORD
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Any]:
-    """`ddbench` in this process; gives the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return run
-
-
 def tables(runs: Path) -> Path:
     return runs.parent / "tables"
 
@@ -163,7 +147,7 @@ def raise_scores(content: dict[str, Any]) -> None:
 # -- from end to end --------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_submitted_verified_and_rendered(runs: Path, call: Callable[..., Any]) -> None:
+def test_a_run_is_submitted_verified_and_rendered(runs: Path, call: Call) -> None:
     code, out, err = call("submit", "runs", "--to", "tables")
     assert (code, out) == (0, "")
     assert "board 'tiny' is new: add its YAML to configs/" in err
@@ -208,7 +192,7 @@ def test_a_large_artefact_stays_out(runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(read_records(tables(runs) / "records")) == 4
 
 
-def test_submitting_twice_does_nothing(runs: Path, call: Callable[..., Any]) -> None:
+def test_submitting_twice_does_nothing(runs: Path, call: Call) -> None:
     assert file(runs) == []
     before = contents(tables(runs))
     assert call("submit", "runs", "--to", "tables")[::2] == (0, "all of it is in tables already\n")
@@ -280,7 +264,7 @@ def test_a_changed_record_is_refused_and_nothing_is_copied(runs: Path) -> None:
     assert contents(tables(runs)) == before
 
 
-def test_one_bad_record_keeps_the_others_out(runs: Path, call: Callable[..., Any]) -> None:
+def test_one_bad_record_keeps_the_others_out(runs: Path, call: Call) -> None:
     path = first_record(runs)
     path.write_text(path.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1))
     code, out, err = call("submit", "runs", "--to", "tables")
@@ -316,7 +300,7 @@ def test_a_disk_that_fills_leaves_nothing_behind(runs: Path, monkeypatch: pytest
     assert contents(tables(runs)) == {}
 
 
-def test_raised_scores_are_refused_by_training_again(runs: Path, call: Callable[..., Any]) -> None:
+def test_raised_scores_are_refused_by_training_again(runs: Path, call: Call) -> None:
     path = forge(first_record(runs), raise_scores)
     assert file(runs) == []  # nothing to be seen without training
     code, out, _ = call("verify", path, "--device", "cpu", "--record", "--to", "tables", "--json")
@@ -363,8 +347,11 @@ def test_every_way_and_metric_is_measured_again(ways: Path) -> None:
     forge(ways, lambda content: [score.update(accuracy=0.9) for score in content["result"]["also"]])
     found = verify(ways, device="cpu", count=1)
     assert [one.quantity for one in found.comparisons if not one.accepted] == [other]
+    forge(ways, lambda content: content["result"]["scores"][0]["metrics"].update(success=0.5))
+    assert verify(ways, device="cpu").complaints == [f"{ways}: metrics success are none that its cell measures"]
     forge(ways, lambda content: content["result"]["scores"][0]["metrics"].update(unheard_of=0.5))
-    assert verify(ways, device="cpu").complaints == [f"{ways}: metrics unheard_of are none that its cell measures"]
+    (sentence,) = verify(ways, device="cpu").complaints
+    assert sentence.startswith(f"{ways}: metric 'unheard_of' is not declared; known: before, held_out, ")
 
 
 @pytest.mark.parametrize(
@@ -648,7 +635,7 @@ def test_a_failed_run_is_submitted_like_any_other(runs: Path) -> None:
 # -- bad usage --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_usage_is_said_in_a_sentence(runs: Path, call: Callable[..., Any]) -> None:
+def test_bad_usage_is_said_in_a_sentence(runs: Path, call: Call) -> None:
     record = first_record(runs)
     for arguments, sentence in (
         (["submit", "nowhere"], "no record.json below nowhere; name the --out folder of `ddbench evaluate`"),
@@ -672,14 +659,14 @@ def test_bad_usage_is_said_in_a_sentence(runs: Path, call: Callable[..., Any]) -
         assert contents(tables(runs)) == {}
 
 
-def test_a_record_of_other_data_says_so(runs: Path, call: Callable[..., Any]) -> None:
+def test_a_record_of_other_data_says_so(runs: Path, call: Call) -> None:
     path = forge(first_record(runs), of_cell(dataset_digest="sha256:" + "1" * 64))
     code, _, err = call("verify", path)
     assert code == 2
     assert err.startswith("ddbench: the record is of 'digits' (sha256:111111111111), but 'digits' here is another data")
 
 
-def test_a_damaged_record_is_refused(runs: Path, call: Callable[..., Any]) -> None:
+def test_a_damaged_record_is_refused(runs: Path, call: Call) -> None:
     path = first_record(runs)
     path.write_text("{}")
     code, out, err = call("verify", path)

@@ -20,7 +20,8 @@ from ddbench.data import load_dataset
 from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest
-from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
+from ddbench.registry import METHODS, NETWORKS, PROTOCOLS
+from factories import Call, write_method
 
 NETWORK = "convnet,depth=1,width=8"
 COMMANDS = [
@@ -39,27 +40,6 @@ COMMANDS = [
     "prepare",
     "bench",
 ]
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """`ddbench` in this process, in an empty folder; gives the exit code, standard output and standard error."""
-    discover()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DDBENCH_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
-    monkeypatch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return run
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -146,7 +126,7 @@ def test_check_says_so(call: Call) -> None:
 
 
 def test_check_says_what_is_broken(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path / "broken.py", "broken", "raise ValueError('bad [/x]')")
+    write_method(tmp_path, "broken", "raise ValueError('bad [/x]')")
     sentence = "./broken.py: it raises ValueError on the tiny task: bad [/x]\n"
     assert call("check", "./broken.py") == (1, "", sentence)
 
@@ -159,34 +139,11 @@ def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.Monke
     assert call("prepare", "digits") == (130, "", "interrupted; the same command resumes\n")
 
 
-def write_method(path: Path, name: str, body: str) -> None:
-    path.write_text(f'''
-from dataclasses import dataclass
-from typing import ClassVar
-
-from ddbench import DistilledDataset, register_method
-
-
-@register_method("{name}")
-@dataclass(frozen=True)
-class Mine:
-    """A method of a test."""
-
-    family: ClassVar[str] = "test"
-    paper: ClassVar[str] = "https://example.org"
-    settings: ClassVar[tuple[str, ...]] = ("random",)
-    tiny: ClassVar[dict[str, object]] = {{}}
-
-    def distill(self, task, meter):
-        {body}
-''')
-
-
 # -- boards -----------------------------------------------------------------------------------------------------------
 
 
 def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path / "fails.py", "fails", "raise RuntimeError('no [/luck]')")
+    write_method(tmp_path, "fails", "raise RuntimeError('no [/luck]')")
     arguments = ["evaluate", "-m", "./fails.py", "-m", "random_real", "-d", "digits", "--seeds", 2]
     arguments += ["--network", NETWORK, "--workers", 2, "--device", "cpu", "--out", "out"]
     code, out, err = call(*arguments)
@@ -223,11 +180,9 @@ def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp
 
 
 def test_again_adds_an_attempt_and_a_changed_file_is_said(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, forget: Callable[[str], None], tmp_path: Path
 ) -> None:
-    path = tmp_path / "mine.py"
-    body = "images, labels = task.real_init(); return DistilledDataset.pixels(images, labels)"
-    write_method(path, "mine", body)
+    path = Path(write_method(tmp_path, "mine"))
     arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
     code, out, err = call(*arguments)
     assert code == 0, err
@@ -235,13 +190,13 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     first = files(tmp_path / "out")
 
     path.write_text(path.read_text() + "CHANGED = 1\n")
-    forget(path)
+    forget(str(path))
     code, again, err = call(*arguments)
     assert (code, again) == (0, out)
     assert "mine changed since its records were made; they are kept: --again runs it anew" in err
     assert files(tmp_path / "out") == first
 
-    forget(path)
+    forget(str(path))
     code, _, err = call(*arguments, "--again")
     assert code == 0, err
     both = files(tmp_path / "out")
@@ -265,23 +220,15 @@ def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tm
     assert (code, said in err) == (0, False)
 
 
-def test_a_failure_that_was_mended_counts_no_more(call: Call, tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
+def test_a_failure_that_was_mended_counts_no_more(call: Call, forget: Callable[[str], None], tmp_path: Path) -> None:
     arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
-    write_method(path, "mine", "raise RuntimeError('a mistake')")
+    path = write_method(tmp_path, "mine", "raise RuntimeError('a mistake')")
     assert call(*arguments)[0] == 1
     forget(path)
-    write_method(path, "mine", "images, labels = task.real_init(); return DistilledDataset.pixels(images, labels)")
+    write_method(tmp_path, "mine")
     assert call(*arguments)[0] == 0
     assert call(*arguments)[0] == 0
     assert sorted(record.result.status for record in read_records(tmp_path / "out")) == ["failed", "ok"]
-
-
-def forget(path: Path) -> None:
-    """Let the next command import a method's file anew, as a new process does."""
-    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)]:
-        del sys.modules[name]
-    METHODS._objects.pop(path.stem)
 
 
 # -- one artefact -----------------------------------------------------------------------------------------------------
@@ -337,7 +284,7 @@ def test_a_users_own_data_set_is_drawn_from_where_it_lies(call: Call, tmp_path: 
 
 
 def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path / "fails.py", "fails", "raise RuntimeError('no [/luck]')")
+    write_method(tmp_path, "fails", "raise RuntimeError('no [/luck]')")
     code, out, err = call("distill", "./fails.py", "-d", "digits", "--device", "cpu", "--out", "x.safetensors")
     assert (code, out) == (1, "")
     assert err.endswith("failed: RuntimeError: no [/luck]; traceback in x.safetensors.error.txt\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ddbench.artifacts.distilled_dataset import check_artifact
-from ddbench.boards import jobs
 from ddbench.boards.board import load_board
+from ddbench.boards.jobs import resolve
 from ddbench.data import Dataset, make_dataset
 from ddbench.leaderboard import load_published
 from ddbench.meter.meter import Meter
 from ddbench.records.cell import Budget, NetworkSpec, Setting
-from ddbench.registry import METHODS, discover
+from ddbench.registry import DATASETS, METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
 
@@ -31,7 +31,14 @@ def blank(name: str) -> Dataset:
     side, channels = SIZES.get(name, (32, 3))
     labels = np.arange(100).repeat(100) if name == "cifar100" else np.arange(10).repeat(1250)
     images = np.zeros((len(labels), side, side, channels), np.uint8)
-    return make_dataset(name, images, labels, images[:10], labels[:10])
+    return make_dataset(name, images, labels, images[:10], np.arange(10))
+
+
+@pytest.fixture
+def black(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank data sets in place of those that ship."""
+    for name in DATASETS:
+        monkeypatch.setitem(DATASETS._objects, name, partial(blank, name))
 
 
 def test_there_are_boards() -> None:
@@ -39,11 +46,11 @@ def test_there_are_boards() -> None:
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
-def test_a_shipped_board_resolves(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("black")
+def test_a_shipped_board_resolves(path: Path) -> None:
     discover()
-    monkeypatch.setattr(jobs, "load_dataset", blank)
     board = load_board(path)
-    resolved = jobs.resolve(board, "cpu")  # makes every method and builds every network
+    resolved = resolve(board, "cpu")  # makes every method and builds every network
     assert board.board == path.stem, "runs and tables are found by the file's name"
     assert board.title
     assert len({job.key for job in resolved}) == len(resolved) == len({job.folder for job in resolved})
@@ -61,10 +68,10 @@ def test_a_paper_board_names_the_source_of_every_cell(path: Path) -> None:
     assert all(entry.source for entry in load_board(path).entries)
 
 
-def test_published_figures_of_real_images_have_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("black")
+def test_published_figures_of_real_images_have_a_cell() -> None:
     discover()
-    monkeypatch.setattr(jobs, "load_dataset", blank)
-    cells = [job.cell for path in PAPERS for job in jobs.resolve(load_board(path), "cpu")]
+    cells = [job.cell for path in PAPERS for job in resolve(load_board(path), "cpu")]
     real = {name for name in METHODS if METHODS.get(name).family == "control"}
     figures = [one for one in load_published().entries if one.method in real and one.protocol and one.ipc]
     assert len(figures) > 30
@@ -115,4 +122,4 @@ def test_a_slice_of_a_paper_board_runs(
     own = {name: value for name, value in settings.items() if name not in FLOORS}
     choices = {name: value for name, value in own.items() if chooses(value, cls.tiny.get(name))}
     artifact = make_method(cls, own | cls.tiny | choices).distill(task, Meter(Budget()))
-    check_artifact(artifact, task.shape, task.classes, ipc, task.attack)
+    check_artifact(artifact, task.shape, task.classes, ipc, task.setting.attack)

@@ -165,7 +165,7 @@ def test_every_setting_it_declares_is_checked() -> None:
         settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
 
         def step(self, task: Task, state: State, step: int) -> None:
-            if task.setting == "fixed":
+            if task.setting.name == "fixed":
                 raise RuntimeError("not here")
 
     assert complaint(Fails) == "it raises RuntimeError on the tiny task: not here"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from boards import METHOD
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.errors import CannotWrite
 from ddbench.io.atomic import digest
@@ -20,6 +19,7 @@ from ddbench.runs.api import distill, trace_of
 from ddbench.runs.executors import process
 from ddbench.runs.plan import Plan
 from ddbench.runs.run import failed_record
+from factories import METHOD
 
 CALL = """
 record = distill({method!r}, "digits", Path("made.safetensors"), steps=2, network="convnet,depth=1,width=8")

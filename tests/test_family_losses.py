@@ -176,7 +176,7 @@ def test_alignment_sums_cross_entropy_over_real_images() -> None:
 def test_feature_alignment_equals_a_loop_over_layers(ipc: int) -> None:
     meter = watched("feature_alignment", make_task(ipc), probe=4)
     twin = make_task(ipc)
-    images = twin.noise_init()[0].requires_grad_()
+    images = SyntheticSet(twin, init="noise").parts["images"]
     network, real = loaded(twin, twin.initial()), real_of(twin)
     of_real, of_ours = ([activations(network, own) for own in groups] for groups in (real, images.chunk(CLASSES)))
     total = torch.zeros(())

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from boards import by_method, outer, write_method
-from ddbench import cli
 from ddbench.boards.board import load_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.records.files import problems
-from ddbench.registry import METHODS, discover
 from ddbench.runs.plan import plan_runs, read_runs, run_jobs
+from factories import Call, by_method, outer, write_method
 
 FAULTS = {
     "raises": "raise ValueError('on purpose')",
@@ -62,9 +59,6 @@ REPEATED = {"vanishes", "segfaults", "is_killed", "hangs", "fills_the_disk"}
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A board's file, and its methods' files; the one that hangs is waited for less long."""
-    discover()
-    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
-    monkeypatch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
     monkeypatch.setattr("ddbench.runs.api.resolve", impatient)
     files = [write_method(tmp_path, name, at_step_4(fault)) for name, fault in FAULTS.items()]
     path = tmp_path / "board.yaml"
@@ -86,21 +80,12 @@ def impatient(*arguments: Any) -> list[Job]:
     ]
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
-
-
-def test_every_fault_costs_its_own_cell_alone(
-    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_fault_costs_its_own_cell_alone(call: Call, board: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert command(monkeypatch, "evaluate", board, "--workers", 2, "--device", "cpu", "--out", out) == 1
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err
-    assert "segfaults" in said.out
+    code, shown, err = call("evaluate", board, "--workers", 2, "--device", "cpu", "--out", out)
+    assert code == 1
+    assert "Traceback" not in err
+    assert "segfaults" in shown
 
     found = by_method(read_runs(out))
     assert found.keys() == ENDINGS.keys()

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from boards import write_method
 from ddbench.io.atomic import read_sealed
 from ddbench.meter import checkpoint
+from factories import write_method
 from processes import alive, descendants, start
 
 NETWORKS = 4

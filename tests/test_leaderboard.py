@@ -26,77 +26,12 @@ from ddbench.leaderboard import (
     write_tables,
 )
 from ddbench.leaderboard.tables import READING
-from ddbench.records.cell import Budget, Cell, NetworkSpec, Scoring, run_key
+from ddbench.records.cell import Budget, Scoring
 from ddbench.records.files import dump_record, write_record
 from ddbench.records.loops import main_loop
-from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
+from ddbench.records.schema import Record
 from ddbench.stats import Interval, interval, paired_difference
-
-SOURCE = "sha256:" + "0" * 64
-CONVNET = NetworkSpec(name="convnet", parameters={"depth": 2})
-
-
-def make_cell(method: str, **changes: Any) -> Cell:
-    fields: dict[str, Any] = {
-        "method": method,
-        "hyperparameters": {"lr": 0.5},
-        "dataset": "digits",
-        "dataset_digest": "sha256:" + "d" * 64,
-        "preprocessing": "normalise",
-        "network": CONVNET,
-        "setting": "random",
-        "ipc": 1,
-        "protocol": "dsa-1000@1",
-        "networks": 2,
-        "budget": Budget(seconds=120),
-        "device": "cpu",
-        "threads": 1,
-    }
-    return Cell(**(fields | changes))
-
-
-def make_record(
-    method: str,
-    seed: int,
-    accuracies: tuple[float, ...],
-    *,
-    status: Any = "ok",
-    reason: str | None = None,
-    steps: tuple[int, int] | None = None,
-    seconds: dict[str, float] | None = None,
-    curve: tuple[tuple[float, float], ...] = (),
-    finished: str = "2025-01-01T00:00:00+00:00",
-    **changes: Any,
-) -> Record:
-    """A record with one score an accuracy; `curve` holds (seconds, accuracy) pairs."""
-    cell = make_cell(method, **changes)
-    result = Result(
-        cell=cell,
-        seed=seed,
-        status=status,
-        reason=reason,
-        steps_done={"distil": steps[0]} if steps else {},
-        steps_planned={"distil": steps[1]} if steps else {},
-        scores=[Score(network=CONVNET, seed=i, accuracy=accuracy) for i, accuracy in enumerate(accuracies)],
-        curve=[CurvePoint(step=i, accuracy=accuracy) for i, (_, accuracy) in enumerate(curve)],
-    )
-    measured = Measured(
-        seconds=seconds or {"distil": 10.0},
-        curve_seconds=[moment for moment, _ in curve],
-        peak_bytes=4_200_000,
-        started="2025-01-01T00:00:00+00:00",
-        finished=finished,
-        environment={},
-    )
-    return Record(
-        key=run_key(cell, seed, SOURCE),
-        board="tiny",
-        method_source=SOURCE,
-        protocol={"name": "dsa-1000@1"},
-        stored_bytes={"images": 2560, "labels": 80},
-        result=result,
-        measured=measured,
-    )
+from factories import CONVNET, make_record
 
 
 def with_loops(record: Record, planned: dict[str, int], flops: int | None) -> Record:
@@ -277,7 +212,7 @@ READ = "\n".join(
 EXPECTED = f"""\
 # Tiny
 
-Accuracy under `dsa-1000@1` (convnet(depth=2), 2 evaluation networks a run, setting random, preprocessing normalise, \
+Accuracy under `dsa-1000@1` (convnet(depth=2), 2 evaluation networks a run, setting random, preprocessing normalize, \
 test split, cpu, 1 thread) with a budget of 120 s a run.
 
 How to read:

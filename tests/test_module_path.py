@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from boards import write_method
 from ddbench.compute import module_path as paths
 from ddbench.compute.module_path import inherited_module_path, module_path
 from ddbench.records.files import read_records
+from factories import write_method
 from processes import EVALUATE, console, copy_checkout, hostile_folder
 
 DISTILL = """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.cli import main
 from ddbench.records.files import read_records
 from ddbench.registry import METHODS, discover
+from factories import Call
 
 PACKAGE = '''
 """A method in a package of its own."""
@@ -119,24 +119,11 @@ def test_a_method_of_another_package_is_evaluated(site: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "leaderboard.md").is_file()
 
 
-def test_a_new_method_runs_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    discover()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(METHODS, "_objects", dict(METHODS._objects))
-    monkeypatch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), capsys.readouterr().err.strip()
-
-    assert call("new", "my_own") == (0, f"wrote {tmp_path}/my_own.py; next: ddbench check ./my_own.py")
+def test_a_new_method_runs_as_it_is(call: Call, tmp_path: Path) -> None:
+    assert call("new", "my_own") == (0, "", f"wrote {tmp_path}/my_own.py; next: ddbench check ./my_own.py\n")
     assert [path.name for path in tmp_path.iterdir()] == ["my_own.py"]
-    assert call("check", "./my_own.py") == (0, "./my_own.py keeps the contract")
-    code, err = call("evaluate", "-m", "./my_own.py", *TINY, "--set", "batch_real=16", "--out", "out")
+    assert call("check", "./my_own.py") == (0, "", "./my_own.py keeps the contract\n")
+    code, _, err = call("evaluate", "-m", "./my_own.py", *TINY, "--set", "batch_real=16", "--out", "out")
     assert code == 0, err
     (record,) = read_records(tmp_path / "out")
     assert (record.result.cell.method, record.result.status) == ("my_own", "truncated")

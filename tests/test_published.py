@@ -10,9 +10,10 @@ import pytest
 from ddbench.errors import UserError
 from ddbench.leaderboard import Published, csv_table, load_published, markdown, rich_table, rows
 from ddbench.leaderboard.published import SHIPPED
-from ddbench.records.cell import Cell, NetworkSpec, Scoring
-from ddbench.records.schema import FurtherScore, Measured, Record, Result, Score
+from ddbench.records.cell import Budget, NetworkSpec, Scoring
+from ddbench.records.schema import FurtherScore, Record
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover
+from factories import make_record
 
 OWN = {
     "method": "good", "dataset": "digits", "ipc": 1, "network": "convnet", "protocol": "dsa-1000@1",
@@ -27,20 +28,10 @@ def published(*entries: dict[str, Any]) -> Published:
 
 
 def record(accuracy: float, **changes: Any) -> Record:
-    cell = {
-        "method": "good", "hyperparameters": {"augment": True}, "dataset": "digits", "dataset_digest": "sha256:ab",
-        "preprocessing": "normalize", "network": NetworkSpec(name="convnet"), "setting": "random", "ipc": 1,
-        "protocol": "dsa-1000@1", "networks": 1, "budget": {}, "split": "test", "device": "cpu", "threads": 1,
-    } | changes  # fmt: skip
-    result = Result(
-        cell=Cell.model_validate(cell),
-        seed=0,
-        status="ok",
-        scores=[Score(network=NetworkSpec(name="convnet"), seed=0, accuracy=accuracy)],
-    )
-    moment = "2025-01-01T00:00:00+00:00"
-    measured = Measured(seconds={"distil": 1.0}, started=moment, finished=moment, environment={})
-    return Record(key="k", board="b", method_source="s", protocol={}, result=result, measured=measured)
+    fields: dict[str, Any] = {
+        "hyperparameters": {"augment": True}, "network": NetworkSpec(name="convnet"), "networks": 1, "budget": Budget()
+    }  # fmt: skip
+    return make_record(accuracies=(accuracy,), **(fields | changes))
 
 
 def test_a_figure_stands_beside_the_cell_it_fits() -> None:

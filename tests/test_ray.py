@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from boards import by_method, outer
 from ddbench.errors import UserError
 from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.runs.executors import Event
 from ddbench.runs.plan import plan_runs, read_runs, run_jobs
+from factories import by_method, outer
 from processes import EVALUATE, console, hostile_folder
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")

@@ -14,54 +14,38 @@ from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
 from ddbench.records.files import dump_record, problems, read_record, read_records, write_record
-from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
+from ddbench.records.schema import Record
+from factories import make_cell, make_record
 
 NETWORK = NetworkSpec(name="convnet", parameters={"width": 16, "depth": 3})
 
 
+CELL: dict[str, Any] = {
+    "method": "random_real",
+    "dataset_digest": "sha256:00",
+    "network": NETWORK,
+    "ipc": 10,
+    "protocol": "quick-300@1",
+    "budget": Budget(seconds=60),
+}
+
+
 def cell(**changes: Any) -> Cell:
-    fields: dict[str, Any] = {
-        "method": "random_real",
-        "hyperparameters": {"lr": 0.5},
-        "dataset": "digits",
-        "dataset_digest": "sha256:00",
-        "preprocessing": "normalize",
-        "network": NETWORK,
-        "setting": "random",
-        "ipc": 10,
-        "protocol": "quick-300@1",
-        "networks": 2,
-        "budget": Budget(seconds=60),
-        "device": "cpu",
-        "threads": 1,
-    }
-    return Cell(**(fields | changes))
+    return make_cell(**(CELL | changes))
 
 
 def record(**changes: Any) -> Record:
-    result: dict[str, Any] = {
-        "cell": cell(),
-        "seed": 0,
-        "status": "ok",
-        "scores": [Score(network=NETWORK, seed=seed, accuracy=accuracy) for seed, accuracy in enumerate((0.5, 0.75))],
-        "curve": [CurvePoint(step=0, accuracy=0.25)],
+    fields = {
+        "board": "test",
+        "method_source": "sha256:11",
+        "stored_bytes": {"images": 96},
+        "seconds": {"experts": 2.5, "distil": 1.25},
+        "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-01-01T00:01:00Z",
+        "log": {"loss": [(0, 1.5), (10, 0.5)]},
+        "environment": {"threads": 1},
     }
-    return Record(
-        key=run_key(cell(), 0, "sha256:11"),
-        board="test",
-        method_source="sha256:11",
-        protocol={"name": "quick-300@1"},
-        stored_bytes={"images": 96},
-        result=Result(**(result | changes)),
-        measured=Measured(
-            seconds={"experts": 2.5, "distil": 1.25},
-            curve_seconds=[0.0],
-            started="2026-01-01T00:00:00Z",
-            finished="2026-01-01T00:01:00Z",
-            log={"loss": [(0, 1.5), (10, 0.5)]},
-            environment={"threads": 1},
-        ),
-    )
+    return make_record(accuracies=(0.5, 0.75), curve=((0.0, 0.25),), **(CELL | fields | changes))
 
 
 def altered(path: Path, change: Callable[[dict[str, Any]], Any], seal: bool = True) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from boards import jobs_of
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.boards.jobs import Job
 from ddbench.compute.environment import device_name
@@ -24,6 +23,7 @@ from ddbench.io.atomic import read_sealed
 from ddbench.records.files import problems, read_record
 from ddbench.records.schema import Record
 from ddbench.runs.run import failed_record, run
+from factories import jobs_of
 
 CPU = torch.device("cpu")
 
@@ -311,7 +311,5 @@ def test_a_full_disk_fails_before_the_old_state_is_lost(
 def test_another_data_set_under_the_same_name_is_refused(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = jobs_of(write("mine"))
     other = dataclasses.replace(job, cell=job.cell.model_copy(update={"dataset_digest": "sha256:0"}))
-    with pytest.raises(
-        UserError, match="'digits' with digest sha256:0 is asked for, but 'digits' here is another one "
-    ):
+    with pytest.raises(UserError, match="digest sha256:0 is asked for, but 'digits' here is another one "):
         run(other, tmp_path / "run", tmp_path / "cache", CPU, silent)

@@ -15,7 +15,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from boards import jobs_of, outer
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job
 from ddbench.cli.progress import Display, Gauge
@@ -30,6 +29,7 @@ from ddbench.runs.executors import worker
 from ddbench.runs.executors.process import RunProcess
 from ddbench.runs.plan import Event, Plan, plan_runs, run_jobs
 from ddbench.runs.run import run
+from factories import jobs_of, outer
 
 BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
 
@@ -159,6 +159,19 @@ def test_survey_repeats_nothing_unless_asked(tmp_path: Path, write: Callable[...
     assert [job.seed for job, _ in changed.jobs] == [1]
     assert (changed.records, changed.changed) == ([done], ["mine"])
     assert plan_runs(jobs, out).changed == []
+
+
+@pytest.mark.usefixtures("short")
+def test_a_record_of_the_old_rule_is_compared_by_it(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Its digest is that of the file's bytes."""
+    path, out = Path(write("mine")), tmp_path / "out"
+    (job,) = jobs_of(str(path))
+    done = run_here(dataclasses.replace(job, method_source=digest(path.read_bytes())), out / job.folder)
+    todo = plan_runs([job], out)
+    assert (todo.jobs, todo.records, todo.changed) == ([], [done], [])
+    path.write_text(path.read_text() + "# a comment\n")
+    todo = plan_runs(jobs_of(str(path)), out)
+    assert (todo.jobs, todo.records, todo.changed) == ([], [done], ["mine"])
 
 
 @pytest.mark.usefixtures("short")

@@ -13,11 +13,11 @@ from ddbench.leaderboard.columns import Group, Lines, groups
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
 from ddbench.leaderboard.tables import pipe_table
-from ddbench.records.cell import Budget, Cell, NetworkSpec
-from ddbench.records.schema import CurvePoint, Measured, Record, Result, Score
+from ddbench.records.cell import Budget
+from ddbench.records.schema import Record
 from ddbench.stats import front
+from factories import make_record
 
-NETWORK = NetworkSpec(name="convnet")
 WHOLE = {"name": "quick@1", "steps": 300, "epochs": None, "short": 300}
 SHORTER = {"name": "long@1", "steps": None, "epochs": 1000, "short": 300}
 ORIGINS = {
@@ -40,30 +40,19 @@ def record(
     **changes: Any,
 ) -> Record:
     """A run whose first network got `accuracy` and whose second got 2 points more."""
-    cell = {
-        "method": method, "hyperparameters": {}, "dataset": "digits", "dataset_digest": "sha256:d",
-        "preprocessing": "normalize", "network": NETWORK, "setting": "random", "ipc": 1, "protocol": "quick@1",
-        "networks": 2, "budget": {"seconds": 100}, "device": "cpu", "threads": 1,
-    } | changes  # fmt: skip
-    scores = [] if accuracy is None else [
-        Score(network=NETWORK, seed=0, accuracy=accuracy), Score(network=NETWORK, seed=1, accuracy=accuracy + 0.02)
-    ]  # fmt: skip
-    result = Result(
-        cell=Cell.model_validate(cell),
-        seed=seed,
-        status="diverged" if accuracy is None else "ok",
-        steps_planned={"distil": 10} if curve else {},
-        scores=scores,
-        curve=[CurvePoint(step=index, accuracy=reached) for index, (_, reached) in enumerate(curve)],
+    return make_record(
+        method,
+        seed,
+        () if accuracy is None else (accuracy, accuracy + 0.02),
+        steps=(0, 10) if curve else None,
+        curve=curve,
+        resolved=protocol or WHOLE,
+        seconds={"distil": seconds},
+        stored_bytes=stored or {"images": 1000},
+        finished=f"2025-01-{finished:02}T00:00:00Z",
+        environment=environment or {},
+        **{"hyperparameters": {}, "protocol": "quick@1", "budget": Budget(seconds=100), **changes},
     )
-    measured = Measured(
-        seconds={"distil": seconds}, curve_seconds=[moment for moment, _ in curve], environment=environment or {},
-        started="2025-01-01T00:00:00Z", finished=f"2025-01-{finished:02}T00:00:00Z",
-    )  # fmt: skip
-    return Record(
-        key="k", board="b", method_source="s", protocol=protocol or WHOLE, stored_bytes=stored or {"images": 1000},
-        result=result, measured=measured,
-    )  # fmt: skip
 
 
 def group_of(*records: Record) -> Group:

@@ -6,8 +6,7 @@ import dataclasses
 import html
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from ddbench import cli
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.io.atomic import write_atomically
@@ -30,6 +28,7 @@ from ddbench.site import MARK, write_site
 from ddbench.site.docs import arguments
 from ddbench.site.record_pages import SHOWN
 from ddbench.stats import interval
+from factories import Call
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 LIMIT = 3_000_000
@@ -377,29 +376,19 @@ def test_no_records_no_site(tmp_path: Path) -> None:
     assert not (tmp_path / "site").exists()
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return int(end.value.code or 0), capsys.readouterr().err
-
-    return run
-
-
-def test_the_command_writes_the_site_and_no_table(some_records: Path, tmp_path: Path, call: Any) -> None:
+def test_the_command_writes_the_site_and_no_table(some_records: Path, tmp_path: Path, call: Call) -> None:
     before = contents(some_records)
     assert call("leaderboard", some_records, "--site", tmp_path / "site") == (
         0,
+        "",
         f"wrote {tmp_path / 'site' / 'index.html'}\n",
     )
     assert (tmp_path / "site" / MARK).is_file()
     assert contents(some_records) == before
 
 
-def test_a_site_is_not_written_from_what_is_out_of_order(some_records: Path, tmp_path: Path, call: Any) -> None:
-    code, said = call("leaderboard", some_records, "--check", "--site", tmp_path / "site")
+def test_a_site_is_not_written_from_what_is_out_of_order(some_records: Path, tmp_path: Path, call: Call) -> None:
+    code, _, said = call("leaderboard", some_records, "--check", "--site", tmp_path / "site")
     assert code == 1
     assert "cpu.md is missing" in said
     assert not (tmp_path / "site").exists()

@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -17,7 +16,6 @@ import pytest
 import torch
 
 import ddbench
-from ddbench import cli
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.leaderboard import rows
 from ddbench.leaderboard.columns import groups
@@ -31,6 +29,7 @@ from ddbench.site.format import relative, slug
 from ddbench.site.pictures import picture
 from ddbench.site.sparklines import sparklines
 from ddbench.site.tables import tables_of
+from factories import Call
 
 STYLE = (Path(charts.__file__).parent / "style.css").read_text()
 
@@ -286,9 +285,7 @@ def test_what_the_file_alone_cannot_say_has_no_picture(tmp_path: Path) -> None:
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_of_a_record_make_its_artefact_and_scores_again(call: Call, tmp_path: Path) -> None:
     settings = {"batch_real": 16, "augment": False, "lr_images": 0.1}
     chosen = {"ipc": 1, "seed": 1, "network": "convnet,depth=1,width=8", "device": "cpu"}
     first = tmp_path / "first.safetensors"
@@ -297,17 +294,16 @@ def test_the_commands_of_a_record_make_its_artefact_and_scores_again(
     written = reproduce.of_run(record)
     assert written is not None
     assert "compile" not in written[0]
-    monkeypatch.chdir(tmp_path)
+    printed = ""
     for command in written:
-        words = shlex.split(command.replace("\\\n", ""))
-        monkeypatch.setattr(sys, "argv", [*words, *(["--json"] if words[1] == "score" else [])])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert not end.value.code, capsys.readouterr().err
+        program, *words = shlex.split(command.replace("\\\n", ""))
+        code, out, err = call(*words, *(["--json"] if words[0] == "score" else []))
+        assert (program, code) == ("ddbench", 0), err
+        printed += out
     again = DistilledDataset.load(tmp_path / reproduce.DISTILLED).parts
     assert all(torch.equal(again[name], part) for name, part in DistilledDataset.load(first).parts.items())
     scores = [score.model_dump(mode="json") for score in ddbench.score(first)]
-    assert json.loads(capsys.readouterr().out) == scores
+    assert json.loads(printed) == scores
 
 
 @pytest.mark.parametrize("steps", [10, 5000])

@@ -14,11 +14,11 @@ from ddbench.leaderboard import csv_table, markdown, rows
 from ddbench.leaderboard.columns import Lines, groups
 from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.leaderboard.grouping import storage_conditions
-from ddbench.records.cell import Budget, Cell, NetworkSpec, Scoring, run_key
-from ddbench.records.schema import FurtherScore, Measured, Record, Result, Score, Selected
+from ddbench.records.cell import NetworkSpec, Scoring
+from ddbench.records.schema import FurtherScore, Record, Selected
 from ddbench.stats import kendall_tau, places
+from factories import make_record
 
-SOURCE = "sha256:" + "0" * 64
 CONVNET, MLP, LENET = "convnet", "mlp", "lenet"
 NETWORKS = {
     CONVNET: NetworkSpec(name="convnet", parameters={"depth": 2}),
@@ -31,7 +31,7 @@ QUICK, LONG = "quick-300@1", "long@1"
 Way = tuple[str, str]
 
 
-def make_record(
+def scored(
     method: str,
     seed: int,
     accuracies: tuple[float, ...],
@@ -42,54 +42,29 @@ def make_record(
     **changes: Any,
 ) -> Record:
     """A record; `also` holds accuracies by network and protocol, `selected` validation and oracle of each network."""
-    fields: dict[str, Any] = {
-        "method": method,
-        "hyperparameters": {},
-        "dataset": "digits",
-        "dataset_digest": "sha256:" + "d" * 64,
-        "preprocessing": "normalize",
-        "network": NETWORKS[CONVNET],
-        "setting": "random",
-        "ipc": 1,
-        "protocol": QUICK,
-        "networks": 2,
-        "budget": Budget(seconds=120),
-        "device": "cpu",
-        "threads": 1,
-        "also": [
-            Scoring(network=NETWORKS[network], protocol=protocol, networks=len(found))
-            for (network, protocol), found in (also or {}).items()
-        ]
-        or None,
-        "peek": 0.1 if selected or snapshots else None,
-    }
-    cell = Cell(**(fields | changes))
-    metrics = [{"validation": validation, "oracle": oracle} for validation, oracle in selected] or [{}] * len(
-        accuracies
-    )
+    further = [
+        FurtherScore(network=NETWORKS[network], protocol=protocol, seed=i, accuracy=accuracy)
+        for (network, protocol), found in (also or {}).items()
+        for i, accuracy in enumerate(found)
+    ]
+    ways = [
+        Scoring(network=NETWORKS[network], protocol=protocol, networks=len(found))
+        for (network, protocol), found in (also or {}).items()
+    ]
     last, validation, oracle = snapshots or (0.0, 0.0, 0.0)
-    return Record(
-        key=run_key(cell, seed, SOURCE),
-        board="tiny",
-        method_source=SOURCE,
-        protocol={"name": cell.protocol},
-        result=Result(
-            cell=cell,
-            seed=seed,
-            status="ok" if accuracies else "diverged",
-            scores=[
-                Score(network=cell.network, seed=i, accuracy=accuracy, metrics=found)
-                for i, (accuracy, found) in enumerate(zip(accuracies, metrics, strict=True))
-            ],
-            also=[
-                FurtherScore(network=NETWORKS[network], protocol=protocol, seed=i, accuracy=accuracy)
-                for (network, protocol), found in (also or {}).items()
-                for i, accuracy in enumerate(found)
-            ],
-            snapshots=Selected(last=last, validation=validation, oracle=oracle) if snapshots else None,
-        ),
-        measured=Measured(started="2025-01-01T00:00:00Z", finished="2025-01-01T00:00:00Z", environment={}),
+    record = make_record(
+        method,
+        seed,
+        accuracies,
+        further=further,
+        also=ways or None,
+        peek=0.1 if selected or snapshots else None,
+        snapshots=Selected(last=last, validation=validation, oracle=oracle) if snapshots else None,
+        **{"hyperparameters": {}, "protocol": QUICK, **changes},
     )
+    for score, (validation, oracle) in zip(record.result.scores, selected, strict=bool(selected)):
+        score.metrics.update(validation=validation, oracle=oracle)
+    return record
 
 
 class Table(NamedTuple):
@@ -145,11 +120,11 @@ def test_kendalls_tau_may_be_undefined(one: list[float], other: list[float]) -> 
 def transferred() -> list[Record]:
     """A method on two seeds with two further networks, one with another, one with none, and one that failed."""
     return [
-        make_record("good", 0, (0.70, 0.80), {(MLP, QUICK): (0.60, 0.64), (LENET, QUICK): (0.5,)}),
-        make_record("good", 1, (0.80, 0.86), {(MLP, QUICK): (0.66, 0.66), (LENET, QUICK): (0.5,)}),
-        make_record("half", 0, (0.60, 0.60), {(MLP, QUICK): (0.65,)}),
-        make_record("none", 0, (0.50, 0.50)),
-        make_record("wild", 0, ()),
+        scored("good", 0, (0.70, 0.80), {(MLP, QUICK): (0.60, 0.64), (LENET, QUICK): (0.5,)}),
+        scored("good", 1, (0.80, 0.86), {(MLP, QUICK): (0.66, 0.66), (LENET, QUICK): (0.5,)}),
+        scored("half", 0, (0.60, 0.60), {(MLP, QUICK): (0.65,)}),
+        scored("none", 0, (0.50, 0.50)),
+        scored("wild", 0, ()),
     ]
 
 
@@ -167,7 +142,7 @@ def test_methods_across_networks_by_hand() -> None:
 
 def test_networks_under_another_protocol_have_a_table_of_their_own() -> None:
     also = {(MLP, QUICK): (0.5,), (CONVNET, LONG): (0.9,), (MLP, LONG): (0.6,)}
-    first, second = tables_of([make_record("good", 0, (0.7, 0.7), also)])["Across networks"]
+    first, second = tables_of([scored("good", 0, (0.7, 0.7), also)])["Across networks"]
     assert (first.caption, second.caption) == (
         "digits, 1 image per class",
         "digits, 1 image per class, scored under long@1",
@@ -189,22 +164,22 @@ COMPARED = (
 
 
 def test_ranks_under_a_protocol_that_each_artefact_is_scored_by_too() -> None:
-    records = [make_record(name, 0, (x, x), {(CONVNET, LONG): (y,)}) for name, (x, y) in SHORT_AND_LONG.items()]
-    (table,) = tables_of([*records, make_record("alone", 0, (0.95, 0.95))])["Under two protocols"]
+    records = [scored(name, 0, (x, x), {(CONVNET, LONG): (y,)}) for name, (x, y) in SHORT_AND_LONG.items()]
+    (table,) = tables_of([*records, scored("alone", 0, (0.95, 0.95))])["Under two protocols"]
     assert table.caption == "digits, 1 image per class: τ-b 0.33 over 4 methods"
     assert table.columns == ("method", QUICK, "place", LONG, "new place", "move")
     assert table.lines == COMPARED
 
 
 def test_ranks_under_two_protocols_of_separate_cells() -> None:
-    records = [make_record(name, 0, (x, x)) for name, (x, _) in SHORT_AND_LONG.items()]
+    records = [scored(name, 0, (x, x)) for name, (x, _) in SHORT_AND_LONG.items()]
     also = {"a": {(MLP, LONG): (0.5,)}}  # of no matter to what was distilled
     records += [
-        make_record(name, 0, (y,), also.get(name), protocol=LONG, networks=1) for name, (_, y) in SHORT_AND_LONG.items()
+        scored(name, 0, (y,), also.get(name), protocol=LONG, networks=1) for name, (_, y) in SHORT_AND_LONG.items()
     ]
     records += [
-        make_record("other", 0, (0.95, 0.95)),
-        make_record("other", 0, (0.95,), protocol=LONG, networks=1, hyperparameters={"lr": 1.0}),
+        scored("other", 0, (0.95, 0.95)),
+        scored("other", 0, (0.95,), protocol=LONG, networks=1, hyperparameters={"lr": 1.0}),
     ]
     (table,) = tables_of(records)["Under two protocols"]
     assert table.caption == "digits, 1 image per class: τ-b 0.33 over 4 methods"
@@ -219,7 +194,7 @@ def test_ranks_under_two_protocols_of_separate_cells() -> None:
 
 def test_protocols_are_compared_network_by_network_and_not_for_two_methods_alone() -> None:
     also = {(CONVNET, LONG): (0.3,), (MLP, QUICK): (0.5,), (MLP, LONG): (0.4,)}
-    three = [make_record(name, 0, (0.5 + i / 10, 0.5 + i / 10), also) for i, name in enumerate("abc")]
+    three = [scored(name, 0, (0.5 + i / 10, 0.5 + i / 10), also) for i, name in enumerate("abc")]
     captions = [table.caption for table in tables_of(three)["Under two protocols"]]
     assert captions == [
         "digits, 1 image per class: τ-b not defined over 3 methods",
@@ -229,8 +204,8 @@ def test_protocols_are_compared_network_by_network_and_not_for_two_methods_alone
 
 
 def test_other_conditions_are_not_compared() -> None:
-    quick = [make_record(name, 0, (0.5, 0.5)) for name in "abc"]
-    elsewhere = [make_record(name, 0, (0.5,), protocol=LONG, networks=1, preprocessing="zca") for name in "abc"]
+    quick = [scored(name, 0, (0.5, 0.5)) for name in "abc"]
+    elsewhere = [scored(name, 0, (0.5,), protocol=LONG, networks=1, preprocessing="zca") for name in "abc"]
     assert "Under two protocols" not in tables_of(quick + elsewhere)
 
 
@@ -239,9 +214,9 @@ def test_other_conditions_are_not_compared() -> None:
 
 def peeked() -> list[Record]:
     return [
-        make_record("good", 0, (0.70, 0.72), selected=((0.71, 0.75), (0.69, 0.73)), snapshots=(0.60, 0.58, 0.66)),
-        make_record("good", 1, (0.80, 0.82), selected=((0.83, 0.85), (0.83, 0.87)), snapshots=(0.62, 0.62, 0.70)),
-        make_record("still", 0, (0.5,), selected=((0.5, 0.6),), networks=2),
+        scored("good", 0, (0.70, 0.72), selected=((0.71, 0.75), (0.69, 0.73)), snapshots=(0.60, 0.58, 0.66)),
+        scored("good", 1, (0.80, 0.82), selected=((0.83, 0.85), (0.83, 0.87)), snapshots=(0.62, 0.62, 0.70)),
+        scored("still", 0, (0.5,), selected=((0.5, 0.6),), networks=2),
     ]
 
 
@@ -267,7 +242,7 @@ def test_peek_gaps_by_hand() -> None:
 def test_a_board_that_holds_images_out_says_so() -> None:
     text = markdown(peeked(), "x")
     assert "test split, 10 % of the training images held out, cpu" in text
-    both = markdown([*peeked(), make_record("plain", 0, (0.4, 0.4))], "x")
+    both = markdown([*peeked(), scored("plain", 0, (0.4, 0.4))], "x")
     assert "## digits, 1 image per class, test split, 10 % of the training images held out\n" in both
     assert "## digits, 1 image per class, test split\n" in both
 
@@ -276,8 +251,8 @@ def test_a_board_that_holds_images_out_says_so() -> None:
 
 
 def test_sections_follow_the_tables_only_where_there_is_something() -> None:
-    assert tables_of([make_record("plain", 0, (0.4, 0.4)), make_record("wild", 0, ())]) == {}
-    text = markdown([*transferred(), make_record("a|b", 0, (0.6, 0.6), {(MLP, QUICK): (0.65,)})], "x")
+    assert tables_of([scored("plain", 0, (0.4, 0.4)), scored("wild", 0, ())]) == {}
+    text = markdown([*transferred(), scored("a|b", 0, (0.6, 0.6), {(MLP, QUICK): (0.65,)})], "x")
     headings = [line for line in text.splitlines() if line.startswith("##")]
     assert [line for line in headings if line.startswith("## ")] == [
         "## digits, 1 image per class",
@@ -289,7 +264,7 @@ def test_sections_follow_the_tables_only_where_there_is_something() -> None:
 
 
 def test_a_further_way_does_not_split_a_table() -> None:
-    plain = make_record("random_real", 0, (0.4, 0.4))
+    plain = scored("random_real", 0, (0.4, 0.4))
     made = rows([*transferred(), plain])
     assert len(groups(made)) == 1
     assert storage_conditions(transferred()[0].result.cell) == storage_conditions(plain.result.cell)

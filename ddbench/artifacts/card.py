@@ -14,7 +14,7 @@ from tabulate import tabulate
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.errors import printable
 from ddbench.records.schema import Record
-from ddbench.registry import PROTOCOLS
+from ddbench.registry import PROTOCOLS, discover
 from ddbench.stats import interval
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _plain(value: object) -> str:
     return " ".join(printable(str(value)).split()).translate(str.maketrans("`|<>[]", "'/()()"))
 
 
-def card(file: Path, out: Path, record: Path | None = None) -> Path:
+def card(file: str | Path, out: str | Path, record: str | Path | None = None) -> Path:
     """Write a dataset card, `README.md`, and the artefact into `out`, the folder of a Hugging Face data set.
 
     Args:
@@ -132,6 +132,8 @@ def card(file: Path, out: Path, record: Path | None = None) -> Path:
         UserError: when the artefact or the record is not valid, they do not belong together, or `out` has another
             README.md or another file of the artefact's name.
     """
+    discover()
+    file, out = Path(file), Path(out)
     artifact = DistilledDataset.load(file)
     check_provenance(artifact.provenance, file)
     scored = read_record(record) if record else None

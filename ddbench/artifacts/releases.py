@@ -19,7 +19,7 @@ from ddbench.errors import UserError, suggestion
 from ddbench.io.archives import open_archive
 from ddbench.io.torch_files import load_tensors
 from ddbench.records.notation import make_network
-from ddbench.registry import PROTOCOLS
+from ddbench.registry import PROTOCOLS, discover
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def _reason(error: Exception) -> str:
 
 
 def convert(
-    file: Path, layout: str, dataset: str, out: Path, *, preprocessing: str = "normalize", protocol: str = "dc-300@1",
-    network: str = "convnet",
+    file: str | Path, layout: str, dataset: str, out: str | Path, *,
+    preprocessing: str = "normalize", protocol: str = "dc-300@1", network: str = "convnet",
 ) -> DistilledDataset:  # fmt: skip
     """Write an artefact from a distilled set that others have published.
 
@@ -150,6 +150,8 @@ def convert(
     Raises:
         UserError: when the release cannot be read as this layout, or does not fit the data set.
     """
+    discover()
+    file, out = Path(file), Path(out)
     if out.suffix != ".safetensors":
         raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
     artifact, data = read_release(file, layout), load_dataset(dataset)

@@ -10,12 +10,13 @@ from ddbench.artifacts.provenance import data_of
 from ddbench.data import Preprocessing
 
 
-def show(file: Path, out: Path, dataset: str | None = None) -> None:
+def show(file: str | Path, out: str | Path, dataset: str | None = None) -> None:
     """Write a picture of a distilled set, its preprocessing undone, as a PNG; canvases are repeated two by two."""
+    file = Path(file)
     artifact = DistilledDataset.load(file)
     data = data_of(artifact, file, dataset)
     seen = data.split(artifact.provenance["dataset_digest"])
     transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
     images, labels = drawable(artifact)
     title = "{method} on {dataset}, {ipc} a class".format(**artifact.provenance)
-    save_figure(grid(transform.inverse(images), labels, data.classes, title), out)
+    save_figure(grid(transform.inverse(images), labels, data.classes, title), Path(out))

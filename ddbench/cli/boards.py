@@ -63,7 +63,7 @@ def evaluate(
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
 
-    given = {name: value for name, value in context.params.items() if value not in (None, [], {})}
+    given = {name: value for name, value in context.params.items() if value not in (None, [], (), {})}
     options = {name: value for name, value in given.items() if name in (*CellFields.model_fields, *SELECTING)}
     if set_:
         options["set"] = settings_from(set_)

@@ -16,12 +16,12 @@ from ddbench.evaluation.trainer import evaluate, schedule_of
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.notation import make_network
 from ddbench.records.schema import Score
-from ddbench.registry import MODALITIES, PROTOCOLS
+from ddbench.registry import MODALITIES, PROTOCOLS, discover
 from ddbench.task.settings import SETTINGS
 
 
 def score(
-    file: Path,
+    file: str | Path,
     *,
     dataset: str | None = None,
     protocol: str | None = None,
@@ -42,6 +42,8 @@ def score(
     Raises:
         UserError: when the file cannot be scored from what it says, or its data set is not to be had.
     """
+    discover()
+    file = Path(file)
     artifact = DistilledDataset.load(file)
     said = check_provenance(artifact.provenance, file)
     rules, place = PROTOCOLS.get(protocol or said.protocol), dataset or said.dataset

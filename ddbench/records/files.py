@@ -32,13 +32,13 @@ def write_record(path: Path, record: Record) -> None:
     write_atomically(path, dump_record(record))
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: str | Path) -> Record:
     """Read and check one record.
 
     Raises:
         UserError: with the first thing that is wrong with it.
     """
-    record, problems = check_record(path)
+    record, problems = check_record(Path(path))
     if record is None or problems:
         raise UserError(problems[0])
     return record

@@ -66,7 +66,7 @@ def short_digest(recorded: str) -> str:
 
 
 def _shared_parts(path: Path) -> dict[str, Path]:
-    """The shared modules that a file imports, also by way of others of them, by name."""
+    """Return the shared modules that a file imports, also by way of others of them, by name."""
     found: dict[str, Path] = {}
     seen, waiting = set[str](), [path]
     while waiting:
@@ -80,7 +80,7 @@ def _shared_parts(path: Path) -> dict[str, Path]:
 
 
 def _imported_by(path: Path) -> set[str]:
-    """Names in the shared packages that a file imports itself, and of the packages that are imported with them."""
+    """Return the names in the shared packages that a file itself imports, and those of the packages around them."""
     place = path.resolve().parent
     inside = place == PACKAGE or PACKAGE in place.parents
     package = ".".join(("ddbench", *place.relative_to(PACKAGE).parts)) if inside else ""
@@ -94,7 +94,7 @@ def _is_shared(module: str) -> bool:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of `ddbench`; None where the name is that of something in a module."""
+    """Return the file of a module of `ddbench`, or None if the name is that of something in a module."""
     path = PACKAGE.joinpath(*module.split(".")[1:])
     return next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
 

@@ -17,7 +17,7 @@ SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params
 
 @dataclass(frozen=True)
 class Syntax:
-    """What matters of a source text."""
+    """What a digest takes from a source text."""
 
     text: str
     """the syntax tree without docstrings, field notes, comments, `pass` and what is `if TYPE_CHECKING:`"""
@@ -51,7 +51,7 @@ def _canonical(tree: ast.AST) -> Iterator[str]:
 
 
 def _pieces(node: ast.AST) -> list[str | ast.AST]:
-    """The parts of a node, in the order in which they are written; fields sorted by name, empty ones left out."""
+    """Return the parts of a node as they are written: its fields, sorted by name, without empty ones."""
     pieces: list[str | ast.AST] = [type(node).__name__, "("]
     for name in sorted(set(node._fields) - SKIPPED):
         value = getattr(node, name, None)
@@ -74,7 +74,7 @@ def _piece(value: object) -> str | ast.AST:
 
 
 def _statements(items: list[ast.AST]) -> Iterator[ast.AST]:
-    """Those of a list's items that do something; lists of other things than statements stay as they are."""
+    """Yield the statements that do something; the items of a list of other things are all kept."""
     for item in items:
         if isinstance(item, ast.If) and _is_type_checking(item.test):
             yield from _statements(list(item.orelse))
@@ -92,8 +92,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _constants_joined(values: list[ast.AST]) -> list[ast.AST]:
-    """The parts of an f-string with no two constants in a row and no empty one, which versions of Python split
-    differently."""
+    """Return the parts of an f-string, with its constants joined: versions of Python split them differently."""
     joined: list[ast.AST] = []
     for value in values:
         last, text = _text(joined[-1]) if joined else None, _text(value)

@@ -36,8 +36,8 @@ class Submission:
 
 
 def submit(
-    runs: Path,
-    to: Path = Path("leaderboards"),
+    runs: str | Path,
+    to: str | Path = Path("leaderboards"),
     *,
     sources: Sequence[Path] = (),
     datasets: Sequence[str] = (),
@@ -59,6 +59,7 @@ def submit(
         UserError: when there are no records, `to` is no sound folder of tables, or a data set is not to be had.
     """
     discover()
+    runs, to = Path(runs), Path(to)
     paths = sorted(runs.rglob(RECORD)) if runs.is_dir() else []
     if not paths:
         raise UserError(f"no {RECORD} below {runs}; name the --out folder of `ddbench evaluate`")

@@ -52,9 +52,9 @@ class Verification:
 
 
 def verify(
-    record: Path,
+    record: str | Path,
     *,
-    artifact: Path | None = None,
+    artifact: str | Path | None = None,
     dataset: str | None = None,
     count: int | None = None,
     device: str = "auto",
@@ -87,6 +87,7 @@ def verify(
         UserError: when the record, the artefact or the data set is not to be had.
     """
     discover()
+    record, artifact = Path(record), Path(artifact) if artifact else None
     if not record.is_file():
         raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
     if wrong := problems(record):

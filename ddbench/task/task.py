@@ -136,11 +136,6 @@ class Task:
         """Random real images, (K * ipc, C, H, W), and their labels: the same for every method at one seed."""
         return self.real.batch(self.ipc, self.generator("real_init"), of=range(self.classes))
 
-    def noise_init(self) -> tuple[Tensor, Tensor]:
-        """Standard normal images, (K * ipc, C, H, W), and the labels of a balanced set."""
-        size = (self.classes * self.ipc, *self.shape)
-        return torch.randn(size, generator=self.generator("noise_init"), device=self.device), self.labels()
-
 
 class _Part(nn.Module):
     """Makes a method of the network callable through `functional_call`."""

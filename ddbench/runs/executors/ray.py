@@ -203,14 +203,17 @@ def _connected(ray: Any) -> Iterator[None]:
 
 
 def _job_config() -> Any:
-    """Ray puts the current directory first on its workers' module path, other than for a client that is elsewhere."""
+    """Return the settings of a job whose workers do not have the current directory first on their module path.
+
+    Ray puts it there for every job but that of a remote client.
+    """
     config = import_module("ray.job_config").JobConfig()
     config._client_job = bool(_left_out())
     return config
 
 
 def _left_out() -> tuple[str, ...]:
-    """Folders that Ray adds to its workers' module path and that are not on the command's."""
+    """Return the folders that Ray adds to its workers' module path and that are not on the command's."""
     here = os.getcwd()
     return () if here in module_path() else (here,)
 

@@ -1,0 +1,160 @@
+"""Methods, boards and records that several test files make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import Job, resolve
+from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
+from ddbench.records.schema import CurvePoint, FurtherScore, Measured, Record, Result, Score
+
+Call = Callable[..., tuple[int, str, str]]
+"""the type of the fixture `call`"""
+SOURCE = "sha256:" + "0" * 64
+"""the default digest of a record's method"""
+CONVNET = NetworkSpec(name="convnet", parameters={"depth": 2})
+METHOD = '''
+import ctypes, errno, math, os, signal, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+import torch
+from ddbench import DistilledDataset, State, UserError, register_method
+
+@register_method("{name}")
+@dataclass(frozen=True)
+class Method:
+    """Adds noise to real images."""
+
+    family: ClassVar[str] = "test"
+    paper: ClassVar[str] = "none"
+    settings: ClassVar[tuple[str, ...]] = ("random", "fixed")
+    tiny: ClassVar[dict[str, object]] = {{}}
+    iterations: int = 8
+
+    def distill(self, task, meter):
+        images, labels = task.real_init()
+        state = State(images=images)
+        def result():
+            return DistilledDataset.pixels(state.images, labels, initial=task.fixed_initial)
+        for step in meter.steps(self.iterations, state, result):
+            state.images += 0.01 * torch.rand(images.shape, generator=task.generator("noise"))
+            meter.log(loss=1.0 / (step + 1))
+            {body}
+        {end}
+'''
+
+
+def write_method(folder: Path, name: str, body: str = "pass", end: str = "return result()") -> str:
+    """Write a method's file and give its path.
+
+    Args:
+        body: a line at the end of every step
+        end: the line after the loop
+    """
+    path = folder / f"{name}.py"
+    path.write_text(METHOD.format(name=name, body=body, end=end))
+    return str(path)
+
+
+def jobs_of(*methods: str, **values: Any) -> list[Job]:
+    """Small runs on digits, by a protocol that this process alone knows (the fixture `short`)."""
+    content = {
+        "board": "b",
+        "datasets": "digits",
+        "ipc": 1,
+        "network": "convnet,depth=1,width=8",
+        "protocol": "short-3@1",
+        "networks": 2,
+        "checkpoint_seconds": 0,
+        "entries": [{"methods": [method]} for method in methods],
+    }
+    return resolve(make_board({**content, **values}), "cpu")
+
+
+def outer(*methods: str, **values: Any) -> list[Job]:
+    """Runs that other processes can carry out: of a protocol that ships."""
+    return jobs_of(*methods, **{"protocol": "quick-300@1", "networks": 1, "curve_seeds": 0, **values})
+
+
+def by_method(records: list[Record]) -> dict[str, Record]:
+    return {record.result.cell.method: record for record in records}
+
+
+def make_cell(method: str = "good", **changes: Any) -> Cell:
+    """Return a cell on digits; `changes` replace its other fields."""
+    fields: dict[str, Any] = {
+        "method": method,
+        "hyperparameters": {"lr": 0.5},
+        "dataset": "digits",
+        "dataset_digest": "sha256:" + "d" * 64,
+        "preprocessing": "normalize",
+        "network": CONVNET,
+        "setting": "random",
+        "ipc": 1,
+        "protocol": "dsa-1000@1",
+        "networks": 2,
+        "budget": Budget(seconds=120),
+        "device": "cpu",
+        "threads": 1,
+    }
+    return Cell(**(fields | changes))
+
+
+def make_record(
+    method: str = "good",
+    seed: int = 0,
+    accuracies: Sequence[float] = (0.5,),
+    *,
+    steps: tuple[int, int] | None = None,
+    curve: Sequence[tuple[float, float]] = (),
+    further: Sequence[FurtherScore] = (),
+    resolved: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Record:
+    """Return the record of a run whose artefact was scored with one network per accuracy.
+
+    Args:
+        steps: how many were done, and planned
+        curve: seconds and accuracy of each snapshot
+        further: the result's `also`
+        resolved: the record's `protocol`
+        changes: other fields of the cell, the result, what was measured, or the record
+    """
+    cells, results, measurements, records = (
+        {name: changes.pop(name) for name in model.model_fields if name in changes}
+        for model in (Cell, Result, Measured, Record)
+    )
+    assert not changes, f"no part of a record has these fields: {changes}"
+    cell = make_cell(method, **cells)
+    result: dict[str, Any] = {
+        "cell": cell,
+        "seed": seed,
+        "status": "ok" if accuracies else "diverged",
+        "steps_done": {"distil": steps[0]} if steps else {},
+        "steps_planned": {"distil": steps[1]} if steps else {},
+        "scores": [Score(network=cell.network, seed=i, accuracy=accuracy) for i, accuracy in enumerate(accuracies)],
+        "curve": [CurvePoint(step=i, accuracy=accuracy) for i, (_, accuracy) in enumerate(curve)],
+        "also": list(further),
+    }
+    measured: dict[str, Any] = {
+        "seconds": {"distil": 10.0},
+        "curve_seconds": [moment for moment, _ in curve],
+        "peak_bytes": 4_200_000,
+        "started": "2025-01-01T00:00:00+00:00",
+        "finished": "2025-01-01T00:00:00+00:00",
+        "environment": {},
+    }
+    record: dict[str, Any] = {
+        "key": run_key(cell, seed, records.get("method_source", SOURCE)),
+        "board": "tiny",
+        "method_source": SOURCE,
+        "protocol": resolved or {"name": cell.protocol},
+        "stored_bytes": {"images": 2560, "labels": 80},
+        "result": Result(**(result | results)),
+        "measured": Measured(**(measured | measurements)),
+    }
+    return Record(**(record | records))
