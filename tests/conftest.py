@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,10 +142,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[registry.Registry[Any], str, Any], None]:
+    """Put something into a registry for one test, also in place of what has its name."""
+
+    def put(into: registry.Registry[Any], name: str, thing: Any) -> None:
+        monkeypatch.setitem(into._objects, name, thing)
+
+    return put
+
+
+@pytest.fixture
+def short(register: Callable[..., None]) -> None:
     """A protocol of three steps; not known to other processes."""
-    protocol = Protocol("short-3@1", "test", steps=3, short=2, batch_size=5)
-    monkeypatch.setitem(registry.PROTOCOLS._objects, "short-3@1", protocol)
+    register(registry.PROTOCOLS, "short-3@1", Protocol("short-3@1", "test", steps=3, short=2, batch_size=5))
 
 
 @pytest.fixture

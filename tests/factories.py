@@ -1,20 +1,30 @@
-"""Methods, boards and records that several test files make."""
+"""Methods, boards, records and files that several test files make."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.torch
+import torch
+
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job, resolve
+from ddbench.data import Dataset, make_dataset
 from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
+from ddbench.records.files import problems, read_record
 from ddbench.records.schema import CurvePoint, FurtherScore, Measured, Record, Result, Score
+from ddbench.runs.run import run
 
 Call = Callable[..., tuple[int, str, str]]
 """the type of the fixture `call`"""
 SOURCE = "sha256:" + "0" * 64
 """the default digest of a record's method"""
+COUNTS = (5, 9, 7)
+"""training images of each class of `toy`"""
 CONVNET = NetworkSpec(name="convnet", parameters={"depth": 2})
 METHOD = '''
 import ctypes, errno, math, os, signal, sys, time
@@ -36,6 +46,7 @@ class Method:
     iterations: int = 8
 
     def distill(self, task, meter):
+        {start}
         images, labels = task.real_init()
         state = State(images=images)
         def result():
@@ -48,15 +59,16 @@ class Method:
 '''
 
 
-def write_method(folder: Path, name: str, body: str = "pass", end: str = "return result()") -> str:
+def write_method(folder: Path, name: str, body: str = "pass", end: str = "return result()", start: str = "pass") -> str:
     """Write a method's file and give its path.
 
     Args:
         body: a line at the end of every step
         end: the line after the loop
+        start: the first line
     """
     path = folder / f"{name}.py"
-    path.write_text(METHOD.format(name=name, body=body, end=end))
+    path.write_text(METHOD.format(name=name, body=body, end=end, start=start))
     return str(path)
 
 
@@ -78,6 +90,18 @@ def jobs_of(*methods: str, **values: Any) -> list[Job]:
 def outer(*methods: str, **values: Any) -> list[Job]:
     """Runs that other processes can carry out: of a protocol that ships."""
     return jobs_of(*methods, **{"protocol": "quick-300@1", "networks": 1, "curve_seeds": 0, **values})
+
+
+def run_here(job: Job, folder: Path) -> Record:
+    """Carry a run out in this process, and check what it has left."""
+    shares = list[float]()
+    record = run(job, folder, folder.parent / "cache", torch.device("cpu"), lambda stage, share: shares.append(share))
+    assert all(0 <= share <= 1 for share in shares)
+    assert problems(folder / "record.json") == []
+    assert read_record(folder / "record.json") == record
+    for leftover in ("distilled.partial", "scores.partial", "checkpoint.pt"):
+        assert not (folder / leftover).exists()
+    return record
 
 
 def by_method(records: list[Record]) -> dict[str, Record]:
@@ -158,3 +182,40 @@ def make_record(
         "measured": Measured(**(measured | measurements)),
     }
     return Record(**(record | records))
+
+
+def save_dataset(path: Path, data: Dataset) -> None:
+    """Write a data set as the `.npz` file that `load_dataset` reads."""
+    images = {"train_images": data.train_images, "test_images": data.test_images}
+    arrays = {name: tensor.permute(0, 2, 3, 1).numpy() for name, tensor in images.items()}
+    np.savez(path, **arrays, train_labels=data.train_labels.numpy(), test_labels=data.test_labels.numpy())
+
+
+def toy_arrays(channels: int = 3, side: int = 4, seed: int = 0) -> dict[str, Any]:
+    """The arrays of 21 train images in three classes of unequal size, labels shuffled, and 6 test images."""
+    random = np.random.RandomState(seed)
+    return {
+        "train_images": random.randint(0, 256, (sum(COUNTS), side, side, channels)).astype(np.uint8),
+        "train_labels": random.permutation(np.repeat(np.arange(3), COUNTS)),
+        "test_images": random.randint(0, 256, (6, side, side, channels)).astype(np.uint8),
+        "test_labels": np.repeat(np.arange(3), 2),
+    }
+
+
+def toy(channels: int = 3, **changes: Any) -> Dataset:
+    """The data set of `toy_arrays`, some of which may be other ones."""
+    return make_dataset("toy", **{**toy_arrays(channels), **changes})
+
+
+def rewrite_artifact(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]) -> None:
+    """Change the header and the tensors of an artefact, leaving it a sound safetensors file."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["ddbench"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(header, tensors)
+    safetensors.torch.save_file(tensors, path, {"ddbench": json.dumps(header)})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path from there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from ddbench.artifacts.recipe import Recipe
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest
 from ddbench.records.cell import Attack
+from factories import rewrite_artifact
 
 
 def images(n: int = 2) -> torch.Tensor:
@@ -35,15 +35,6 @@ def full() -> DistilledDataset:
     initial = {"features.0.weight": torch.ones(2, 2), "bias": torch.zeros(3)}
     artifact = DistilledDataset.pixels(images(), soft, label_kind="probabilities", recipe=recipe, initial=initial)
     return artifact.with_provenance({"method": "mine", "seed": 0, "ratio": 0.1})
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]) -> None:
-    """Change the header and the tensors of a file, leaving it a sound safetensors file."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["ddbench"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    change(header, tensors)
-    safetensors.torch.save_file(tensors, path, {"ddbench": json.dumps(header)})
 
 
 def test_construction_detaches_and_copies() -> None:
@@ -204,7 +195,7 @@ def test_a_file_of_another_tool_is_refused(tmp_path: Path, metadata: dict[str, s
 def test_another_format_version_is_refused(tmp_path: Path, version: object) -> None:
     path = tmp_path / "a.safetensors"
     full().save(path)
-    rewrite(path, lambda header, tensors: header.update(format_version=version))
+    rewrite_artifact(path, lambda header, tensors: header.update(format_version=version))
     with pytest.raises(UserError, match=rf"has format version {version!r} and this ddbench reads 1; score it with the"):
         DistilledDataset.load(path)
 
@@ -231,7 +222,7 @@ def test_another_format_version_is_refused(tmp_path: Path, version: object) -> N
 def test_a_tampered_file_is_no_sound_artefact(tmp_path: Path, change: Callable[..., Any], sentence: str) -> None:
     path = tmp_path / "a.safetensors"
     full().save(path)
-    rewrite(path, change)
+    rewrite_artifact(path, change)
     with pytest.raises(
         UserError, match=r"is no sound artefact \(.*\); write it again with `ddbench distill`$"
     ) as caught:
@@ -327,7 +318,7 @@ def test_a_file_that_cannot_be_decoded_is_no_sound_artefact(
 def test_elements_of_rare_types_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
     path = tmp_path / "a.safetensors"
     full().save(path)
-    rewrite(path, lambda header, tensors: tensors.update({"parts.more": torch.zeros(2).to(dtype)}))
+    rewrite_artifact(path, lambda header, tensors: tensors.update({"parts.more": torch.zeros(2).to(dtype)}))
     with pytest.raises(UserError, match=r"not a safetensors file \('parts.more' has elements of type \w+\)"):
         DistilledDataset.load(path)
 

@@ -15,8 +15,6 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-import safetensors
-import safetensors.torch
 import torch
 import yaml
 
@@ -29,7 +27,7 @@ from ddbench.io.locks import LOCK
 from ddbench.records.files import damage, write_record
 from ddbench.registry import discover
 from ddbench.runs.run import failed_record
-from factories import Call
+from factories import Call, rewrite_artifact
 
 TINY = ["--network", "convnet,depth=1,width=8"]
 
@@ -351,15 +349,6 @@ def artifact(tmp_path: Path) -> Path:
     return path
 
 
-def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]) -> None:
-    """Change the header and the tensors of a file, leaving it a sound safetensors file."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["ddbench"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    change(header, tensors)
-    safetensors.torch.save_file(tensors, path, {"ddbench": json.dumps(header)})
-
-
 @pytest.mark.parametrize("command", ["score", "show"])
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -369,23 +358,25 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor
             "{path} is truncated or not a safetensors file (",
         ),
         (
-            lambda path: rewrite(path, lambda header, tensors: header.update(format_version=99)),
+            lambda path: rewrite_artifact(path, lambda header, tensors: header.update(format_version=99)),
             "{path} has format version 99 and this ddbench reads 1; score it with the release that wrote it",
         ),
         (
-            lambda path: rewrite(path, lambda header, tensors: header["provenance"].update(dataset_digest="sha256:0")),
+            lambda path: rewrite_artifact(
+                path, lambda header, tensors: header["provenance"].update(dataset_digest="sha256:0")
+            ),
             "{path} was distilled from 'digits' (sha256:0), but 'digits' is another data set (sha256:",
         ),
         (
-            lambda path: rewrite(path, lambda header, tensors: header["provenance"].clear()),
+            lambda path: rewrite_artifact(path, lambda header, tensors: header["provenance"].clear()),
             "{path} does not say its dataset, dataset_digest, method, ipc, network, preprocessing, protocol; write it",
         ),
         (
-            lambda path: rewrite(path, lambda header, tensors: tensors["parts.labels"].add_(2)),
+            lambda path: rewrite_artifact(path, lambda header, tensors: tensors["parts.labels"].add_(2)),
             "{path} does not fit 'digits': labels lie outside 0 to 9; write it again with `ddbench distill`",
         ),
         (
-            lambda path: rewrite(path, lambda header, tensors: header["provenance"].update(ipc=2)),
+            lambda path: rewrite_artifact(path, lambda header, tensors: header["provenance"].update(ipc=2)),
             "{path} does not fit 'digits': 10 images where the task asks for 10 classes x 2; write it again",
         ),
     ],

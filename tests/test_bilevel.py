@@ -250,17 +250,24 @@ def test_noise_of_memories_is_xaviers() -> None:
 
 
 def test_windows_begin_anywhere_that_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts: list[int] = []
-    training_steps = TruncatedBackprop._training_steps
+    counts: dict[str, list[int]] = {"forward_only": [], "__call__": []}
 
-    def watched(self: Any, task: Any, synthetic: Any, count: int, generator: Any) -> Any:
-        counts.append(count)
-        return training_steps(self, task, synthetic, count, generator)
+    def watch(name: str) -> None:
+        train = getattr(Unroll, name)
 
-    monkeypatch.setattr(TruncatedBackprop, "_training_steps", watched)
+        def watched(self: Unroll, state: Any, steps: Any) -> Any:
+            taken = list(steps)
+            counts[name].append(len(taken))
+            return train(self, state, taken)
+
+        monkeypatch.setattr(Unroll, name, watched)
+
+    for name in counts:
+        watch(name)
     TruncatedBackprop(iterations=60, steps=5, window=2, least=1, batch_real=4).distill(tiny_task(), Meter(Budget()))
-    assert set(counts[0::2]) == {1, 2, 3}
-    assert set(counts[1::2]) == {2}
+    assert set(counts["forward_only"]) == {1, 2, 3}
+    assert set(counts["__call__"]) == {2}
+    assert len(counts["forward_only"]) == len(counts["__call__"]) == 60
 
 
 def test_a_window_that_does_not_fit_is_refused() -> None:

@@ -38,7 +38,7 @@ from ddbench.submissions.membership import board_complaint
 from ddbench.submissions.rescoring import perturbed
 from ddbench.submissions.submit import submit
 from ddbench.submissions.verify import verify
-from factories import Call
+from factories import Call, contents
 
 NETWORK = "convnet(depth=1, width=8)"
 BOARD: dict[str, Any] = {
@@ -103,10 +103,6 @@ def tables(runs: Path) -> Path:
 def file(runs: Path) -> list[str]:
     """Submit; the complaints."""
     return submit(runs, tables(runs), configs=runs.parent / "configs").complaints
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def first_record(runs: Path) -> Path:
@@ -215,12 +211,12 @@ def test_another_attempt_is_filed_beside_the_first_and_shown(runs: Path) -> None
     assert file(runs) == []
     after = contents(tables(runs) / "records")
     assert before.items() < after.items()
-    (added,) = after.keys() - before.keys()
-    assert Path(added).name == f"{kept.stem}-2.json"
-    assert Claim.read(Path(added)).artifact == kept
-    other = kept.with_stem(Path(added).stem)
+    (added,) = (tables(runs) / "records" / name for name in after.keys() - before.keys())
+    assert added.name == f"{kept.stem}-2.json"
+    assert Claim.read(added).artifact == kept
+    other = kept.with_stem(added.stem)
     other.write_text("another attempt's")
-    assert Claim.read(Path(added)).artifact == kept  # by what it holds, not by its name
+    assert Claim.read(added).artifact == kept  # by what it holds, not by its name
     other.unlink()
     assert list(tables(runs).glob("artifacts/tiny/distribution_matching/*")) == [kept]
     assert check_tables(tables(runs), origins()) == []

@@ -126,7 +126,7 @@ def test_check_says_so(call: Call) -> None:
 
 
 def test_check_says_what_is_broken(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path, "broken", "raise ValueError('bad [/x]')")
+    write_method(tmp_path, "broken", start="raise ValueError('bad [/x]')")
     sentence = "./broken.py: it raises ValueError on the tiny task: bad [/x]\n"
     assert call("check", "./broken.py") == (1, "", sentence)
 
@@ -143,7 +143,7 @@ def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.Monke
 
 
 def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path, "fails", "raise RuntimeError('no [/luck]')")
+    write_method(tmp_path, "fails", start="raise RuntimeError('no [/luck]')")
     arguments = ["evaluate", "-m", "./fails.py", "-m", "random_real", "-d", "digits", "--seeds", 2]
     arguments += ["--network", NETWORK, "--workers", 2, "--device", "cpu", "--out", "out"]
     code, out, err = call(*arguments)
@@ -222,7 +222,7 @@ def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tm
 
 def test_a_failure_that_was_mended_counts_no_more(call: Call, forget: Callable[[str], None], tmp_path: Path) -> None:
     arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
-    path = write_method(tmp_path, "mine", "raise RuntimeError('a mistake')")
+    path = write_method(tmp_path, "mine", start="raise RuntimeError('a mistake')")
     assert call(*arguments)[0] == 1
     forget(path)
     write_method(tmp_path, "mine")
@@ -284,7 +284,7 @@ def test_a_users_own_data_set_is_drawn_from_where_it_lies(call: Call, tmp_path: 
 
 
 def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> None:
-    write_method(tmp_path, "fails", "raise RuntimeError('no [/luck]')")
+    write_method(tmp_path, "fails", start="raise RuntimeError('no [/luck]')")
     code, out, err = call("distill", "./fails.py", "-d", "digits", "--device", "cpu", "--out", "x.safetensors")
     assert (code, out) == (1, "")
     assert err.endswith("failed: RuntimeError: no [/luck]; traceback in x.safetensors.error.txt\n")

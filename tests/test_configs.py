@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def blank(name: str) -> Dataset:
 
 
 @pytest.fixture
-def black(monkeypatch: pytest.MonkeyPatch) -> None:
+def black(register: Callable[..., None]) -> None:
     """Blank data sets in place of those that ship."""
     for name in DATASETS:
-        monkeypatch.setitem(DATASETS._objects, name, partial(blank, name))
+        register(DATASETS, name, partial(blank, name))
 
 
 def test_there_are_boards() -> None:

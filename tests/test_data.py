@@ -21,23 +21,7 @@ from ddbench.data.dataset import stratified_split
 from ddbench.data.preprocess import PINNED, measure
 from ddbench.errors import UserError
 from ddbench.registry import DATASETS
-
-COUNTS = (5, 9, 7)
-
-
-def arrays(channels: int = 3, side: int = 4, seed: int = 0) -> dict[str, Any]:
-    """A data set of 21 train images in three classes of unequal size, labels shuffled, and 6 test images."""
-    random = np.random.RandomState(seed)
-    return {
-        "train_images": random.randint(0, 256, (sum(COUNTS), side, side, channels)).astype(np.uint8),
-        "train_labels": random.permutation(np.repeat(np.arange(3), COUNTS)),
-        "test_images": random.randint(0, 256, (6, side, side, channels)).astype(np.uint8),
-        "test_labels": np.repeat(np.arange(3), 2),
-    }
-
-
-def toy(channels: int = 3, **changes: Any) -> Dataset:
-    return make_dataset("toy", **{**arrays(channels), **changes})
+from factories import COUNTS, toy, toy_arrays
 
 
 def numbered() -> Dataset:
@@ -57,11 +41,11 @@ def test_a_dataset_is_channels_first_and_typed() -> None:
     assert dataset.train_labels.dtype == torch.int64
     assert dataset.counts.tolist() == list(COUNTS)
     assert dataset.classes == ("a", "b", "c")
-    assert torch.equal(dataset.test_images[2, 1], torch.from_numpy(arrays()["test_images"][2, :, :, 1]))
+    assert torch.equal(dataset.test_images[2, 1], torch.from_numpy(toy_arrays()["test_images"][2, :, :, 1]))
 
 
 def test_grey_images_need_no_channel_axis_and_are_copied() -> None:
-    source = arrays(1)
+    source = toy_arrays(1)
     flat = make_dataset("toy", **{**source, "train_images": source["train_images"][..., 0]})
     kept = flat.train_images.clone()
     source["train_images"][:] = 0
@@ -72,9 +56,9 @@ def test_grey_images_need_no_channel_axis_and_are_copied() -> None:
 
 def test_the_digest_follows_every_pixel_and_label() -> None:
     dataset = toy()
-    flipped = arrays()["train_images"]
+    flipped = toy_arrays()["train_images"]
     flipped[3, 2, 1, 0] ^= 1
-    relabelled = arrays()["test_labels"][::-1]
+    relabelled = toy_arrays()["test_labels"][::-1]
     digests = {dataset.digest, toy(train_images=flipped).digest, toy(test_labels=relabelled).digest}
     assert len(digests) == 3
     assert dataset.digest == toy().digest
@@ -207,8 +191,8 @@ print([name for name in ("torchvision", "sklearn", "kornia") if name in sys.modu
 
 
 def test_a_provided_file_comes_before_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    np.savez(tmp_path / "mnist.npz", **arrays(1))
-    np.savez(tmp_path / "imagenette64.npz", **arrays(3))
+    np.savez(tmp_path / "mnist.npz", **toy_arrays(1))
+    np.savez(tmp_path / "imagenette64.npz", **toy_arrays(3))
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
     assert load_dataset("mnist").shape == (1, 4, 4)
     assert load_dataset("imagenette64").name == "imagenette64"
@@ -254,7 +238,7 @@ def test_torchvision_is_read_from_the_cache_folder(
     def cifar10(root: Path, train: bool, download: bool) -> types.SimpleNamespace:
         print("Downloading")
         asked.append((root, train, download))
-        part, source = ("train" if train else "test"), arrays()
+        part, source = ("train" if train else "test"), toy_arrays()
         labels = source[f"{part}_labels"].tolist()
         return types.SimpleNamespace(data=source[f"{part}_images"], targets=labels, classes=["a", "b", "c"])
 

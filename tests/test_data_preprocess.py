@@ -9,26 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddbench.data import Dataset, Preprocessing, make_dataset
+from ddbench.data import Preprocessing, make_dataset
 from ddbench.data.preprocess import measure
 from ddbench.errors import UserError
-
-COUNTS = (5, 9, 7)
-
-
-def arrays(channels: int = 3, side: int = 4, seed: int = 0) -> dict[str, Any]:
-    """A data set of 21 train images in three classes of unequal size, labels shuffled, and 6 test images."""
-    random = np.random.RandomState(seed)
-    return {
-        "train_images": random.randint(0, 256, (sum(COUNTS), side, side, channels)).astype(np.uint8),
-        "train_labels": random.permutation(np.repeat(np.arange(3), COUNTS)),
-        "test_images": random.randint(0, 256, (6, side, side, channels)).astype(np.uint8),
-        "test_labels": np.repeat(np.arange(3), 2),
-    }
-
-
-def toy(channels: int = 3, **changes: Any) -> Dataset:
-    return make_dataset("toy", **{**arrays(channels), **changes})
+from factories import toy, toy_arrays
 
 
 def test_normalisation_by_hand() -> None:
@@ -53,10 +37,14 @@ def test_each_channel_has_its_own_statistics() -> None:
 
 
 def test_pinned_statistics_follow_the_name_and_the_channels() -> None:
-    assert Preprocessing.for_dataset(make_dataset("cifar10", **arrays()), "normalize").std == (0.2023, 0.1994, 0.2010)
-    assert Preprocessing.for_dataset(make_dataset("imagenette64", **arrays())).mean == (0.485, 0.456, 0.406)
-    assert Preprocessing.for_dataset(make_dataset("cifar10", **arrays()), "zca").mean == (0.0, 0.0, 0.0)
-    grey = make_dataset("cifar10", **arrays(1))
+    assert Preprocessing.for_dataset(make_dataset("cifar10", **toy_arrays()), "normalize").std == (
+        0.2023,
+        0.1994,
+        0.2010,
+    )
+    assert Preprocessing.for_dataset(make_dataset("imagenette64", **toy_arrays())).mean == (0.485, 0.456, 0.406)
+    assert Preprocessing.for_dataset(make_dataset("cifar10", **toy_arrays()), "zca").mean == (0.0, 0.0, 0.0)
+    grey = make_dataset("cifar10", **toy_arrays(1))
     assert Preprocessing.for_dataset(grey, "normalize").mean == measure(grey)[0]
 
 
@@ -80,7 +68,7 @@ def test_zca_whitens_up_to_eps() -> None:
 
 
 def test_zca_with_little_eps_gives_the_identity_covariance() -> None:
-    source = arrays(1)
+    source = toy_arrays(1)
     images = np.random.RandomState(1).randint(0, 256, (400, 4, 4, 1)).astype(np.uint8)
     dataset = make_dataset("toy", images, np.arange(400) % 3, source["test_images"], source["test_labels"])
     white = Preprocessing("zca", (0.5,), (0.3,), 1e-6).fit(dataset)(dataset.train_images)

@@ -42,13 +42,13 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
 
 
 def test_a_script_that_registers_a_method_is_run_for_it(tmp_path: Path) -> None:
-    method = METHOD.format(name="mine", body="pass", end="return result()")
+    method = METHOD.format(name="mine", start="pass", body="pass", end="return result()")
     call = CALL.format(method="mine").replace("\n", "\n    ")
     assert script(tmp_path, f"{method}\nif __name__ == '__main__':\n    {call}") == "truncated\n"
 
 
 def test_a_script_that_imports_a_method_is_run_for_it(tmp_path: Path) -> None:
-    (tmp_path / "ours.py").write_text(METHOD.format(name="mine", body="pass", end="return result()"))
+    (tmp_path / "ours.py").write_text(METHOD.format(name="mine", start="pass", body="pass", end="return result()"))
     call = CALL.format(method="mine").replace("\n", "\n    ")
     assert script(tmp_path, f"import ours\nif __name__ == '__main__':\n    {call}") == "truncated\n"
 

@@ -18,7 +18,7 @@ BLOCKS = [block for block in PYTHON if block.startswith(("import ", "from "))]
 CALL = """
 import ddbench
 
-records = ddbench.evaluate({"methods": ["random_real"], "ipc": 1, "seeds": 1})
+records = ddbench.evaluate({"methods": ["random_real"], "ipc": 1, "budget": "5s"})
 print(records[0])
 """
 SAID = "Record(random_real on digits, ipc 1, seed 0: ok, "
@@ -55,7 +55,7 @@ def test_a_notebook_runs_a_board_and_shows_an_artefact(tmp_path: Path) -> None:
     cells = [
         CALL,
         "records[0]",
-        'ddbench.distill("random_real", "digits", "set.safetensors", network="convnet,depth=1,width=8")\n'
+        'ddbench.distill("random_real", "digits", "set.safetensors", network="convnet,depth=1,width=8", budget="5s")\n'
         'ddbench.load("set.safetensors")',
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

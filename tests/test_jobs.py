@@ -17,23 +17,7 @@ from ddbench.errors import UserError
 from ddbench.meter.snapshots import SNAPSHOTS
 from ddbench.records.source_digest import file_source_digest, source_digest
 from ddbench.registry import discover, find_method
-
-METHOD = """
-from dataclasses import dataclass
-from typing import ClassVar
-from ddbench import DistilledDataset, register_method
-
-@register_method("mine")
-@dataclass(frozen=True)
-class Mine:
-    family: ClassVar[str] = "control"
-    paper: ClassVar[str] = "none"
-    settings: ClassVar[tuple[str, ...]] = ("random",)
-    tiny: ClassVar[dict[str, object]] = {}
-    lr: float = 0.5
-    def distill(self, task, meter):
-        return DistilledDataset.pixels(*task.real_init())
-"""
+from factories import write_method
 
 
 def resolved(**values: Any) -> list[Job]:
@@ -131,17 +115,17 @@ def test_every_part_of_a_cell_changes_the_key() -> None:
 
 
 def test_another_source_gives_another_key(tmp_path: Path, methods: Any) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(METHOD)
+    path = Path(write_method(tmp_path, "mine"))
+    text = path.read_text()
     board = make_board(
         {"board": "b", "datasets": "digits", "ipc": 1, "network": "mlp", "entries": [{"methods": str(path)}]}
     )
     (one,) = resolve(board, "cpu")
     assert (one.cell.method, one.method) == ("mine", str(path))
     assert one.method_source == file_source_digest(path) == source_digest(find_method(str(path)))
-    path.write_text(METHOD + "# a comment\n")
+    path.write_text(text + "# a comment\n")
     assert [job.key for job in resolve(board, "cpu")] == [one.key]
-    path.write_text(METHOD + "CHANGED = 1\n")
+    path.write_text(text + "CHANGED = 1\n")
     (other,) = resolve(board, "cpu")
     assert other.cell == one.cell
     assert other.key != one.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from ddbench.errors import UserError
 from ddbench.families.gradient_matching import GradientDistance, Turns
 from ddbench.families.training import OnReal, OnSynthetic, Trained, Trainer
 from ddbench.families.trajectory_matching import learned_step_size
+from ddbench.leaderboard.origins import CONTROL
 from ddbench.meter.meter import Meter
 from ddbench.records.cell import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
+from ddbench.task.settings import SETTINGS
 from ddbench.task.task import Task
 from ddbench.testing import check_method, tiny_dataset, tiny_task
 from methods.backprop import Backprop
@@ -34,35 +37,9 @@ from methods.random_real import RandomReal
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
 
 discover()
-SHIPPED = {
-    "addressable_memories": ["linba", "remember_the_past"],
-    "attention_matching": ["datadam"],
-    "backprop": ["bptt", "dd"],
-    "best_random_real": [],
-    "characteristic_formations": [],
-    "characteristic_matching": ["ncfm"],
-    "class_mean": [],
-    "contrastive_gradient_matching": ["dcc"],
-    "difficulty_aligned_matching": ["datm"],
-    "distribution_matching": ["dm"],
-    "efficient_parameterization": ["idc"],
-    "factorization": ["haba"],
-    "feature_alignment": ["cafe"],
-    "flat_trajectory_matching": ["ftd"],
-    "gradient_matching": ["dc", "dsa"],
-    "herding": [],
-    "improved_distribution_matching": ["idm"],
-    "k_center": ["kcenter"],
-    "k_means": ["kmeans"],
-    "maximum_mean_discrepancy": ["m3d", "mmd"],
-    "random_real": ["random"],
-    "scalable_trajectory_matching": ["tesla"],
-    "tileable_textures": ["textures"],
-    "trajectory_matching": ["mtt"],
-    "truncated_backprop": ["rat_bptt"],
-}
-CONTROLS = {"best_random_real", "class_mean", "herding", "k_center", "k_means", "random_real"}
-every_method = pytest.mark.parametrize("name", list(SHIPPED))
+FOLDER = Path(__file__).resolve().parent.parent / "methods"
+SHIPPED = [name for name in METHODS if METHODS.get(name).__module__.startswith("methods.")]
+every_method = pytest.mark.parametrize("name", SHIPPED)
 
 
 def free_meter() -> Meter:
@@ -73,8 +50,10 @@ def free_meter() -> Meter:
 
 
 def test_every_method_of_the_folder_is_registered() -> None:
-    shipped = {name: METHODS.aliases(name) for name in METHODS if METHODS.get(name).__module__.startswith("methods.")}
-    assert shipped == SHIPPED
+    assert set(SHIPPED) == {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert [METHODS.get(name).__module__ for name in SHIPPED] == [f"methods.{name}" for name in SHIPPED]
+    names = [*SHIPPED, *(alias for name in SHIPPED for alias in METHODS.aliases(name))]
+    assert len(set(names)) == len(names)
 
 
 @every_method
@@ -85,11 +64,17 @@ def test_the_contract_is_kept(name: str) -> None:
 @every_method
 def test_a_method_says_where_it_comes_from(name: str) -> None:
     cls: type[Any] = METHODS.get(name)
+    assert cls.name == name
+    assert all(METHODS.get(alias) is cls for alias in METHODS.aliases(name))
     assert cls.paper.startswith("https://")
     assert cls.__doc__
     assert cls.__doc__.partition("\n")[0].endswith(".")
-    assert (cls.family == "control") == (name in CONTROLS)
-    assert set(cls.settings) <= {"random", "fixed", "pretrained", "attack"}
+    fields = {field.name for field in dataclasses.fields(cls)}
+    assert cls.family
+    assert (cls.family == CONTROL) == ("iterations" not in fields), "controls do not learn their images"
+    assert cls.settings
+    assert set(cls.settings) <= set(SETTINGS)
+    assert set(cls.tiny) <= fields
 
 
 @every_method
@@ -322,7 +307,9 @@ def test_gradients_are_matched_and_networks_trained_in_turns(
 
 
 def test_backprop_walks_batches_with_every_class_in_each() -> None:
-    order = Backprop(images_per_step=2)._order(tiny_task(ipc=4).labels(), 3)
+    method = Backprop(iterations=1, images_per_step=2, epochs=1, batch_real=8)
+    order = method.distill(tiny_task(ipc=4), free_meter()).recipe.order
+    assert order is not None
     assert order.tolist() == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
 
 
@@ -341,10 +328,14 @@ def test_backprop_stores_one_step_size_a_step() -> None:
     assert torch.allclose(recipe.lr, torch.full((6,), 0.02), atol=1e-5)  # lr_initial, which softplus gives back
 
 
-TRAJECTORY_MATCHING = [name for name in SHIPPED if METHODS.get(name).family == "trajectory matching"]
+def taking(*settings: str) -> list[str]:
+    """The shipped methods that have these hyper-parameters."""
+    return [
+        name for name in SHIPPED if set(settings) <= {field.name for field in dataclasses.fields(METHODS.get(name))}
+    ]
 
 
-@pytest.mark.parametrize("name", TRAJECTORY_MATCHING)
+@pytest.mark.parametrize("name", taking("expert_epochs", "match_epochs", "max_start"))
 def test_trajectory_matching_refuses_segments_that_outlast_the_experts(name: str) -> None:
     segments = {**METHODS.get(name).tiny, "max_start": 4, "match_epochs": 2}
     make_method(METHODS.get(name), {**segments, "expert_epochs": 5})
@@ -352,7 +343,7 @@ def test_trajectory_matching_refuses_segments_that_outlast_the_experts(name: str
         make_method(METHODS.get(name), {**segments, "expert_epochs": 4})
 
 
-@pytest.mark.parametrize("name", TRAJECTORY_MATCHING)
+@pytest.mark.parametrize("name", taking("match_epochs", "lr_lr"))
 def test_trajectory_matching_keeps_its_step_size_positive(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     cls, step_sizes = METHODS.get(name), []
 

@@ -181,6 +181,7 @@ ipc: [1, 2]
 modality: points
 network: linear
 protocol: quick-300@1
+budget: 20s
 networks: 2
 checkpoint_seconds: 0
 entries:

@@ -22,6 +22,7 @@ from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import canonical_json
+from ddbench.leaderboard.origins import CONTROL
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
@@ -37,10 +38,14 @@ from ddbench.task.pretrained import PretrainedPool, load_pool
 from ddbench.task.settings import Setting
 from ddbench.task.task import Task
 from ddbench.testing import tiny_dataset, tiny_task
+from factories import save_dataset
 from tasks import setting_of
 
+discover()
 CPU = torch.device("cpu")
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
+CONTROLS = [name for name in METHODS if METHODS.get(name).family == CONTROL]
+ATTACKED = [name for name in CONTROLS if "attack" in METHODS.get(name).settings]
 
 
 @pytest.fixture(autouse=True)
@@ -48,18 +53,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two data sets by name, and a cache of one's own: bars, and the same bars larger and in colour."""
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
-    save(tmp_path / "bars.npz", tiny_dataset())
-    save(tmp_path / "bright.npz", resized(tiny_dataset(), (3, 16, 16)))
-    discover()
+    save_dataset(tmp_path / "bars.npz", tiny_dataset())
+    save_dataset(tmp_path / "bright.npz", resized(tiny_dataset(), (3, 16, 16)))
     return tmp_path
-
-
-def save(path: Path, data: Dataset) -> None:
-    arrays = {
-        "train_images": data.train_images.permute(0, 2, 3, 1).numpy(), "train_labels": data.train_labels.numpy(),
-        "test_images": data.test_images.permute(0, 2, 3, 1).numpy(), "test_labels": data.test_labels.numpy(),
-    }  # fmt: skip
-    np.savez(path, **arrays)
 
 
 def pool(dataset: str = "bright", **changes: Any) -> Pool:
@@ -105,10 +101,9 @@ def test_a_margin_is_put_around_before_images_are_resized() -> None:
 # -- the pool ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_is_trained_once_and_knows_its_task() -> None:
     first = make(pool())
-    monkeypatch.setattr(pools._Trainer, "_trained", lambda *_: pytest.fail("trained again"))
-    again = make(pool())
+    again = load_pool(pool(), NETWORK, load_dataset("bars"), CPU, lambda *_: pytest.fail("trained again"))
     assert torch.equal(first.training, again.training)
     assert torch.equal(first.held_out, again.held_out)
     assert first.training.shape == first.held_out.shape == (2, flatten(tiny_task().initial()).numel())
@@ -125,17 +120,18 @@ def test_a_pool_is_trained_once_and_knows_its_task(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_pool_is_named_by_the_files_that_decide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    of_convnet, of_mlp = (
-        pools._code(build_network(name, (1, 8, 8), 3, parameters))
-        for name, parameters in (("convnet", NETWORK.parameters), ("mlp", {}))
-    )
-    assert of_convnet != of_mlp
-    (tmp_path / "resize.py").write_text("# another\n")
-    found = inspect.getfile
-    monkeypatch.setattr(
-        inspect, "getfile", lambda part: str(tmp_path / "resize.py") if part is resized else found(part)
-    )
-    assert pools._code(build_network("convnet", (1, 8, 8), 3, NETWORK.parameters)) != of_convnet
+    convnet, mlp = (type(build_network(name, (1, 8, 8), 3, {"depth": 1})) for name in ("convnet", "mlp"))
+    found, other = inspect.getfile, tmp_path / "other.py"
+    other.write_text("# another\n")
+
+    def networks_after_a_change(of: object = None) -> int:
+        """How many have been trained once a pool was asked for, with another file in place of a part's own."""
+        with monkeypatch.context() as patch:
+            patch.setattr(inspect, "getfile", lambda part: str(other) if part is of else found(part))
+            make(pool(train=1, held_out=1))
+        return len(list((cache_folder() / "pools").iterdir()))
+
+    assert [networks_after_a_change(of) for of in (None, resized, convnet, mlp)] == [2, 4, 6, 6]
 
 
 def test_a_network_of_a_pool_is_textbook_adam() -> None:
@@ -227,7 +223,7 @@ def test_an_attack_changes_what_is_wanted_of_one_class() -> None:
     assert tiny_task(setting="pretrained").target_labels(labels).tolist() == [0, 1, 2, 0]
 
 
-@pytest.mark.parametrize("name", ["random_real", "best_random_real", "class_mean", "k_means", "herding", "k_center"])
+@pytest.mark.parametrize("name", ATTACKED)
 def test_controls_store_the_attacked_class_as_the_one_it_is_to_be_taken_for(name: str) -> None:
     cls = METHODS.get(name)
     attacked, plain = (
@@ -241,7 +237,7 @@ def test_a_pool_of_other_classes_or_other_data_is_refused(folders: Path) -> None
     two = make_dataset(
         "two", np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
     )
-    save(folders / "two.npz", two)
+    save_dataset(folders / "two.npz", two)
     with pytest.raises(UserError, match="pool data set 'two' has 2 classes and 'bars' has 3; choose one with as many"):
         make(pool("two"))
     with pytest.raises(UserError, match="the pool was trained on another 'bars' "):

@@ -20,27 +20,14 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.io.atomic import read_sealed
-from ddbench.records.files import problems, read_record
-from ddbench.records.schema import Record
 from ddbench.runs.run import failed_record, run
-from factories import jobs_of
+from factories import jobs_of, run_here
 
 CPU = torch.device("cpu")
 
 
 def silent(stage: str, share: float) -> None:
     pass
-
-
-def run_here(job: Job, folder: Path) -> Record:
-    reports = list[tuple[str, float]]()
-    record = run(job, folder, folder.parent / "cache", CPU, lambda stage, share: reports.append((stage, share)))
-    assert all(0 <= share <= 1 for _, share in reports)
-    assert problems(folder / "record.json") == []
-    assert read_record(folder / "record.json") == record
-    for leftover in ("distilled.partial", "scores.partial", "checkpoint.pt"):
-        assert not (folder / leftover).exists()
-    return record
 
 
 @pytest.mark.usefixtures("short")

@@ -16,26 +16,19 @@ import torch
 from rich.console import Console
 
 from ddbench.boards.board import make_board
-from ddbench.boards.jobs import Job
 from ddbench.cli.progress import Display, Gauge
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.io.locks import claimed
 from ddbench.records.files import problems, read_record
 from ddbench.records.run_folder import OUTCOME
-from ddbench.records.schema import Record
 from ddbench.runs import api as boards
 from ddbench.runs.executors import worker
 from ddbench.runs.executors.process import RunProcess
 from ddbench.runs.plan import Event, Plan, plan_runs, run_jobs
-from ddbench.runs.run import run
-from factories import jobs_of, outer
+from factories import jobs_of, outer, run_here
 
 BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
-
-
-def run_here(job: Job, folder: Path) -> Record:
-    return run(job, folder, folder.parent / "cache", torch.device("cpu"), lambda stage, share: None)
 
 
 def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, write: Callable[..., str]) -> None:

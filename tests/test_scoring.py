@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from ddbench.evaluation.selection import select
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import read_sealed
 from ddbench.records.cell import NetworkSpec, Scoring, run_key
-from ddbench.records.files import problems, read_record
-from ddbench.records.schema import FurtherScore, Record
+from ddbench.records.schema import FurtherScore
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.runs.run import failed_record, run
 from ddbench.task import pretrained as pools
+from factories import run_here
 from tasks import setting_of
 
 CPU = torch.device("cpu")
@@ -61,14 +62,14 @@ class Walk:
 
 
 @pytest.fixture
-def walk(tmp_path: Path, methods: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def walk(tmp_path: Path, methods: Any, register: Callable[..., None]) -> str:
     """The file of a method whose images get worse at every step; two short protocols are known, too."""
     for protocol in (
         Protocol("short-6@1", "test", steps=6, short=3, batch_size=5, lr=0.2),
         Protocol("other-4@1", "test", steps=4, batch_size=10, lr=0.1),
         Protocol("stored-4@1", "test", steps=4, batch_size=10, lr=0.1, honours=("initial",)),
     ):
-        monkeypatch.setitem(PROTOCOLS._objects, protocol.name, protocol)
+        register(PROTOCOLS, protocol.name, protocol)
     path = tmp_path / "walk.py"
     path.write_text(FILE)
     return str(path)
@@ -87,13 +88,6 @@ def job_of(method: str, **values: Any) -> Job:
     }
     (job,) = resolve(make_board({**content, **values}), "cpu")
     return job
-
-
-def run_here(job: Job, folder: Path) -> Record:
-    record = run(job, folder, folder.parent / "cache", CPU, lambda stage, share: None)
-    assert problems(folder / "record.json") == []
-    assert read_record(folder / "record.json") == record
-    return record
 
 
 ALSO = [{"network": "mlp"}, {"protocol": "other-4@1", "networks": 1}, {"network": "mlp", "protocol": "other-4@1"}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.selection import READINGS, moments, select
 from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.networks import Chunks
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.schema import Selected
 from tasks import setting_of
@@ -100,13 +102,13 @@ def test_reading_changes_nothing(data: Dataset) -> None:
 
 
 def test_the_short_form_is_read_at_its_end_alone(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, answers, asked = data.validation(0.1), ImageEvaluator._answers, list[int]()
+    held_out, answers, asked = data.validation(0.1), Chunks.map, list[int]()
 
-    def counted(self: ImageEvaluator, weights: dict[str, Tensor], data: Dataset) -> Tensor:
-        asked.append(len(data.test_labels))
-        return answers(self, weights, data)
+    def counted(self: Chunks, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        asked.append(len(images))
+        return answers(self, function, images)
 
-    monkeypatch.setattr(ImageEvaluator, "_answers", counted)
+    monkeypatch.setattr(Chunks, "map", counted)
     score = judge(data, held_out=held_out).score(artifact(data), seed=0, short=True)
     assert asked == [len(data.test_labels), len(held_out.test_labels)]
     assert score.accuracy == judge(data).score(artifact(data), seed=0, short=True).accuracy

@@ -28,7 +28,7 @@ from ddbench.site import MARK, write_site
 from ddbench.site.docs import arguments
 from ddbench.site.record_pages import SHOWN
 from ddbench.stats import interval
-from factories import Call
+from factories import Call, contents
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 LIMIT = 3_000_000
@@ -81,10 +81,6 @@ def page_of(record: Record, site: Path) -> Path:
     """The page that has a card for a record."""
     (found,) = [path for path in (site / "records" / record.board).glob("*.html") if record.key in Page(path).ids]
     return found
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def forged(some_records: Path, change: Callable[[dict[str, Any]], None]) -> Record:

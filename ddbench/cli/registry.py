@@ -14,7 +14,6 @@ from ddbench.cli.app import SOME_FAILED, Json, say
 from ddbench.errors import UserError, suggestion
 from ddbench.io.atomic import write_atomically
 from ddbench.registry import discover, find_method
-from ddbench.testing import check_method
 
 
 def list_(
@@ -52,6 +51,8 @@ def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py 
 
     ddbench check ./mine.py
     """
+
+    from ddbench.testing import check_method  # imports torch
 
     discover()
     complaints = check_method(find_method(method))

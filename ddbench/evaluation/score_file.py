@@ -11,7 +11,7 @@ from ddbench.artifacts.provenance import Provenance, check_provenance
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
-from ddbench.evaluation.modality import Evaluator, Modality, Place
+from ddbench.evaluation.modality import Evaluator, Place
 from ddbench.evaluation.trainer import evaluate, schedule_of
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.notation import make_network
@@ -50,13 +50,19 @@ def score(
     chosen = [make_network(name) for name in networks] or [said.network]
     number = count or said.networks or rules.networks
     _check_setting(said, chosen, number)
-    modality: Modality = MODALITIES.get(said.modality)
+    modality = MODALITIES.get(said.modality)
+    data, wanted = modality.data(place, "test", None), said.dataset_digest.partition("+")[0]
+    if data.digest != wanted:
+        raise UserError(
+            f"{file} was distilled from {said.dataset!r} ({wanted[:19]}), but {data.name!r} is another data set "
+            f"({data.digest[:19]}); name the right one with --dataset"
+        )
     try:
-        modality.data(place, "test", None).check(artifact, said)
+        data.check(artifact, said)
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"{file} does not fit {place!r}: {error}; write it again with `ddbench distill`") from error
+        raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
     steps = number * len(schedule_of(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
     compiler = Compiler(worth_compiling(None, steps))
     headline = modality.evaluator(said, place, Place(resolve_device(device), compiler, report))
