@@ -128,8 +128,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DDBENCH_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(registry.METHODS, "_objects", dict(registry.METHODS._objects))
-    monkeypatch.setattr(registry.METHODS, "_aliases", dict(registry.METHODS._aliases))
+    forget_later(registry.METHODS, monkeypatch)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ddbench", *map(str, arguments)])
@@ -139,6 +138,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         return int(end.value.code or 0), said.out, said.err
 
     return run
+
+
+def forget_later(some: registry.Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test register what is forgotten after it."""
+    for names in ("_objects", "_aliases"):
+        monkeypatch.setattr(some, names, dict(getattr(some, names)))
+
+
+@pytest.fixture
+def protocols(monkeypatch: pytest.MonkeyPatch) -> registry.Registry[Protocol]:
+    """PROTOCOLS, which forgets after the test what that has registered."""
+    forget_later(registry.PROTOCOLS, monkeypatch)
+    return registry.PROTOCOLS
 
 
 @pytest.fixture

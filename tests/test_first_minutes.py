@@ -41,6 +41,7 @@ def test_the_readme_has_code_to_run() -> None:
     assert any("ddbench.distill(" in block for block in BLOCKS)
 
 
+@pytest.mark.slow  # the README's code is a script too
 def test_a_board_runs_from_a_script(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(CALL)
     assert run(tmp_path, "script.py").startswith(SAID)

@@ -79,7 +79,7 @@ def test_a_file_that_was_loaded_by_its_path_was_not_imported_from_there(here: Pa
 
 def test_a_process_that_is_started_meanwhile_inherits_the_path(here: Path) -> None:
     code = "import sys; print(*sys.path, sep='\\n')"
-    expected = [entry for entry in module_path() if os.path.isabs(entry)]
+    expected = list(dict.fromkeys(entry for entry in module_path() if os.path.isabs(entry)))
     with inherited_module_path():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = done.stdout.splitlines()
@@ -113,6 +113,7 @@ def test_the_command_works_in_a_folder_of_modules_that_raise(tmp_path: Path) -> 
     assert (record.result.status, record.result.reason) == ("ok", None)
 
 
+@pytest.mark.slow  # a folder with its own `ddbench` and `methods` is part of the test above
 def test_the_command_works_in_a_checkout_that_is_not_the_installed_one(tmp_path: Path) -> None:
     folder, out = tmp_path / "clone", tmp_path / "out"
     copy_checkout(folder, "ddbench", "methods")
@@ -122,6 +123,7 @@ def test_the_command_works_in_a_checkout_that_is_not_the_installed_one(tmp_path:
     assert (record.result.status, record.result.reason) == ("ok", None)
 
 
+@pytest.mark.slow  # two commands, each with a fork server of its own
 @pytest.mark.parametrize("script", ["script.py", "-"])
 def test_a_run_uses_the_ddbench_of_the_command(tmp_path: Path, script: str) -> None:
     """A clone that is not installed, while another one may be: by a script's file, and on standard input."""

@@ -158,8 +158,8 @@ def test_a_protocol_counts_epochs_or_steps(values: dict[str, Any]) -> None:
         Protocol("p@1", "test", **values)
 
 
-def test_a_protocol_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PROTOCOLS, "_objects", dict(PROTOCOLS._objects))
+@pytest.mark.usefixtures("protocols")
+def test_a_protocol_never_changes() -> None:
     mine = register_protocol(Protocol("mine@1", "test", steps=1))
     assert protocol("mine@1") is mine
     with pytest.raises(ValueError, match="protocol 'mine@1' is already registered"):

@@ -616,11 +616,14 @@ def begin_in_a_loop(logits: Tensor, labels: Tensor, ipc: int) -> tuple[list[int]
     return chosen, torch.stack([torch.stack(found).mean(0) for found in right])
 
 
-def test_difficulty_aligned_matching_begins_as_a_loop_would() -> None:
-    task, twin = random_task(30), random_task(30)
-    method = DifficultyAlignedMatching(candidates=8, max_start=10)
+def test_difficulty_aligned_matching_begins_as_a_loop_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, meter = random_task(30), Watched()
+    method = DifficultyAlignedMatching(candidates=8, max_start=10, iterations=1, student_steps=1)
     trained = torch.stack([flatten(random_task(30).initial(seeded(number))) for number in range(6)])
-    images, logits = method._initial(task, trained)
+    still = trained[:, None].expand(-1, method.expert_epochs + 1, -1)
+    monkeypatch.setattr("methods.difficulty_aligned_matching.expert_trajectories", lambda *_: still)
+    method.distill(random_task(30), meter)
+    images, logits = meter.begun["synthetic"]["images"], meter.begun["synthetic"]["labels"]
     candidates, labels = twin.real.batch(8, twin.generator("real_init"), of=range(3))
     answers = []
     for weights in trained:

@@ -19,7 +19,7 @@ from ddbench.errors import UserError
 from ddbench.evaluation.modality import Described, Place
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.networks import InitialWeights, build_network
-from ddbench.records.cell import Cell
+from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.task.pretrained import PretrainedPool, load_pool, load_pool_for_scoring
 from ddbench.task.settings import SETTINGS, Setting, SettingInputs
@@ -70,8 +70,12 @@ class Images:
             )
         if hasattr(method, "decoder"):
             check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), cell.ipc)
-        for network in (cell.network, *(way.network for way in cell.also or [])):
-            build_network(network.name, data.shape, len(data.classes), network.parameters)
+        _network(cell.network, data)
+        for index, way in enumerate(cell.also or []):
+            try:
+                _network(way.network, data)
+            except UserError as error:
+                raise UserError(f"also.{index}: {error}") from error
         SETTINGS[cell.setting].check(cell, data)
 
     def training(self, cell: Cell, dataset: str, generators: Generators, place: Place) -> ImageTraining:
@@ -79,7 +83,7 @@ class Images:
         data = seen.without_test().to(place.device)
         transform = Preprocessing.of(data, cell.preprocessing).fit(data)
         pool = load_pool(cell.pool, cell.network, data, place.device, place.report) if cell.pool else None
-        network = _network(cell, data).to(place.device)
+        network = _network(cell.network, data).to(place.device)
         task = Task(
             RealData(data, transform, place.device),
             network,
@@ -104,7 +108,7 @@ class Images:
     def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
         whole, seen = _found(described, dataset)
         seen = seen.to(place.device)
-        network, pool = _network(described, seen).to(place.device), None
+        network, pool = _network(described.network, seen).to(place.device), None
         if described.pool is not None:
             pool = load_pool_for_scoring(described.pool, described.network, seen, place.device, place.report)
         held_out = whole.validation(described.peek) if described.peek else None
@@ -140,8 +144,7 @@ def _found(described: Described, dataset: str) -> tuple[Dataset, Dataset]:
     return whole, whole.split(described.dataset_digest)
 
 
-def _network(described: Described, data: Dataset) -> nn.Module:
-    network = described.network
+def _network(network: NetworkSpec, data: Dataset) -> nn.Module:
     return build_network(network.name, data.shape, len(data.classes), network.parameters)
 
 
