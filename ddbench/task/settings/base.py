@@ -55,7 +55,7 @@ class Setting:
     """the label map, where one class is to be taken for another"""
 
     def __init__(self, inputs: SettingInputs) -> None:
-        self.inputs = inputs
+        self._inputs = inputs
 
     @classmethod
     def check(cls, cell: Cell, data: Dataset) -> None:
@@ -72,7 +72,7 @@ class Setting:
         Args:
             generator: of fresh weights; the task's own where it is None
         """
-        return self.inputs.fresh(generator or self.inputs.generators.get("initial", self.inputs.device))
+        return self._inputs.fresh(generator or self._inputs.generators.get("initial", self._inputs.device))
 
     def targets(self, labels: Tensor) -> Tensor:
         """Return what trained networks are to answer for real images of these labels, (N,)."""

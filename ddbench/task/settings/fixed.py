@@ -27,7 +27,7 @@ class FixedSetting(Setting):
 
     @cached_property
     def stored(self) -> Weights:  # type: ignore[override]  # drawn once, when it is first asked for
-        return self.inputs.fresh(self.inputs.generators.get("fixed", self.inputs.device))
+        return self._inputs.fresh(self._inputs.generators.get("fixed", self._inputs.device))
 
     def initial(self, generator: torch.Generator | None = None) -> Weights:
         return {name: weight.clone() for name, weight in self.stored.items()}

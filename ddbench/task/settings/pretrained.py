@@ -56,7 +56,7 @@ class PretrainedSetting(Setting):
         return "pretrained networks"
 
     def initial(self, generator: torch.Generator | None = None) -> Weights:
-        among = self.inputs.generators.get("pool", "cpu")
+        among = self._inputs.generators.get("pool", "cpu")
         chosen = int(torch.randint(len(self._pool.training), (), generator=among))
         return self._pool.weights(self._pool.training[chosen])
 
