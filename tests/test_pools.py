@@ -213,7 +213,7 @@ def test_networks_are_drawn_from_those_to_learn_with_and_copied() -> None:
 
 
 def drawn(source: Task | Setting) -> set[tuple[float, ...]]:
-    """Where twenty networks start."""
+    """Draw the starts of twenty networks."""
     return {tuple(flatten(source.initial()).tolist()) for _ in range(20)}
 
 

@@ -253,7 +253,7 @@ class Meter:
         if saved is not None:
             self._log.history = saved["history"]
             self._timer.uncharged = saved["uncharged"]
-            self._snapshots.restore(saved["snapshots"])
+            self._snapshots.restore(saved["album"])  # its name in checkpoints from before
             self.attempts = saved["attempts"] + 1
             self.started, self._peak_before = saved["started"], saved["peak_bytes"]
             self.flops_per_step = saved["flops_per_step"]
@@ -263,7 +263,7 @@ class Meter:
         return {
             "history": self.history,
             "uncharged": self.uncharged,
-            "snapshots": self._snapshots.describe(),
+            "album": self._snapshots.describe(),
             "attempts": self.attempts,
             "started": self.started,
             "peak_bytes": self.peak_bytes,

@@ -117,7 +117,7 @@ def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[Dis
 
 
 def _unbegun(meter: Meter) -> str:
-    """What of a run the budget left no step for: where that is its main loop, the artefact is what it started from."""
+    """Name the loops that the budget left no step for; if one is the main loop, the artefact is the run's start."""
     loops = [loop for loop, steps in meter.planned.items() if steps and not meter.done.get(loop)]
     return f"the budget ended before the first step of {', '.join(loops)}" if loops else ""
 
