@@ -59,6 +59,23 @@ class Method:
 '''
 
 
+def write_board(folder: Path, *methods: str, **values: Any) -> list[str]:
+    """Write a board of eager runs, each scored with one small network, and give the command that carries it out."""
+    content = {
+        "board": "b",
+        "datasets": "digits",
+        "ipc": 1,
+        "network": "convnet,depth=1,width=8",
+        "protocol": "quick-300@1",
+        "networks": 1,
+        "seeds": 1,
+        "compile": False,
+        "entries": [{"methods": list(methods)}],
+    }
+    (folder / "board.yaml").write_text(json.dumps({**content, **values}))
+    return ["evaluate", "board.yaml", "--device", "cpu", "--out", "out"]
+
+
 def write_method(folder: Path, name: str, body: str = "pass", end: str = "return result()", start: str = "pass") -> str:
     """Write a method's file and give its path.
 
@@ -82,6 +99,7 @@ def jobs_of(*methods: str, **values: Any) -> list[Job]:
         "protocol": "short-3@1",
         "networks": 2,
         "checkpoint_seconds": 0,
+        "compile": False,
         "entries": [{"methods": [method]} for method in methods],
     }
     return resolve(make_board({**content, **values}), "cpu")

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATE = [
     *("evaluate", "-m", "random_real", "-d", "digits", "--ipc", 1, "--seeds", 1),
-    *("--network", "convnet,depth=1,width=8", "--device", "cpu", "--out"),
+    *("--network", "convnet,depth=1,width=8", "--device", "cpu", "--budget", "5s", "--out"),
 ]
 """a command of a few seconds; the folder is to follow"""
 

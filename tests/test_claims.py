@@ -49,6 +49,7 @@ BOARD: dict[str, Any] = {
     "protocol": "quick-300@1",
     "networks": 2,
     "steps": 3,
+    "compile": False,
     "entries": [
         {"methods": "distribution_matching", "set": {"batch_real": 8}, "seeds": 3},
         {"methods": "random_real"},
@@ -64,6 +65,7 @@ WAYS: dict[str, Any] = {
     "networks": 1,
     "also": [{"network": "mlp,depth=1,width=8", "networks": 2}],
     "peek": 0.2,
+    "compile": False,
     "entries": [{"methods": "random_real"}],
 }
 

@@ -21,7 +21,7 @@ from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest
 from ddbench.registry import METHODS, NETWORKS, PROTOCOLS
-from factories import Call, write_method
+from factories import Call, write_board, write_method
 
 NETWORK = "convnet,depth=1,width=8"
 COMMANDS = [
@@ -145,7 +145,7 @@ def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.Monke
 def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp_path: Path) -> None:
     write_method(tmp_path, "fails", start="raise RuntimeError('no [/luck]')")
     arguments = ["evaluate", "-m", "./fails.py", "-m", "random_real", "-d", "digits", "--seeds", 2]
-    arguments += ["--network", NETWORK, "--workers", 2, "--device", "cpu", "--out", "out"]
+    arguments += ["--network", NETWORK, "--workers", 2, "--budget", "5s", "--device", "cpu", "--out", "out"]
     code, out, err = call(*arguments)
     assert code == 1
     assert "digits, 1 image per class" in out
@@ -183,7 +183,7 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     call: Call, forget: Callable[[str], None], tmp_path: Path
 ) -> None:
     path = Path(write_method(tmp_path, "mine"))
-    arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
+    arguments = write_board(tmp_path, "./mine.py")
     code, out, err = call(*arguments)
     assert code == 0, err
     assert "mine" in out
@@ -210,18 +210,17 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
 def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tmp_path: Path) -> None:
     """With the experts of trajectory matching: what is scored are the images that the run started from."""
     said = "truncated: the budget ended before the first step of distil"
-    arguments = ["evaluate", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--steps", 2, "--out", "out"]
-    code, _, err = call(*arguments, "-m", "mtt")
+    code, _, err = call(*write_board(tmp_path, "mtt", steps=2))
     assert (code, said in err) == (0, True), err
     (record,) = read_records(tmp_path / "out")
     assert (record.result.steps_done, record.result.reason) == ({"experts": 2, "distil": 0}, said.partition(": ")[2])
     assert f"| {said.replace(': ', ' (')}) |" in (tmp_path / "out" / "leaderboard.md").read_text()
-    code, _, err = call(*arguments, "-m", "dm")
+    code, _, err = call(*write_board(tmp_path, "dm", steps=2))
     assert (code, said in err) == (0, False)
 
 
 def test_a_failure_that_was_mended_counts_no_more(call: Call, forget: Callable[[str], None], tmp_path: Path) -> None:
-    arguments = ["evaluate", "-m", "./mine.py", "-d", "digits", "--network", NETWORK, "--device", "cpu", "--out", "out"]
+    arguments = write_board(tmp_path, "./mine.py")
     path = write_method(tmp_path, "mine", start="raise RuntimeError('a mistake')")
     assert call(*arguments)[0] == 1
     forget(path)
@@ -277,8 +276,7 @@ def test_a_users_own_data_set_is_drawn_from_where_it_lies(call: Call, tmp_path: 
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data" / "my [set].npz", **arrays)
-    options = ["--network", NETWORK, "--device", "cpu", "--out", "out"]
-    code, _, err = call("evaluate", "-m", "random_real", "-d", "data/my [set].npz", *options)
+    code, _, err = call(*write_board(tmp_path, "random_real", datasets="data/my [set].npz"))
     assert (code, "my [set]" in err) == (0, True)
     assert [path.name[:25] for path in (tmp_path / "out" / "pictures").iterdir()] == ["random_real-my [set]-ipc1"]
 

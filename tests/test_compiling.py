@@ -95,6 +95,7 @@ def test_what_cannot_be_compiled_runs_eager_and_says_so_once(monkeypatch: pytest
         assert compiler.function(lambda x: x + 2)(torch.ones(1)).item() == 3
 
 
+@pytest.mark.slow  # two processes that compile with nothing kept from before
 @needs_compiler
 def test_a_file_that_a_killed_process_left_half_written_does_not_matter(tmp_path: Path) -> None:
     script = """

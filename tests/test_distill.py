@@ -22,7 +22,7 @@ from ddbench.runs.run import failed_record
 from factories import METHOD
 
 CALL = """
-record = distill({method!r}, "digits", Path("made.safetensors"), steps=2, network="convnet,depth=1,width=8")
+record = distill({method!r}, "digits", Path({method!r} + ".safetensors"), steps=2, network="convnet,depth=1,width=8")
 print(record.result.status)
 """
 SMALL = {"steps": 2, "network": "convnet,depth=1,width=8"}
@@ -36,21 +36,18 @@ def script(folder: Path, text: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # the README's code is a script without a guard, too
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     assert script(tmp_path, CALL.format(method="dm")) == "truncated\n"
-    assert DistilledDataset.load(tmp_path / "made.safetensors").decode()[0].shape == (10, 1, 8, 8)
+    assert DistilledDataset.load(tmp_path / "dm.safetensors").decode()[0].shape == (10, 1, 8, 8)
 
 
-def test_a_script_that_registers_a_method_is_run_for_it(tmp_path: Path) -> None:
-    method = METHOD.format(name="mine", start="pass", body="pass", end="return result()")
-    call = CALL.format(method="mine").replace("\n", "\n    ")
-    assert script(tmp_path, f"{method}\nif __name__ == '__main__':\n    {call}") == "truncated\n"
-
-
-def test_a_script_that_imports_a_method_is_run_for_it(tmp_path: Path) -> None:
-    (tmp_path / "ours.py").write_text(METHOD.format(name="mine", start="pass", body="pass", end="return result()"))
-    call = CALL.format(method="mine").replace("\n", "\n    ")
-    assert script(tmp_path, f"import ours\nif __name__ == '__main__':\n    {call}") == "truncated\n"
+def test_a_script_that_registers_a_method_or_imports_one_is_run_for_it(tmp_path: Path) -> None:
+    own, imported = (METHOD.format(name=name, start="pass", body="pass", end="return result()") for name in "ab")
+    (tmp_path / "ours.py").write_text(imported)
+    calls = "".join(CALL.format(method=name) for name in "ab").replace("\n", "\n    ")
+    code = f"{own}\nimport ours\nif __name__ == '__main__':\n    {calls}"
+    assert script(tmp_path, code) == "truncated\ntruncated\n"
 
 
 def test_a_script_that_knows_more_than_ddbench_is_told_apart(write: Callable[..., str]) -> None:

@@ -64,7 +64,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "board.yaml"
     path.write_text(
         f"{{board: faults, datasets: digits, ipc: 1, network: 'convnet,depth=1,width=8', protocol: quick-300@1, "
-        f"networks: 1, peak_bytes: 2GB, entries: [{{methods: {[*files, 'random_real']}}}]}}"
+        f"networks: 1, compile: false, peak_bytes: 2GB, entries: [{{methods: {[*files, 'random_real']}}}]}}"
     )
     return path
 

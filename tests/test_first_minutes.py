@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from factories import write_method
+
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 BLOCKS = [block for block in PYTHON if block.startswith(("import ", "from "))]
@@ -49,7 +51,12 @@ def test_a_board_runs_from_a_script(tmp_path: Path) -> None:
 
 
 def test_a_board_runs_from_standard_input(tmp_path: Path) -> None:
-    assert run(tmp_path, "-", text=CALL).startswith(SAID)
+    """Of a method that imports what lies beside it."""
+    (tmp_path / "beside.py").write_text("")
+    method = Path(write_method(tmp_path, "mine"))
+    method.write_text(f"import beside\n{method.read_text()}")
+    said = run(tmp_path, "-", text=CALL.replace("random_real", "mine.py"))
+    assert said.startswith("Record(mine on digits, ipc 1, seed 0: ok, ")
 
 
 def test_a_notebook_runs_a_board_and_shows_an_artefact(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+import ddbench
 from ddbench.io.atomic import read_sealed
 from ddbench.meter import checkpoint
-from factories import write_method
+from factories import write_board, write_method
 from processes import alive, descendants, start
 
 NETWORKS = 4
@@ -29,6 +30,7 @@ network: {{name: convnet, depth: 1, width: 8}}
 protocol: quick-300@1
 networks: {NETWORKS}
 steps: 500
+compile: false
 checkpoint_seconds: 0
 entries:
   - {{methods: [random_real], networks: 1}}
@@ -45,6 +47,7 @@ network: {name: convnet, depth: 1, width: 8}
 protocol: own-recipe@1
 networks: 1
 checkpoint_seconds: 0
+compile: false
 seeds: 1
 entries:
   - {methods: [backprop], setting: fixed, set: &few {iterations: 100, batch_real: 64}}
@@ -181,11 +184,8 @@ def test_wherever_networks_start_a_killed_distillation_ends_as_an_unbroken_one(t
 def test_control_c_repeats_no_step_and_says_how_to_go_on(tmp_path: Path) -> None:
     steps, board, log = tmp_path / "steps", tmp_path / "board.yaml", tmp_path / "out.log"
     body = f"time.sleep(0.05); os.write(os.open({str(steps)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY), b'%d ' % step)"
-    write_method(tmp_path, "patient", body)
-    board.write_text(
-        "{board: b, datasets: digits, ipc: 1, network: 'convnet,depth=1,width=8', protocol: quick-300@1, networks: 1, "
-        "checkpoint_seconds: 1.0e+6, entries: [{methods: ./patient.py, set: {iterations: 40}, seeds: 1}]}"
-    )
+    entry = {"methods": write_method(tmp_path, "patient", body), "set": {"iterations": 40}}
+    write_board(tmp_path, checkpoint_seconds=1e6, entries=[entry])
     process = start(board, tmp_path / "out")
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -204,5 +204,6 @@ def test_control_c_repeats_no_step_and_says_how_to_go_on(tmp_path: Path) -> None
     assert "Traceback" not in said
     assert not list((tmp_path / "out").glob("*/*/record.json"))
 
-    finish(start(board, tmp_path / "out"), log)
+    (resumed,) = ddbench.evaluate(board, tmp_path / "out", device="cpu")
+    assert (resumed.result.status, resumed.measured.attempts) == ("ok", 2)
     assert steps.read_text().split() == [str(step) for step in range(40)]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ddbench.records.files import read_record
 from ddbench.records.schema import Record
 
@@ -185,7 +187,8 @@ budget: 20s
 networks: 2
 checkpoint_seconds: 0
 entries:
-  - {methods: [./points.py], set: {kill_at: KILL}}
+  - {methods: [./points.py], set: {kill_at: 5}}
+  - {methods: [./points.py]}
 """
 
 
@@ -209,41 +212,42 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def board(folder: Path, kill_at: int) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "points.py").write_text(POINTS)
-    (folder / "plane.yaml").write_text(BOARD.replace("KILL", str(kill_at)))
-    return folder
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A folder with the methods' file and a board of runs that are killed once, and of runs that are not."""
+    (tmp_path / "points.py").write_text(POINTS)
+    (tmp_path / "plane.yaml").write_text(BOARD)
+    return tmp_path
 
 
-def evaluate(folder: Path, code: int) -> dict[int, Record]:
-    """The records of a folder's board by ipc, after the command has ended with this code."""
+def evaluate(folder: Path, code: int) -> dict[tuple[int, int], Record]:
+    """The records of a folder's board by the step at which they are killed and ipc, after the command has ended."""
     done = run(folder, "-m", "ddbench", "evaluate", "plane.yaml")
     assert done.returncode == code, done.stderr
     records = map(read_record, folder.glob("runs/plane/*/*/record.json"))
-    return {record.result.cell.ipc: record for record in records}
+    return {(record.result.cell.hyperparameters["kill_at"], record.result.cell.ipc): record for record in records}
 
 
-def test_points_are_distilled_killed_resumed_scored_recorded_and_tabled(tmp_path: Path) -> None:
-    broken, whole = board(tmp_path / "broken", kill_at=5), board(tmp_path / "whole", kill_at=-1)
-    killed = evaluate(broken, 1)
-    assert sorted(record.result.status for record in killed.values()) == ["crashed", "ok"]
-    resumed, unbroken = evaluate(broken, 0), evaluate(whole, 0)
-    assert sorted(record.measured.attempts for record in resumed.values()) == [1, 2]
-    for ipc, record in resumed.items():
+def test_points_are_distilled_killed_resumed_scored_recorded_and_tabled(board: Path) -> None:
+    killed = evaluate(board, 1)
+    assert sorted(record.result.status for record in killed.values()) == ["crashed", "ok", "ok", "ok"]
+    records = evaluate(board, 0)
+    assert sorted(record.measured.attempts for record in records.values()) == [1, 1, 1, 2]
+    for (_, ipc), record in records.items():
+        unbroken = records[-1, ipc]
         assert (record.result.status, record.result.steps_done) == ("ok", {"distil": 10})
         assert record.result.cell.modality == "points"
         assert record.accuracy is not None
         assert record.accuracy > 0.9
         assert all(score.metrics["margin"] > 0 for score in record.result.scores)
         assert record.stored_bytes["images"] == ipc * 3 * 2 * 4
-        assert record.result.scores == unbroken[ipc].result.scores
-        assert record.result.curve == unbroken[ipc].result.curve
-    assert "moving_means" in (broken / "runs/plane/leaderboard.md").read_text()
+        assert record.result.scores == unbroken.result.scores
+        assert record.result.curve == unbroken.result.curve
+    assert "moving_means" in (board / "runs/plane/leaderboard.md").read_text()
 
 
-def test_a_modality_refuses_a_cell_in_its_own_words(tmp_path: Path) -> None:
-    done = run(board(tmp_path, kill_at=-1), "-c", REFUSED)
+def test_a_modality_refuses_a_cell_in_its_own_words(board: Path) -> None:
+    done = run(board, "-c", REFUSED)
     assert done.stdout.splitlines() == [
         "unknown points 'circles'; there are clusters",
         "ipc 41 is more than a class has, 40; lower it",

@@ -136,13 +136,3 @@ def test_a_run_uses_the_ddbench_of_the_command(tmp_path: Path, script: str) -> N
     )
     assert done.stdout == "truncated None\n", done.stderr
     assert (tmp_path / "log").read_text() == str(tmp_path / "ddbench" / "runs" / "executors" / "worker.py")
-
-
-def test_a_method_imports_what_lies_beside_a_script_on_standard_input(tmp_path: Path) -> None:
-    """As in a notebook."""
-    (tmp_path / "beside.py").write_text("")
-    method = Path(write_method(tmp_path, "mine"))
-    method.write_text(f"import beside\n{method.read_text()}")
-    code = DISTILL.format(method=str(method))
-    done = subprocess.run([sys.executable, "-"], cwd=tmp_path, input=code, capture_output=True, text=True, check=False)
-    assert done.stdout == "truncated None\n", done.stderr

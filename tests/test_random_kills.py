@@ -81,6 +81,7 @@ protocol: quick-300@1
 networks: 2
 snapshots: [0, 0.5]
 steps: 40
+compile: false
 checkpoint_seconds: 0
 entries:
   - {methods: [./frail.py], seeds: 2}
@@ -176,7 +177,9 @@ def outcome(out: Path) -> dict[str, tuple[str, bytes]]:
     }
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.slow  # five commands or more, each with a fork server of its own; `test_kill.py` kills one by default
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kills", [2, 50])
 def test_whoever_is_killed_nothing_is_lost(tmp_path: Path, kills: int) -> None:
     (tmp_path / "frail.py").write_text(METHOD)
     board = tmp_path / "board.yaml"
