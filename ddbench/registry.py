@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PLUGIN_GROUP = "ddbench.methods"
+"""entry points of methods"""
+EXTENSION_GROUP = "ddbench.extensions"
+"""entry points of what scoring needs too: modalities, data sets, networks, decoders, protocols and metrics"""
 METHOD_FILE = "ddbench_method_"
 """prefix of the names of modules that were loaded from a method's file"""
 
@@ -137,14 +140,21 @@ def import_modules(package: ModuleType) -> None:
         _import_guarded(name, functools.partial(importlib.import_module, name))
 
 
+def discover_all_but_methods() -> None:
+    """Import what fills the other registries than that of methods: ddbench's own modules and announced extensions."""
+    for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
+        importlib.import_module(f"ddbench.{name}")
+    for point in entry_points(group=EXTENSION_GROUP):
+        _import_guarded(point.name, point.load)
+
+
 def discover() -> None:
     """Import what fills the registries: ddbench's own modules, the methods that ship with it, and announced plugins.
 
     Raises:
         UserError: when `methods` resolves to a foreign package of that name.
     """
-    for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
-        importlib.import_module(f"ddbench.{name}")
+    discover_all_but_methods()
     ours = Path(__file__).resolve().parent.parent / "methods"
     spec = importlib.util.find_spec("methods")  # before the import, which would run foreign code
     places = (spec.submodule_search_locations or [spec.origin or "a built-in module"]) if spec else []
@@ -163,7 +173,8 @@ def discover() -> None:
 def is_discovered() -> bool:
     """Return True if another process can find all that is registered, by `discover` or in a method's file."""
     registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES)
-    packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in entry_points(group=PLUGIN_GROUP))}
+    announced = [point for group in (PLUGIN_GROUP, EXTENSION_GROUP) for point in entry_points(group=group)]
+    packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in announced)}
     modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
     return all(module in packages or module.startswith(METHOD_FILE) for module in modules)
 

@@ -27,7 +27,7 @@ from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack, Budget, NetworkSpec
 from ddbench.task.hyperparameters import make_method
-from ddbench.task.pretrained import PretrainedPool
+from ddbench.task.pretrained import pool_for_training
 from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Task
 
@@ -92,7 +92,7 @@ def tiny_task(
     network: NetworkSpec = NETWORK,
     preprocessing: str = "normalize",
 ) -> Task:
-    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has three, which nobody trained.
+    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has two, which nobody trained.
 
     Args:
         data: other ones than `tiny_dataset`
@@ -100,8 +100,7 @@ def tiny_task(
     data, device = data or tiny_dataset(), torch.device("cpu")
     module = build_network(network.name, data.shape, len(data.classes), network.parameters)
     fresh, generators, generator = InitialWeights(module), generators or Generators("contract"), seeded(0)
-    members = torch.stack([flatten(fresh(generator)) for _ in range(3)])
-    pool = PretrainedPool(members[:2], members[2:], fresh(generator)).for_training()
+    pool = pool_for_training(torch.stack([flatten(fresh(generator)) for _ in range(2)]), module)
     inputs = SettingInputs(fresh, generators, device, pool, Attack(source=0, target=1))
     return Task(
         RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), device),

@@ -57,6 +57,9 @@ class CountingClock:
     def settle(self) -> float:
         return self.now
 
+    def helpers(self) -> float:
+        return 0.0
+
     def advance(self, seconds: float) -> None:
         self.now += seconds
 

@@ -15,9 +15,14 @@ from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.data import Dataset, make_dataset
 from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
-from ddbench.records.files import problems, read_record
+from ddbench.records.files import problems, read_record, write_record
+from ddbench.records.run_folder import RECORD, REMAINS
 from ddbench.records.schema import CurvePoint, FurtherScore, Measured, Record, Result, Score
-from ddbench.runs.run import run
+from ddbench.registry import discover
+from ddbench.runs import record as records_of_runs
+from ddbench.runs.context import RunContext, RunMonitor
+from ddbench.runs.distill import distil, earlier, open_training
+from ddbench.runs.score import score
 
 Call = Callable[..., tuple[int, str, str]]
 """the type of the fixture `call`"""
@@ -108,6 +113,29 @@ def jobs_of(*methods: str, **values: Any) -> list[Job]:
 def outer(*methods: str, **values: Any) -> list[Job]:
     """Runs that other processes can carry out: of a protocol that ships."""
     return jobs_of(*methods, **{"protocol": "quick-300@1", "networks": 1, "curve_seeds": 0, **values})
+
+
+def run(
+    job: Job,
+    folder: Path,
+    cache: Path,
+    device: torch.device,
+    report: Callable[[str, float], None] = lambda stage, share: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Record:
+    """Carry a run through in this process, from wherever an earlier attempt left it, as an executor does in others."""
+    discover()
+    context = RunContext.of(job, folder, cache, device, RunMonitor(report, stopping))
+    distilled = earlier(folder)
+    if distilled is None:
+        file = job.modality.prepare(job.cell, job.dataset, cache / "training", context.place)
+        distilled = distil(context, open_training(context, file))
+    scored = score(context, distilled, lambda: job.modality.evaluator(job.cell, job.dataset, context.place))
+    record = records_of_runs.make_record(job, distilled, scored)
+    write_record(folder / RECORD, record)
+    for name in REMAINS:
+        (folder / name).unlink(missing_ok=True)
+    return record
 
 
 def run_here(job: Job, folder: Path) -> Record:

@@ -52,6 +52,15 @@ def console(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str
     )
 
 
+def install(folder: Path, group: str, name: str, source: str) -> None:
+    """Lay a module and the entry point that announces it into a folder, as an installer would."""
+    (folder / f"{name}.py").write_text(source)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}\n")
+
+
 def hostile_folder(folder: Path) -> Path:
     """A folder with modules that raise under names that ddbench imports, and with a copy of ddbench itself."""
     for name in ("methods/__init__.py", "statistics.py", "torch.py", "sklearn.py", "signal.py"):

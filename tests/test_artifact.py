@@ -302,7 +302,7 @@ def test_too_few_images_are_refused() -> None:
         (
             lambda header, tensors: (
                 header.update(decoder="canvas"),
-                tensors.update({"parts.canvases": images()[0, 0]}),
+                tensors.update({"parts.canvases": tensors.pop("parts.images")[0, 0]}),
             ),
             "its parts do not fit decoder 'canvas'",
         ),

@@ -26,7 +26,7 @@ from ddbench.io.atomic import canonical_json, digest
 from ddbench.io.locks import LOCK
 from ddbench.records.files import damage, write_record
 from ddbench.registry import discover
-from ddbench.runs.run import failed_record
+from ddbench.runs.record import failed_record
 from factories import Call, rewrite_artifact
 
 TINY = ["--network", "convnet,depth=1,width=8"]

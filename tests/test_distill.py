@@ -18,7 +18,7 @@ from ddbench.records.files import write_record
 from ddbench.runs.api import distill, trace_of
 from ddbench.runs.executors import process
 from ddbench.runs.plan import Plan
-from ddbench.runs.run import failed_record
+from ddbench.runs.record import failed_record
 from factories import METHOD
 
 CALL = """

@@ -48,7 +48,7 @@ ENDINGS = {
         "loss became nan at step 4 of distil; the last good snapshot, snapshot-3, is from before step 4",
     ),
     "explodes": ("diverged", "loss exploded from 1 to -1e+30 at step 4 of distil; the last good snapshot, snapshot-3,"),
-    "returns_rubbish": ("failed", "AttributeError: 'str' object has no attribute 'stored_bytes'"),
+    "returns_rubbish": ("failed", "TypeError: distill returned a str; return a DistilledDataset"),
     "fills_the_disk": ("crashed", "cannot write {}: No space left on device; free some, and the same command goes on"),
     "honest": ("ok", ""),
     "random_real": ("ok", ""),

@@ -14,7 +14,7 @@ from ddbench.boards.jobs import resolve
 from ddbench.compute.clock import DeviceClock
 from ddbench.registry import METHODS, discover
 from ddbench.runs.plan import plan_runs, run_jobs
-from ddbench.runs.run import run
+from factories import run
 
 pytestmark = [
     pytest.mark.gpu,

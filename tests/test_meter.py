@@ -531,7 +531,7 @@ def test_what_is_cached_is_made_once_and_charged_in_full_each_time(clock: Any, c
 def test_what_other_code_made_is_made_anew(clock: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     _, w = cached(clock, cache, made)
-    monkeypatch.setattr("ddbench.meter.meter.source_digest", lambda make: "sha256:mended")
+    monkeypatch.setattr("ddbench.meter.cache.source_digest", lambda make: "sha256:mended")
     _, again = cached(clock, cache, made)
     assert made == 2 * [0, 1, 2, 3]
     assert torch.equal(w, again)  # seeded alike

@@ -1,7 +1,8 @@
-"""A second kind of data, points in the plane, registers itself in one file; nothing of ddbench knows of it."""
+"""A second kind of data, points in the plane, registers itself in a file of its own; nothing of ddbench knows of it."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,28 +11,27 @@ import pytest
 
 from ddbench.records.files import read_record
 from ddbench.records.schema import Record
+from processes import install
 
 POINTS = '''
-"""Points in the plane: a modality, a decoder, a metric and a method."""
+"""Points in the plane: a modality, a decoder and a metric."""
 
-import os
-import signal
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from ddbench import DistilledDataset, State, register_method
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.decoders.base import register_decoder
 from ddbench.errors import UserError
+from ddbench.evaluation.modality import TrainingFile
+from ddbench.io.atomic import digest, write_atomically
+from ddbench.io.safetensors_files import read_tensors, tensor_bytes
 from ddbench.records.metrics import Metric, register_metric
 from ddbench.records.schema import Score
 from ddbench.registry import MODALITIES, PROTOCOLS
 
 CLASSES, EACH = 3, 40
-MARK = Path(__file__).with_name("killed")
 register_metric(Metric("margin", "mean gap between the two largest answers", low=0.0, high=1e6))
 
 
@@ -63,7 +63,7 @@ class Clusters:
     name: str = "clusters"
     digest: str = "sha256:three-clusters"
 
-    def check(self, artifact, described):
+    def check(self, artifact, described, seed):
         if tuple(artifact.parts["points"].shape) != (CLASSES * described.ipc, 2):
             raise ValueError(f"{len(artifact.parts['points'])} points for {CLASSES} classes x {described.ipc}")
 
@@ -86,7 +86,7 @@ class Training:
     provenance = {"preprocessing": {"kind": "none"}}
 
     def check(self, artifact):
-        Clusters().check(artifact, self.described)
+        Clusters().check(artifact, self.described, None)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,15 @@ class Points:
         if cell.ipc > EACH:
             raise UserError(f"ipc {cell.ipc} is more than a class has, {EACH}; lower it")
 
-    def training(self, cell, dataset, generators, place):
-        return Training(Problem(*points("train"), cell.ipc, generators), cell)
+    def prepare(self, cell, dataset, folder, place):
+        x, labels = points("train")
+        payload = tensor_bytes({"x": x, "labels": labels}, {})
+        write_atomically(folder / "clusters.safetensors", payload)
+        return TrainingFile(folder / "clusters.safetensors", digest(payload))
+
+    def training(self, cell, file, generators, place):
+        _, tensors = read_tensors(file.path)
+        return Training(Problem(tensors["x"], tensors["labels"], cell.ipc, generators), cell)
 
     def evaluator(self, described, dataset, place):
         return LinearEvaluator(PROTOCOLS.get(described.protocol), described.network)
@@ -144,6 +151,22 @@ class Points:
 
 
 MODALITIES.register("points")(Points())
+'''
+METHOD = '''
+"""A method that moves points."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from points import CLASSES, Plane
+
+from ddbench import DistilledDataset, State, register_method
+
+MARK = Path(__file__).with_name("killed")
 
 
 @register_method("moving_means")
@@ -187,8 +210,8 @@ budget: 20s
 networks: 2
 checkpoint_seconds: 0
 entries:
-  - {methods: [./points.py], set: {kill_at: 5}}
-  - {methods: [./points.py]}
+  - {methods: [./moving_means.py], set: {kill_at: 5}}
+  - {methods: [./moving_means.py]}
 """
 
 
@@ -197,7 +220,7 @@ import ddbench
 from ddbench.registry import load_method_file
 from pathlib import Path
 
-load_method_file(Path("points.py").resolve())
+load_method_file(Path("moving_means.py").resolve())
 for changes in ({"datasets": "circles"}, {"ipc": 41}, {"modality": "pionts"}):
     options = {"methods": ["moving_means"], "datasets": "clusters", "ipc": 1, "modality": "points", **changes}
     try:
@@ -209,13 +232,15 @@ for changes in ({"datasets": "circles"}, {"ipc": 41}, {"modality": "pionts"}):
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
     """A folder with the methods' file and a board of runs that are killed once, and of runs that are not."""
-    (tmp_path / "points.py").write_text(POINTS)
+    install(tmp_path, "ddbench.extensions", "points", POINTS)
+    (tmp_path / "moving_means.py").write_text(METHOD)
     (tmp_path / "plane.yaml").write_text(BOARD)
     return tmp_path
 

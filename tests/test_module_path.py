@@ -128,11 +128,11 @@ def test_the_command_works_in_a_checkout_that_is_not_the_installed_one(tmp_path:
 def test_a_run_uses_the_ddbench_of_the_command(tmp_path: Path, script: str) -> None:
     """A clone that is not installed, while another one may be: by a script's file, and on standard input."""
     copy_checkout(tmp_path, "ddbench", "methods")
-    line = "Path('log').write_text(sys.modules['ddbench.runs.executors.worker'].__file__)"
+    line = "Path('log').write_text(sys.modules['ddbench.runs.executors.distilling'].__file__)"
     code = DISTILL.format(method=write_method(tmp_path, "mine", line))
     (tmp_path / "script.py").write_text(code)
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, input=code, capture_output=True, text=True, check=False
     )
     assert done.stdout == "truncated None\n", done.stderr
-    assert (tmp_path / "log").read_text() == str(tmp_path / "ddbench" / "runs" / "executors" / "worker.py")
+    assert (tmp_path / "log").read_text() == str(tmp_path / "ddbench" / "runs" / "executors" / "distilling.py")

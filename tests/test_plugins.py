@@ -13,6 +13,7 @@ import pytest
 from ddbench.records.files import read_records
 from ddbench.registry import METHODS, discover
 from factories import Call
+from processes import install
 
 PACKAGE = '''
 """A method in a package of its own."""
@@ -60,21 +61,12 @@ RUN = "from ddbench.cli import main; main()"
 TINY = ["-d", "digits", "--steps", "5", "--network", "convnet,depth=1,width=8", "--device", "cpu"]
 
 
-def install(folder: Path, name: str, source: str) -> None:
-    """Lay a module and what announces it into a folder, as an installer would."""
-    (folder / f"{name}.py").write_text(source)
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[ddbench.methods]\n{name} = {name}\n")
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of installed packages: a sound method and one that raises on import."""
     folder = tmp_path_factory.mktemp("site")
-    install(folder, "outside_pull", PACKAGE)
-    install(folder, "outside_broken", "raise RuntimeError('needs [a GPU]')")
+    install(folder, "ddbench.methods", "outside_pull", PACKAGE)
+    install(folder, "ddbench.methods", "outside_broken", "raise RuntimeError('needs [a GPU]')")
     return folder
 
 

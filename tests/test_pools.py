@@ -29,7 +29,6 @@ from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack, Budget, NetworkSpec, Pool
 from ddbench.records.schema import Record
 from ddbench.registry import METHODS, discover
-from ddbench.runs.run import run
 from ddbench.submissions import verify as verification
 from ddbench.submissions.verify import verify
 from ddbench.task import pretrained as pools
@@ -38,7 +37,7 @@ from ddbench.task.pretrained import PretrainedPool, load_pool
 from ddbench.task.settings import Setting
 from ddbench.task.task import Task
 from ddbench.testing import tiny_dataset, tiny_task
-from factories import save_dataset
+from factories import run, save_dataset
 from tasks import setting_of
 
 discover()

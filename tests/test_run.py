@@ -20,8 +20,8 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.io.atomic import read_sealed
-from ddbench.runs.run import failed_record, run
-from factories import jobs_of, run_here
+from ddbench.runs.record import failed_record
+from factories import jobs_of, run, run_here
 
 CPU = torch.device("cpu")
 
@@ -121,7 +121,7 @@ def test_the_fixed_setting_stores_its_weights(tmp_path: Path, write: Callable[..
         ("raise MemoryError", "", "out_of_memory", "MemoryError"),
         ("raise torch.OutOfMemoryError('of the device')", "", "out_of_memory", "of the device"),
         ("raise IndexError('first line\\nsecond')", "", "failed", "IndexError: first line"),
-        ("pass", "return None", "failed", "AttributeError: "),
+        ("pass", "return None", "failed", "TypeError: distill returned a NoneType; return a DistilledDataset"),
         ("pass", "return DistilledDataset.pixels(images[:-1], labels[:-1])", "failed", "ValueError: classes have "),
     ],
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import os
+import warnings
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -21,12 +23,12 @@ from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.io.locks import claimed
 from ddbench.records.files import problems, read_record
-from ddbench.records.run_folder import OUTCOME
 from ddbench.runs import api as boards
-from ddbench.runs.executors import worker
-from ddbench.runs.executors.process import RunProcess
+from ddbench.runs.executors import inside
+from ddbench.runs.executors.inside import Line
+from ddbench.runs.executors.lane import Lane
 from ddbench.runs.plan import Event, Plan, plan_runs, run_jobs
-from factories import jobs_of, outer, run_here
+from factories import jobs_of, outer, run, run_here
 
 BOARD = {"board": "b", "datasets": ["digits"], "ipc": 1, "entries": [{"methods": "random_real"}]}
 
@@ -72,14 +74,14 @@ def test_a_worker_whose_parent_is_gone_records_nothing(
         raise Left
 
     (job,) = jobs_of(write("mine", "time.sleep(0.25)"))  # long enough for a report within the method
-    monkeypatch.setattr(worker, "_heed", lambda lifeline, stopping: None)
-    monkeypatch.setattr(worker.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(worker, "_bound", lambda job: None)
+    monkeypatch.setattr(Line, "_heed", lambda line, lifeline: None)
+    monkeypatch.setattr(inside.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(os, "_exit", leave)
     inbox, outbox = Pipe(duplex=False)
     inbox.close()
     with pytest.raises(Left), outbox:
-        worker.work(job, tmp_path / "run", tmp_path / "cache", "cpu", outbox, outbox)
+        run(job, tmp_path / "run", tmp_path / "cache", torch.device("cpu"), Line(outbox, outbox).report)
     assert not (tmp_path / "run" / "distilled.partial").exists()
     assert not (tmp_path / "run" / "error.txt").exists()
 
@@ -112,18 +114,20 @@ def test_a_run_whose_surroundings_were_not_right_is_made_again(tmp_path: Path, w
 
 
 def test_the_memory_of_scoring_is_not_limited(tmp_path: Path, write: Callable[..., str]) -> None:
-    (job,) = outer(write("mine", "time.sleep(60)"), peak_bytes=1)
-    process = RunProcess(job, tmp_path / "run", tmp_path / "cache", torch.device("cpu"))
+    """A gigabyte holds the distillation of one image a class, and not scoring in a process that has held more."""
+    (job,) = outer(write("mine"), peak_bytes=10**9)
+    lane = Lane(torch.device("cpu"), tmp_path / "cache", lambda event: None)
+    limits = list[bool]()
     try:
-        distilling = process.overstepped()
-        (tmp_path / "run").mkdir(exist_ok=True)
-        (tmp_path / "run" / OUTCOME).touch()
-        scoring = process.overstepped()
+        record = lane.start(job, tmp_path / "run")
+        while record is None:
+            if lane.process is not None and lane.process.watch is not None:
+                limits.append(lane.process.watch.bounds_memory)
+            record = lane.look()
     finally:
-        process.end()
-    assert distilling is not None
-    assert distilling.status == "out_of_memory"
-    assert scoring is None
+        lane.end()
+    assert record.result.status == "ok"
+    assert [limit for limit, _ in itertools.groupby(limits)] == [False, True, False]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -178,9 +182,10 @@ def test_a_run_that_a_board_names_twice_is_done_once(tmp_path: Path, write: Call
 
 
 def spoil(path: Path) -> None:
-    """Change one bit in the middle of a file."""
+    """Change one bit of a digit in the last number of a file, or near its end if it is none of text."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    digits = [place for place, byte in enumerate(content) if chr(byte) in "2468"]
+    content[digits[-1]] ^= 1
     path.write_bytes(content)
 
 

@@ -24,9 +24,9 @@ from ddbench.io.atomic import read_sealed
 from ddbench.records.cell import NetworkSpec, Scoring, run_key
 from ddbench.records.schema import FurtherScore
 from ddbench.registry import METHODS, PROTOCOLS
-from ddbench.runs.run import failed_record, run
+from ddbench.runs.record import failed_record
 from ddbench.task import pretrained as pools
-from factories import run_here
+from factories import run, run_here
 from tasks import setting_of
 
 CPU = torch.device("cpu")

@@ -22,8 +22,8 @@ from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten, unflatten
 from ddbench.networks.imagenet import save_network, save_pretrained
 from ddbench.registry import discover
-from ddbench.runs.run import run
 from ddbench.task.weight_files import describe, read
+from factories import run
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (1, 8, 8), 10

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ddbench.records.cell import Attack
 
 FORMAT_VERSION = 1
+MOST_RECIPE_BYTES = 2**16
+"""largest recipe of an artefact that takes part in a board"""
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
 LABEL_KINDS = ("index", "probabilities", "logits", "targets")
 
@@ -180,9 +182,11 @@ def check_artifact(
             task's classes, or an attack of no such class.
     """
     allowed = 4 * classes * ipc * math.prod(shape)
-    stored = artifact.stored_bytes()["images"]
-    if stored > allowed:
-        raise ValueError(f"image parts take {stored} bytes; {ipc} images a class are {allowed}")
+    stored = artifact.stored_bytes()
+    if stored["images"] > allowed:
+        raise ValueError(f"image parts take {stored['images']} bytes; {ipc} images a class are {allowed}")
+    if stored["recipe"] > MOST_RECIPE_BYTES:
+        raise ValueError(f"the recipe takes {stored['recipe']} bytes; {MOST_RECIPE_BYTES} are the most")
     images, labels = artifact.decode(0, torch.Generator().manual_seed(0))
     if images.shape[1:] != shape:
         raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
@@ -195,6 +199,9 @@ def check_artifact(
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
+        if stored["labels"] > 4 * classes * len(images):
+            most = 4 * classes * len(images)
+            raise ValueError(f"labels take {stored['labels']} bytes; {len(images)} images may have {most}")
         return
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels lie outside 0 to {classes - 1}")
@@ -205,6 +212,24 @@ def check_artifact(
         raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
     if isinstance(artifact.decoder, Pixels) and len(images) != classes * ipc:
         raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
+
+
+def check_initial(stored: Mapping[str, Tensor] | None, expected: Mapping[str, Tensor] | None, origin: str) -> None:
+    """Refuse stored initial weights that are not those that the run had to start from.
+
+    Args:
+        expected: drawn again; None where none may be stored
+        origin: what draws them, for the message
+
+    Raises:
+        ValueError: when there are others.
+    """
+    if stored is None:
+        return
+    if expected is None:
+        raise ValueError(f"it stores initial weights, and {origin} has no use for them")
+    if stored.keys() != expected.keys() or not all(torch.equal(stored[name], expected[name]) for name in stored):
+        raise ValueError(f"its initial weights are not those of {origin}")
 
 
 def _as_before(attack: Attack, labels: Tensor) -> Tensor:
@@ -247,6 +272,9 @@ def _check_parts(decoder: Decoder, parts: Mapping[str, Tensor], label_kind: str)
     missing = [part for part in decoder.needs if part not in parts]
     if missing:
         raise ValueError(f"decoder {decoder.name!r} needs {', '.join(decoder.needs)}; {', '.join(missing)} is missing")
+    unknown = [part for part in parts if part not in decoder.needs]
+    if unknown:
+        raise ValueError(f"decoder {decoder.name!r} reads {', '.join(decoder.needs)}, and not {', '.join(unknown)}")
     if "labels" in parts:
         wanted = (torch.int64, 1) if label_kind == "index" else (torch.float32, 2)
         labels = parts["labels"]

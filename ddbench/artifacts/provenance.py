@@ -36,6 +36,8 @@ class Provenance(BaseModel):
     setting: Setting = "random"
     pool: Pool | GivenWeights | None = None
     attack: Attack | None = None
+    seed: int | None = Field(default=None, ge=0, strict=True)
+    """of the run; None for what was converted"""
 
     @property
     def split(self) -> str:

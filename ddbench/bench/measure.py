@@ -152,6 +152,9 @@ class Stopwatch:
     def settle(self) -> float:
         return self.ticks[-1] - self.ticks[LEAST + WARM] if len(self.ticks) > LEAST + WARM else 0.0
 
+    def helpers(self) -> float:
+        return 0.0
+
 
 def _timed(function: Callable[[], object], device: torch.device) -> float:
     _wait(device)

@@ -68,8 +68,7 @@ class Job:
 
     @property
     def modality(self) -> Modality:
-        """The kind of data of the cell; a method's file may register its own."""
-        find_method(self.method)
+        """The kind of data of the cell."""
         return MODALITIES.get(self.cell.modality)
 
     def make_method(self) -> Method:

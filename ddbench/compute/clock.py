@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import Protocol
@@ -21,6 +22,10 @@ class Clock(Protocol):
         """Wait for the device and return the exact seconds so far."""
         ...
 
+    def helpers(self) -> float:
+        """Return the seconds that processes which this one has started, and which have ended, add to its own."""
+        ...
+
 
 class ProcessClock:
     """CPU time of this process, summed over its threads; other load on the machine hardly changes it."""
@@ -30,6 +35,10 @@ class ProcessClock:
 
     def settle(self) -> float:
         return time.process_time()
+
+    def helpers(self) -> float:
+        spent = os.times()
+        return spent.children_user + spent.children_system
 
 
 class DeviceClock:
@@ -54,6 +63,9 @@ class DeviceClock:
         while self._pending:
             self._finish(self._pending.popleft())
         return self._seconds
+
+    def helpers(self) -> float:
+        return 0.0  # they work while the device's time passes
 
     def _event(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)

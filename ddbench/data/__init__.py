@@ -17,6 +17,8 @@ from ddbench.data.resize import resized
 from ddbench.errors import UserError, suggestion
 from ddbench.registry import DATASETS
 
+_CLOSED = list[bool]()
+
 __all__ = [
     "KINDS",
     "Dataset",
@@ -45,6 +47,8 @@ def load_dataset(name_or_path: str) -> Dataset:
     Raises:
         UserError: when there is no such data set, or it cannot be read or downloaded.
     """
+    if _CLOSED:
+        raise UserError("a method gets its data from its task, and no test images: load_dataset is closed to it")
     name = str(name_or_path)
     if name in DATASETS:
         return _load_once(DATASETS.get(name), os.environ.get(DATA_VARIABLE), os.environ.get(CACHE_VARIABLE))
@@ -60,6 +64,12 @@ def load_dataset(name_or_path: str) -> Dataset:
         f"unknown dataset {name!r}; {suggestion(name, dataset_names())} "
         f"(or give the path of an .npz file or of a folder of class folders)"
     )
+
+
+def load_dataset_no_more() -> None:
+    """Close `load_dataset` in this process, which is a method's from here on."""
+    _CLOSED.append(True)
+    _load_once.cache_clear()
 
 
 def dataset_names() -> list[str]:

@@ -10,18 +10,19 @@ from typing import Any
 
 from torch import nn
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, check_initial
 from ddbench.compute.generators import Generators
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
-from ddbench.evaluation.modality import Described, Place
+from ddbench.evaluation.modality import Described, Place, TrainingFile
 from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.evaluation.training_file import TrainingData, read_training_file, write_training_file
 from ddbench.networks import InitialWeights, build_network
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.registry import MODALITIES, PROTOCOLS
-from ddbench.task.pretrained import PretrainedPool, load_pool, load_pool_for_scoring
+from ddbench.task.pretrained import PretrainedPool, load_pool, load_pool_for_scoring, pool_for_training
 from ddbench.task.settings import SETTINGS, Setting, SettingInputs
 from ddbench.task.task import Task
 
@@ -35,8 +36,15 @@ class ImageData:
     shape: tuple[int, int, int]
     classes: int
 
-    def check(self, artifact: DistilledDataset, described: Described) -> None:
+    def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
         check_artifact(artifact, self.shape, self.classes, described.ipc, described.attack)
+        if seed is None:
+            return
+        spec = described.network
+        network = build_network(spec.name, self.shape, self.classes, spec.parameters)
+        generators = Generators(described.dataset_digest, str(spec), described.ipc, seed)
+        expected = SETTINGS[described.setting].recomputed(InitialWeights(network), generators)
+        check_initial(artifact.initial, expected, f"setting {described.setting} with seed {seed}")
 
 
 @dataclass(frozen=True)
@@ -78,19 +86,29 @@ class Images:
                 raise UserError(f"also.{index}: {error}") from error
         SETTINGS[cell.setting].check(cell, data)
 
-    def training(self, cell: Cell, dataset: str, generators: Generators, place: Place) -> ImageTraining:
+    def prepare(self, cell: Cell, dataset: str, folder: Path, place: Place) -> TrainingFile:
         _, seen = _found(cell, dataset)
-        data = seen.without_test().to(place.device)
+        data = seen.without_test()
+        if cell.pool is None:
+            return write_training_file(folder, TrainingData(data))
+        pool = load_pool(cell.pool, cell.network, data.to(place.device), place.device, place.report)
+        return write_training_file(folder, TrainingData(data, pool.training, pool.digest))
+
+    def training(self, cell: Cell, file: TrainingFile, generators: Generators, place: Place) -> ImageTraining:
+        content = read_training_file(file)
+        data = content.data.to(place.device)
         transform = Preprocessing.of(data, cell.preprocessing).fit(data)
-        pool = load_pool(cell.pool, cell.network, data, place.device, place.report) if cell.pool else None
         network = _network(cell.network, data).to(place.device)
+        pool = None
+        if content.networks is not None:
+            pool = pool_for_training(content.networks.to(place.device), network)
         task = Task(
             RealData(data, transform, place.device),
             network,
             shape=data.shape,
             classes=len(data.classes),
             ipc=cell.ipc,
-            setting=_setting(cell, network, generators, place, pool and pool.for_training()),
+            setting=_setting(cell, network, generators, place, pool),
             augmentation=DSA.for_dataset(data.name),
             generators=generators,
             device=place.device,
@@ -101,9 +119,7 @@ class Images:
             "preprocessing": cell.preprocessing,
             "network": str(cell.network),
         }
-        return ImageTraining(
-            task, origin, {"preprocessing": transform.describe(), "held_out": pool.digest if pool else None}
-        )
+        return ImageTraining(task, origin, {"preprocessing": transform.describe(), "held_out": content.held_out})
 
     def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
         whole, seen = _found(described, dataset)

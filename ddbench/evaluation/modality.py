@@ -42,9 +42,22 @@ class Data(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def check(self, artifact: DistilledDataset, described: Described) -> None:
-        """Raise ValueError where the artefact is not what a cell on these data asks for."""
+    def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
+        """Raise ValueError where the artefact is not what a run of a cell on these data may leave.
+
+        Args:
+            seed: of the run; None where it is not known
+        """
         ...
+
+
+@dataclass(frozen=True)
+class TrainingFile:
+    """A file that was written for runs to learn from."""
+
+    path: Path
+    digest: str
+    """of its content, which an earlier run may have changed"""
 
 
 class Training(Protocol):
@@ -120,11 +133,19 @@ class Modality(Protocol):
         """
         ...
 
-    def training(self, cell: Cell, dataset: str, generators: Generators, place: Place) -> Training:
-        """What a run of the cell distils with; it opens no test data.
+    def prepare(self, cell: Cell, dataset: str, folder: Path, place: Place) -> TrainingFile:
+        """Write a file of what runs of the cell may see: training data and no other.
 
         Raises:
             UserError: when the data are not those of the cell.
+        """
+        ...
+
+    def training(self, cell: Cell, file: TrainingFile, generators: Generators, place: Place) -> Training:
+        """What a run of the cell distils with, from the file that `prepare` wrote; the run opens no other.
+
+        Raises:
+            UserError: when the file is not what was written.
         """
         ...
 

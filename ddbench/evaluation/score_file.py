@@ -58,7 +58,7 @@ def score(
             f"({data.digest[:19]}); name the right one with --dataset"
         )
     try:
-        data.check(artifact, said)
+        data.check(artifact, said, said.seed)
     except UserError:
         raise
     except ValueError as error:

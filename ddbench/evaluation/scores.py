@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.selection import select
-from ddbench.io.atomic import read_sealed, write_sealed
+from ddbench.io.atomic import read_sealed, warn_of_damage, write_sealed
 from ddbench.records.cell import Cell
+from ddbench.records.fields import Strict
 from ddbench.records.schema import CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
 
@@ -71,19 +72,30 @@ def score_run(cell: Cell, evaluator: Evaluator, files: Files, report: Callable[[
     for trial in trials:
         if trial.name not in known:
             artifact = DistilledDataset.load(trial.file)
-            known[trial.name] = trial.evaluator.score(artifact, seed=trial.seed, short=trial.short).model_dump(
-                mode="json"
-            )
-            write_sealed(files.kept, json.dumps({"artifact": files.digest, "scores": known}).encode())
-    return _scores(cell, files, {name: Score.model_validate(score) for name, score in known.items()})
+            known[trial.name] = trial.evaluator.score(artifact, seed=trial.seed, short=trial.short)
+            kept = _Kept(artifact=files.digest, scores=known)
+            write_sealed(files.kept, kept.model_dump_json().encode())
+    return _scores(cell, files, known)
 
 
-def _known(files: Files) -> dict[str, Any]:
+class _Kept(Strict):
+    """Scores by name, and the digest of the artefact that they are of."""
+
+    artifact: str
+    scores: dict[str, Score]
+
+
+def _known(files: Files) -> dict[str, Score]:
     """By an earlier attempt, of the same artefact."""
     payload = read_sealed(files.kept)
-    content = json.loads(payload) if payload is not None else {}
-    known: dict[str, Any] = content["scores"] if content.get("artifact") == files.digest else {}
-    return known
+    if payload is None:
+        return {}
+    try:
+        kept = _Kept.model_validate_json(payload)
+    except ValidationError:
+        warn_of_damage(files.kept, "another release wrote it")
+        return {}
+    return dict(kept.scores) if kept.artifact == files.digest else {}
 
 
 def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:

@@ -85,6 +85,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
         ValueError: when the file is no zip archive.
         OSError: when it is missing or cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError("is a folder, a pipe or a device, and no zip archive")
     with path.open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             raise ValueError("is a single array and no archive")

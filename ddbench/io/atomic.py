@@ -132,6 +132,9 @@ def read_sealed(path: Path) -> bytes | None:
             seal, payload = file.read(SEAL_LENGTH), file.read()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        warn_of_damage(path, "it is a folder")
+        return None
     if seal != f"{digest(payload)}\n".encode():
         warn_of_damage(path, "its checksum does not match")
         return None

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from ddbench.io.regular import check_regular
+
 DEEPEST = 50
 """largest number of levels of nesting; ddbench writes six, and the parsers' recursion ends at some hundreds"""
 LARGEST = 2**63 - 1
@@ -31,8 +33,7 @@ def read_bytes(path: Path, most: int) -> bytes:
         ValueError: when it has more than `most` bytes, or is a pipe or a device, which may never end.
         OSError: when it is missing or cannot be read.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ValueError("it is a pipe or a device")
+    check_regular(path)
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -43,7 +44,9 @@ def read_bytes(path: Path, most: int) -> bytes:
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON without NaN, infinities, single surrogates, very large numbers and deep nesting."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_repetition
+        )
         check_plain(value)
     except RecursionError as error:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
@@ -59,6 +62,7 @@ def parse_yaml(text: str | bytes) -> Any:
             return None
         if _written_out(node, {}) > MOST_NODES:
             raise ValueError(f"it holds more than {MOST_NODES} values, its aliases written out")
+        _check_keys(node, set())
         value = loader.construct_document(node)
         check_plain(value)
     except RecursionError as error:
@@ -113,10 +117,34 @@ def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
+def _check_keys(node: yaml.Node, known: set[int]) -> None:
+    """Raise ValueError for a mapping that has a key twice: the last one would count."""
+    if id(node) in known:
+        return
+    known.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repetition([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+    for child in _children(node):
+        _check_keys(child, known)
+
+
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return chain.from_iterable(node.value)
     return iter(node.value if isinstance(node, yaml.SequenceNode) else ())
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_repetition([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _refuse_repetition(names: list[str]) -> None:
+    known = set[str]()
+    for name in names:
+        if name in known:
+            raise ValueError(f"it says {name[:40]!r} twice")
+        known.add(name)
 
 
 def _finite(digits: str) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddbench.io.documents import parse_json
+from ddbench.io.regular import check_regular
 
 NAME = "ddbench"
 """key of the JSON object in the header's metadata"""
@@ -55,6 +56,7 @@ def read_safetensors(path: Path, device: torch.device | str = "cpu") -> tuple[di
         ValueError: when the file is truncated or no safetensors, or has elements of a type that PyTorch hardly knows.
         OSError: when it is missing or cannot be read.
     """
+    check_regular(path)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddbench.io.atomic import canonical_json, digest, warn_of_damage, write_atomically
 from ddbench.io.safetensors_files import read_tensors, tensor_bytes
+from ddbench.records.source_digest import source_digest
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,8 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         found.update(f"{part} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def with_source(key: Mapping[str, Any], make: Callable[..., Any]) -> dict[str, Any]:
+    """Return the key of a cache entry, with its code; generators are seeded from the key alone, whatever the code."""
+    return {**key, "source": source_digest(make)}

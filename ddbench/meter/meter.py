@@ -18,7 +18,7 @@ from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.compute.memory import check_memory, peak_bytes
 from ddbench.errors import Stopped
 from ddbench.io.atomic import canonical_json
-from ddbench.meter.cache import Cache, CachedTensors
+from ddbench.meter.cache import Cache, CachedTensors, with_source
 from ddbench.meter.checkpoint import State
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.log import Log
@@ -26,7 +26,6 @@ from ddbench.meter.phases import PhaseTimer
 from ddbench.meter.resuming import Resumption
 from ddbench.meter.snapshots import SNAPSHOTS, Snapshot, Snapshots
 from ddbench.records.cell import Budget
-from ddbench.records.source_digest import source_digest
 
 if TYPE_CHECKING:
     from ddbench.artifacts.distilled_dataset import DistilledDataset
@@ -67,10 +66,11 @@ class Meter:
         """operations of the first step of the main loop, which is the one with snapshots"""
         self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
         self._generators = generators or Generators("unnamed")
-        self._timer = PhaseTimer(clock or ProcessClock())
+        self.timer = PhaseTimer(clock or ProcessClock())
+        """seconds, charged and not"""
         self._log = Log()
         self._snapshots = Snapshots(snapshots, self._hooks.snapshot, self._generators)
-        self._resumption = Resumption(path, every, self._generators, self._timer, self._beside, self._device)
+        self._resumption = Resumption(path, every, self._generators, self.timer, self._beside, self._device)
         self._open: str | None = None
         self._ticks = self._peak_before = 0
         self._shown = time.monotonic()
@@ -128,7 +128,7 @@ class Meter:
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Charge the block to the phase `name`. It waits for the device at both ends: not for use in single steps."""
-        return self._timer.phase(name)
+        return self.timer.phase(name)
 
     def cached(
         self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
@@ -144,12 +144,12 @@ class Meter:
         """
         self._keep_left()
         with self.paused("cache"):
-            entry = self._cache.get(name, _with_source(key, make), self._device) if self._cache else None
+            entry = self._cache.get(name, with_source(key, make), self._device) if self._cache else None
         if entry is None or not self._affords(entry):
             return self._make(name, key, make)
         self._resumption.plan(entry.steps)
         self.done.update(entry.steps)
-        self.seconds[name] = self.seconds.get(name, 0.0) + entry.seconds
+        self.timer.charge(name, entry.seconds)
         self._resumption.forget(entry.steps)
         return entry.tensors
 
@@ -159,18 +159,18 @@ class Meter:
         A value that is not finite, or more than `log.EXPLODED` times its first one, ends the run: within the step on a
         CPU, at most eight steps later on a GPU, and before a snapshot is taken.
         """
-        loop = self._open or self._timer.current
+        loop = self._open or self.timer.current
         self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
     # -- what the harness calls ---------------------------------------------------------------------------------
 
     def paused(self, name: str) -> AbstractContextManager[None]:
         """Do not charge the time of the block, but show it under `name`."""
-        return self._timer.paused(name)
+        return self.timer.paused(name)
 
     def finish(self) -> None:
         """Charge the time since the last step and check the last logged values."""
-        self._timer.settle()
+        self.timer.settle()
         self._log.read(before=self._ticks + 1)
 
     @property
@@ -205,16 +205,16 @@ class Meter:
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds charged to the budget, by phase."""
-        return self._timer.seconds
+        return self.timer.seconds
 
     @property
     def uncharged(self) -> dict[str, float]:
         """Seconds of snapshots, checkpoints, compilation and the cache, which are not charged, by phase."""
-        return self._timer.uncharged
+        return self.timer.uncharged
 
     @property
     def charged(self) -> float:
-        return self._timer.charged
+        return self.timer.charged
 
     # -- budget -------------------------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Meter:
         return min(1.0, max(step / n if n else 1.0, self.budget.share(self.charged, self._resumption.steps_done)))
 
     def _after_step(self, name: str, state: State, n: int) -> None:
-        self._timer.tick()
+        self.timer.tick(name)
         self._ticks += 1
         self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
         moment = time.monotonic()
@@ -252,11 +252,12 @@ class Meter:
         saved = self._resumption.read()
         if saved is not None:
             self._log.history = saved["history"]
-            self._timer.uncharged = saved["uncharged"]
+            self.timer.uncharged = saved["uncharged"]
             self._snapshots.restore(saved["album"])  # its name in checkpoints from before
             self.attempts = saved["attempts"] + 1
             self.started, self._peak_before = saved["started"], saved["peak_bytes"]
             self.flops_per_step = saved["flops_per_step"]
+            self.timer.remember(saved.get("usual", 0.0))
 
     def _beside(self) -> dict[str, Any]:
         """Return what a checkpoint keeps beside the loops."""
@@ -268,6 +269,7 @@ class Meter:
             "started": self.started,
             "peak_bytes": self.peak_bytes,
             "flops_per_step": self.flops_per_step,
+            "usual": self.timer.usual,
         }
 
     def _keep_left(self) -> None:
@@ -289,12 +291,7 @@ class Meter:
         if self._cache is not None and self._resumption.cut.isdisjoint(steps):
             with self.paused("cache"):
                 self._cache.put(
-                    name, _with_source(key, make), CachedTensors(tensors, self.seconds[name] - already, steps)
+                    name, with_source(key, make), CachedTensors(tensors, self.seconds[name] - already, steps)
                 )
             self._resumption.forget(steps)
         return tensors
-
-
-def _with_source(key: Mapping[str, Any], make: Callable[..., Any]) -> dict[str, Any]:
-    """Return the key of a cache entry, with its code; generators are seeded from the key alone, whatever the code."""
-    return {**key, "source": source_digest(make)}

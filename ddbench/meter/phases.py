@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 
 from ddbench.compute.clock import Clock
+
+EXCUSED = ("snapshots", "checkpoints", "cache", "compile")
+"""what the harness pauses for; what a method pauses for is shown, and not accounted for"""
+LENGTHS = 1001
+"""number of steps whose lengths are remembered"""
+GRACE_SECONDS = 1.0
+GRACE_SHARE = 0.1
+"""share of a budget by which it may be overdrawn, as a second may, whatever a step takes"""
 
 
 class PhaseTimer:
@@ -20,6 +30,9 @@ class PhaseTimer:
         """charged seconds, by phase"""
         self.uncharged: dict[str, float] = {}
         self.current = "distil"
+        self._lengths = deque[float](maxlen=LENGTHS)
+        self._loop = ""
+        self._usual = self._stepped = self._elsewhere = self._excused = 0.0
         self._clock = clock
         self._mark = clock.settle()
 
@@ -27,9 +40,43 @@ class PhaseTimer:
     def charged(self) -> float:
         return sum(self.seconds.values())
 
-    def tick(self) -> None:
-        """Charge the time that has passed, up to the last step that the device is known to have finished."""
+    @property
+    def accounted(self) -> float:
+        """Seconds that passed in this attempt and were charged, or paused by the harness itself."""
+        return self.charged - self._elsewhere + self._excused
+
+    def tick(self, loop: str) -> None:
+        """Charge the time that has passed, up to the last step that the device is known to have finished.
+
+        Args:
+            loop: whose step has ended
+        """
         self._charge(self._clock.tick())
+        if loop != self._loop:
+            self._loop = loop
+            self._lengths.clear()
+        self._lengths.append(self.charged - self._stepped)
+        self._stepped = self.charged
+
+    def remember(self, usual: float) -> None:
+        """Take over what a step of an earlier attempt usually took."""
+        self._usual = usual
+
+    @property
+    def usual(self) -> float:
+        """Median length of the steps of the latest loop but the last one, or what an earlier attempt has found."""
+        return median(list(self._lengths)[:-1]) if len(self._lengths) > 1 else self._usual
+
+    def overdraft(self, seconds: float | None) -> float:
+        """Return by how much a budget of seconds is overdrawn; 0 while that is within a step of usual length."""
+        beyond = self.charged - seconds if seconds is not None else 0.0
+        excused = max(self.usual, GRACE_SECONDS + GRACE_SHARE * (seconds or 0.0))
+        return beyond if beyond > excused else 0.0
+
+    def charge(self, name: str, seconds: float) -> None:
+        """Charge seconds that did not pass here to the phase `name`."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self._elsewhere += seconds
 
     def settle(self) -> None:
         """Wait for the device and charge exactly the time that has passed."""
@@ -38,6 +85,7 @@ class PhaseTimer:
     def restore(self, seconds: Mapping[str, float]) -> None:
         """Continue from an earlier attempt's seconds; the time until here is not charged twice."""
         self.seconds = dict(seconds)
+        self._stepped = self._elsewhere = self.charged
         self._mark = self._clock.settle()
 
     @contextmanager
@@ -55,11 +103,15 @@ class PhaseTimer:
     def paused(self, name: str) -> Iterator[None]:
         """Count the block under `name` without charging it."""
         self.settle()
+        helpers = self._clock.helpers()
         try:
             yield
         finally:
             now = self._clock.settle()
-            self.uncharged[name] = self.uncharged.get(name, 0.0) + now - self._mark
+            passed = now - self._mark + self._clock.helpers() - helpers
+            self.uncharged[name] = self.uncharged.get(name, 0.0) + passed
+            if name in EXCUSED:
+                self._excused += passed
             self._mark = now
 
     def _charge(self, now: float) -> None:

@@ -34,6 +34,7 @@ Digest = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:+(),.= _-]*$", ma
 """`sha256:...`, followed by what was done to the data since"""
 Line = Annotated[str, AfterValidator(printable)]
 """free text that a terminal can show"""
+Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Logged = Annotated[float, Field(ge=-1e300, le=1e300)]
 """logged number, bounded as seconds are, so that sums and differences are finite"""

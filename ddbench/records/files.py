@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ddbench.errors import UserError, printable
 from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.io.documents import parse_json, read_bytes
-from ddbench.records.cell import run_key
+from ddbench.records.contradictions import contradictions
 from ddbench.records.fields import complaint
 from ddbench.records.schema import SCHEMA_VERSION, Record
 
@@ -77,10 +77,10 @@ def check_record(path: Path) -> tuple[Record | None, list[str]]:
     except UserError as error:
         return None, [str(error)]
     try:
-        record = Record.model_validate(content)
+        record = Record.model_validate_json(canonical_json(content), strict=True)
     except ValidationError as error:
         return None, [printable(f"{path}: {complaint}; run the cell again") for complaint in _complaints(error)]
-    return record, [printable(f"{path}: {problem}") for problem in _contradictions(record)]
+    return record, [printable(f"{path}: {problem}") for problem in contradictions(record)]
 
 
 def problems(path: Path) -> list[str]:
@@ -138,14 +138,3 @@ def _complaints(error: ValidationError) -> Iterator[str]:
         where = ".".join(map(str, detail["loc"]))
         received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"
         yield f"{where}: {complaint(detail)}{received}"
-
-
-def _contradictions(record: Record) -> Iterator[str]:
-    """Yield contradictions within a record."""
-    result = record.result
-    if record.key != run_key(result.cell, result.seed, record.method_source):
-        yield f"key {record.key} is not the hash of its cell and seed; run the cell again"
-    if result.status in ("ok", "truncated") and not result.scores:
-        yield f"status {result.status} without scores; run the cell again"
-    if len(record.measured.curve_seconds) != len(result.curve):
-        yield f"{len(result.curve)} curve points but {len(record.measured.curve_seconds)} times"

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from ddbench.records.cell import Cell, NetworkSpec, run_name
-from ddbench.records.fields import Digest, Line, Logged, Seconds, Strict, Word
+from ddbench.records.fields import LATER, Count, Digest, Line, Logged, Seconds, Strict, Word
 from ddbench.records.metrics import METRICS
 
 SCHEMA_VERSION = 1
-Status = Literal["ok", "truncated", "diverged", "out_of_memory", "timeout", "failed", "crashed"]
+Status = Literal[
+    "ok", "truncated", "overdrawn", "unaccounted", "diverged", "out_of_memory", "timeout", "failed", "crashed"
+]
 """how a run ended, see `STATUSES`"""
 STATUSES: dict[Status, str] = {
     "ok": "every planned step was done",
     "truncated": "the budget ended before the planned steps; its scores count all the same",
+    "overdrawn": "it spent more than its budget, by more than one of its steps and a tenth; its scores do not count",
+    "unaccounted": "its processes used more time than it was charged or excused for; its scores do not count",
     "diverged": "a logged value, or the artefact, was not finite, or a value exploded",
     "out_of_memory": "more was asked for than the device has, or than the budget of bytes allows",
     "timeout": "no step ended for a long time, or the run took far longer than its budget by the wall clock",
     "failed": "the method raised, exited, or returned something else than a distilled set",
     "crashed": "its process was ended from outside: by a signal, for its memory, by a full disk, or with its machine",
 }
-"""what each status of a run means; `ok` and `truncated` alone have scores"""
+"""what each status of a run means"""
+COUNTED: tuple[Status, ...] = ("ok", "truncated")
+"""the scores of these count"""
+SCORED: tuple[Status, ...] = (*COUNTED, "overdrawn", "unaccounted")
+"""these have scores"""
 UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
 """a run that ended so goes on from its last checkpoint when its board is run again; every other status is final for the
 same code"""
@@ -68,7 +76,7 @@ class Selected(Strict):
 class CurvePoint(Strict):
     """A snapshot taken on the way, scored with one network and the protocol's short form."""
 
-    step: int
+    step: Count
     accuracy: float = Field(ge=0, le=1)
 
 
@@ -80,8 +88,8 @@ class Result(Strict):
     status: Status
     reason: Line | None = None
     """why a run has no scores, or what its budget left no step for"""
-    steps_done: dict[str, int] = {}
-    steps_planned: dict[str, int] = {}
+    steps_done: dict[str, Count] = {}
+    steps_planned: dict[str, Count] = {}
     artifact: Digest | None = None
     """digest of the `.safetensors` file"""
     scores: list[Score] = []
@@ -99,14 +107,17 @@ class Measured(Strict):
     """charged to the budget, by phase"""
     uncharged_seconds: dict[str, Seconds] = {}
     """snapshots, compilation and evaluation, by phase"""
+    outside_seconds: Annotated[Seconds | None, LATER] = None
+    """the distillation as the command saw it, over all attempts: on a CPU core-seconds of the run's process and of
+    whatever it started, on a GPU wall seconds; None where nobody looked"""
     curve_seconds: list[Seconds] = []
     """charged seconds at each point of `result.curve`"""
-    peak_bytes: int = 0
-    flops_per_step: int | None = None
+    peak_bytes: Count = 0
+    flops_per_step: Count | None = None
     started: Line
     finished: Line
-    attempts: int = 1
-    log: dict[str, list[tuple[int, Logged]]] = {}
+    attempts: int = Field(default=1, ge=1)
+    log: dict[str, list[tuple[Count, Logged]]] = {}
     environment: dict[str, Any]
     """the machine and versions of the run"""
     rescored_in: dict[str, Any] | None = None
@@ -124,7 +135,7 @@ class Record(Strict):
     """the protocol as resolved, so that a record can be read without the code"""
     also_protocols: dict[str, dict[str, Any]] = {}
     """likewise those that `result.cell.also` adds, by name"""
-    stored_bytes: dict[str, int] = {}
+    stored_bytes: dict[str, Count] = {}
     """bytes of the artefact's images, labels, recipe and initial weights"""
     result: Result
     measured: Measured
@@ -146,8 +157,8 @@ class Record(Strict):
 
     @property
     def accuracy(self) -> float | None:
-        """Mean over the evaluation networks, in [0, 1]; None for a run without scores."""
-        scores = self.result.scores
+        """Mean over the evaluation networks, in [0, 1]; None for a run without scores that count."""
+        scores = self.result.scores if self.result.status in COUNTED else []
         return sum(score.accuracy for score in scores) / len(scores) if scores else None
 
     @property

@@ -40,13 +40,16 @@ def source_file(made: type[Any] | Callable[..., Any]) -> Path:
     return Path(inspect.getfile(made))
 
 
-def file_source_digest(path: Path) -> str:
+def file_source_digest(path: Path, package: Path | None = None) -> str:
     """Return the digest of a method's file, which is read and not run.
+
+    Args:
+        package: the folder `ddbench` of the shared parts; None takes the one that runs
 
     Raises:
         UserError: when it cannot be read or is no Python.
     """
-    own, shared = _syntax(path), _shared_parts(path)
+    own, shared = _syntax(path), _shared_parts(path, package or PACKAGE)
     texts = [own.text, *(f"{module} {_syntax(shared[module]).text}" for module in sorted(shared))]
     return PREFIX + hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
@@ -65,27 +68,27 @@ def short_digest(recorded: str) -> str:
     return recorded.rpartition(":")[2][:16]
 
 
-def _shared_parts(path: Path) -> dict[str, Path]:
+def _shared_parts(path: Path, package: Path) -> dict[str, Path]:
     """Return the shared modules that a file imports, also by way of others of them, by name."""
     found: dict[str, Path] = {}
     seen, waiting = set[str](), [path]
     while waiting:
-        for module in _imported_by(waiting.pop()) - seen:
+        for module in _imported_by(waiting.pop(), package) - seen:
             seen.add(module)
-            part = _file(module)
+            part = _file(module, package)
             if part is not None:
                 found[module] = part
                 waiting.append(part)
     return found
 
 
-def _imported_by(path: Path) -> set[str]:
+def _imported_by(path: Path, package: Path) -> set[str]:
     """Return the names in the shared packages that a file itself imports, and those of the packages around them."""
-    place = path.resolve().parent
-    inside = place == PACKAGE or PACKAGE in place.parents
-    package = ".".join(("ddbench", *place.relative_to(PACKAGE).parts)) if inside else ""
-    imports = {name for name in _syntax(path).imports if package or not name.startswith(".")}
-    parts = [resolve_name(name, package).split(".") for name in imports]
+    place, root = path.resolve().parent, package.resolve()
+    inside = place == root or root in place.parents
+    around = ".".join(("ddbench", *place.relative_to(root).parts)) if inside else ""
+    imports = {name for name in _syntax(path).imports if around or not name.startswith(".")}
+    parts = [resolve_name(name, around).split(".") for name in imports]
     return {module for names in parts for module in accumulate(names, "{}.{}".format) if _is_shared(module)}
 
 
@@ -93,9 +96,9 @@ def _is_shared(module: str) -> bool:
     return any(module == room or module.startswith(f"{room}.") for room in SHARED)
 
 
-def _file(module: str) -> Path | None:
+def _file(module: str, package: Path) -> Path | None:
     """Return the file of a module of `ddbench`, or None if the name is that of something in a module."""
-    path = PACKAGE.joinpath(*module.split(".")[1:])
+    path = package.joinpath(*module.split(".")[1:])
     return next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
 
 

@@ -20,7 +20,7 @@ from ddbench.evaluation.modality import Place
 from ddbench.meter.cache import Cache
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.meter import Meter
-from ddbench.records.run_folder import ARTIFACT, OUTCOME
+from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, SCORES
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class RunContext:
         return self.folder / ARTIFACT
 
     def snapshot_path(self, index: int) -> Path:
-        return self.folder / f"snapshot-{index}.safetensors"
+        return snapshot_path(self.folder, index)
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def outcome_path(self) -> Path:
@@ -80,8 +80,12 @@ class RunContext:
 
     @property
     def scores_path(self) -> Path:
-        """Scores known so far, until the record is written."""
-        return self.folder / "scores.partial"
+        return self.folder / SCORES
+
+
+def snapshot_path(folder: Path, index: int) -> Path:
+    """The file of a run's snapshot."""
+    return folder / f"snapshot-{index}.safetensors"
 
 
 def make_meter(context: RunContext, generators: Generators, origin: Mapping[str, Any]) -> Meter:

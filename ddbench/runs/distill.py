@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
-from ddbench.compute.environment import git_revision, versions
+from ddbench.compute.environment import environment, git_revision, versions
 from ddbench.compute.generators import Generators
 from ddbench.compute.memory import limit_device_memory
 from ddbench.errors import CannotWrite, UserError
-from ddbench.evaluation.modality import Training
+from ddbench.evaluation.modality import Training, TrainingFile
 from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
 from ddbench.meter.meter import Meter
 from ddbench.meter.snapshots import Snapshot
 from ddbench.records.fields import Strict
-from ddbench.records.run_folder import TRACE
+from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, TRACE
 from ddbench.records.schema import Status
-from ddbench.runs.context import RunContext, make_meter
+from ddbench.runs.context import RunContext, make_meter, snapshot_path
 from ddbench.runs.status import Outcome, of_error
 
 OTHER_DIGEST = "its digest is not the one that was noted"
@@ -40,23 +43,47 @@ class Distilled(Strict):
     uncharged: dict[str, float]
     peak_bytes: int
     flops_per_step: int | None
+    accounted: float
+    """seconds of the last attempt until the file was written that are charged, or that the harness needed"""
+    environment: dict[str, Any]
     log: dict[str, list[tuple[int, float]]]
     attempts: int
     started: str
 
 
-def distil(context: RunContext) -> Distilled:
+@dataclass(frozen=True)
+class Opened:
+    """What a run distils with, and its generators."""
+
+    training: Training
+    generators: Generators
+
+
+def open_training(context: RunContext, file: TrainingFile) -> Opened:
+    """Open what a run may see, before any code of a method is imported.
+
+    Raises:
+        UserError: when the file is not what was written.
+    """
+    job, cell = context.job, context.job.cell
+    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, job.seed)
+    return Opened(job.modality.training(cell, file, generators, context.place), generators)
+
+
+def distil(context: RunContext, opened: Opened, start: float = 0.0) -> Distilled:
     """Run the method under its budget; whatever goes wrong becomes a status.
+
+    Args:
+        start: seconds that the process has used before a method's code was imported
 
     Raises:
         CannotWrite: when a file cannot be written.
         Stopped: when the run is to stop; it is checkpointed.
     """
-    job, cell = context.job, context.job.cell
-    generators = Generators(cell.dataset_digest, str(cell.network), cell.ipc, job.seed)
-    training = job.modality.training(cell, job.dataset, generators, context.place)
+    cell, training = context.job.cell, opened.training
     limit_device_memory(cell.budget.peak_bytes, context.device)
-    meter = _resumed_meter(context, generators, training.origin)
+    meter = _resumed_meter(context, opened.generators, training.origin)
+    meter.uncharged["start"] = meter.uncharged.get("start", 0.0) + start
     context.compiler.apart = meter.paused
     artifact, outcome = _attempt(context, training, meter)
     limit_device_memory(None, context.device)
@@ -73,36 +100,51 @@ def distil(context: RunContext) -> Distilled:
         uncharged=meter.uncharged,
         peak_bytes=meter.peak_bytes,
         flops_per_step=meter.flops_per_step,
+        accounted=start + meter.timer.accounted,
+        environment=environment(context.device, cell.threads, context.compiler.enabled),
         log=meter.history,
         attempts=meter.attempts,
         started=meter.started,
     )
-    _note(context, distilled)
+    _note(context.folder, distilled)
     return distilled
 
 
-def earlier(context: RunContext) -> Distilled | None:
-    """What an earlier attempt distilled, with this attempt counted; None where nothing sound is."""
-    payload = read_sealed(context.outcome_path)
-    if payload is None:
+def earlier(folder: Path) -> Distilled | None:
+    """What an earlier attempt distilled in a folder, with this attempt counted; None where nothing sound is."""
+    found = noted(folder / OUTCOME)
+    if found is None:
         return None
-    found = Distilled.model_validate_json(payload)
-    if found.artifact and not _is_sound(context.artifact_path, found.artifact):
-        context.outcome_path.unlink()  # the checkpoint still leads there
+    if found.artifact and not _is_sound(folder / ARTIFACT, found.artifact):
+        (folder / OUTCOME).unlink()  # the checkpoint still leads there
         return None
-    if not _are_sound(context, found.snapshots):
-        for path in (context.outcome_path, context.checkpoint_path):
-            path.unlink(missing_ok=True)
+    if not _are_sound(folder, found.snapshots):
+        for name in (OUTCOME, CHECKPOINT):
+            (folder / name).unlink(missing_ok=True)
         return None
     distilled = found.model_copy(update={"attempts": found.attempts + 1})
-    _note(context, distilled)
+    _note(folder, distilled)
     return distilled
+
+
+def noted(path: Path) -> Distilled | None:
+    """What a distillation has left of itself; None where there is nothing, or nothing that this release can read."""
+    payload = read_sealed(path)
+    if payload is None:
+        return None
+    try:
+        return Distilled.model_validate_json(payload)
+    except ValidationError:
+        warn_of_damage(path, "another release wrote it")
+        return None
 
 
 def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
     try:
         artifact = context.job.make_method().distill(training.task, meter)
         meter.finish()
+        if type(artifact) is not DistilledDataset:
+            raise TypeError(f"distill returned a {type(artifact).__name__}; return a DistilledDataset")
         training.check(artifact)
     except CannotWrite:
         raise
@@ -113,7 +155,14 @@ def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[Dis
         if outcome.status == "diverged":
             outcome = Outcome("diverged", f"{outcome.reason}; {_last_good(meter)}")
         return None, outcome
-    return artifact, Outcome("truncated", _unbegun(meter)) if meter.truncated else Outcome("ok", "")
+    return artifact, _ending(meter)
+
+
+def _ending(meter: Meter) -> Outcome:
+    beyond, budget = meter.timer.overdraft(meter.budget.seconds), meter.budget.seconds
+    if beyond:
+        return Outcome("overdrawn", f"{meter.charged:.4g} s were charged to a budget of {budget:g} s")
+    return Outcome("truncated", _unbegun(meter)) if meter.truncated else Outcome("ok", "")
 
 
 def _unbegun(meter: Meter) -> str:
@@ -132,14 +181,14 @@ def _last_good(meter: Meter) -> str:
 def _resumed_meter(context: RunContext, generators: Generators, origin: Mapping[str, Any]) -> Meter:
     """A meter that goes on from the checkpoint, unless snapshots that were taken before it are damaged."""
     meter = make_meter(context, generators, origin)
-    if _are_sound(context, meter.taken):
+    if _are_sound(context.folder, meter.taken):
         return meter
     context.checkpoint_path.unlink()
     return make_meter(context, generators, origin)
 
 
-def _are_sound(context: RunContext, snapshots: list[Snapshot]) -> bool:
-    return all(_is_sound(context.snapshot_path(index), kept.digest) for index, kept in enumerate(snapshots))
+def _are_sound(folder: Path, snapshots: list[Snapshot]) -> bool:
+    return all(_is_sound(snapshot_path(folder, index), kept.digest) for index, kept in enumerate(snapshots))
 
 
 def _is_sound(path: Path, digest: str | None) -> bool:
@@ -150,8 +199,8 @@ def _is_sound(path: Path, digest: str | None) -> bool:
     return False
 
 
-def _note(context: RunContext, distilled: Distilled) -> None:
-    write_sealed(context.outcome_path, distilled.model_dump_json().encode())
+def _note(folder: Path, distilled: Distilled) -> None:
+    write_sealed(folder / OUTCOME, distilled.model_dump_json().encode())
 
 
 def _provenance(context: RunContext, training: Training, meter: Meter) -> dict[str, Any]:

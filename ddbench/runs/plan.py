@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from ddbench.boards.jobs import Job
 from ddbench.io.atomic import remove_parts, set_aside
 from ddbench.records.cell import Cell, run_key
 from ddbench.records.files import damage, read_record
-from ddbench.records.run_folder import ARTIFACT, RECORD
+from ddbench.records.run_folder import ARTIFACT, RECORD, TRAINING
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.records.source_digest import made_by, source_file
 from ddbench.registry import find_method
 from ddbench.runs.executors import Assignment, Event, Executor, Listener
 from ddbench.runs.executors.local import Local
+from ddbench.runs.keeper import Keeper
 
 __all__ = ["Event", "Plan", "plan_runs", "read_runs", "run_jobs"]
 
@@ -107,7 +109,25 @@ def run_jobs(
     """
     chosen = executor or Local.named(device, workers)
     remove_parts(out)
-    return [*todo.records, *chosen.run(todo.jobs, out, on_event)]
+    shutil.rmtree(out / "cache" / TRAINING, ignore_errors=True)  # of a command that was killed
+    folders = {job.key: folder for job, folder in todo.jobs}
+    keeper = Keeper({path.parent for path in _paths(out)} - set(folders.values()))
+    changed = dict[tuple[str, str], Record]()
+
+    def listen(event: Event) -> None:
+        if event.kind == "finished":
+            for record, sentence in keeper.look():
+                changed[_attempt_of(record)] = record
+                on_event(Event(event.job, "warning", sentence))
+            keeper.note(folders[event.job.key])
+        on_event(event)
+
+    records = [*todo.records, *chosen.run(todo.jobs, out, listen)]
+    return [changed.get(_attempt_of(record), record) for record in records]
+
+
+def _attempt_of(record: Record) -> tuple[str, str]:
+    return record.key, record.measured.started
 
 
 def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:

@@ -6,24 +6,20 @@ import dataclasses
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
-from ddbench.compute.environment import instant
 from ddbench.errors import UserError, suggestion
 from ddbench.evaluation.modality import Data
 from ddbench.evaluation.protocols import Protocol
 from ddbench.records.cell import Cell
 from ddbench.records.metrics import METRICS
-from ddbench.records.schema import FurtherScore, Measured, Record
+from ddbench.records.schema import SCORED, FurtherScore, Record
 from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.runs.distill import PROVENANCE_FIELDS
 from ddbench.submissions.claim import Claim
-from ddbench.task.settings import SETTINGS
 
-SCORED = ("ok", "truncated")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 HEADER_FIELDS = (*(name for name in PROVENANCE_FIELDS if name != "networks"), "preprocessing", "seed", "steps_done")
 """what a record and its artefact's header both say"""
@@ -74,7 +70,6 @@ def _of_record(record: Record) -> Iterator[str]:
         yield from _of_scores(record)
     elif result.scores or result.also or result.artifact:
         yield f"status {result.status}, and scores or an artefact; a run that failed has neither"
-    yield from _of_dates(record.measured)
     for name in {cell.protocol: None} | {scoring.protocol: None for scoring in cell.also or []}:
         yield from _of_protocol(name, record.protocol if name == cell.protocol else record.also_protocols.get(name))
 
@@ -90,17 +85,6 @@ def _of_protocol(name: str, described: Mapping[str, Any] | None) -> Iterator[str
             value = described.get(key, UNSAID.get(key))
             if registered.get(key) != value:
                 yield f"says that {name} has {key} {value!r}; it has {registered.get(key)!r}"
-
-
-def _of_dates(measured: Measured) -> Iterator[str]:
-    """A record that finished in the future would be the newest for ever, and the one that tables show."""
-    try:
-        started, finished = instant(measured.started), instant(measured.finished)
-    except ValueError:
-        yield f"started {measured.started!r} and finished {measured.finished!r}; both are to be dates of ISO 8601"
-        return
-    if not started <= finished <= datetime.now(UTC) + timedelta(days=1):
-        yield f"started {measured.started} and finished {measured.finished}, which is too early or too late"
 
 
 def _of_scores(record: Record) -> Iterator[str]:
@@ -142,10 +126,8 @@ def _of_artifact(file: Path, record: Record, data: Data) -> Iterator[str]:
     if artifact.stored_bytes() != record.stored_bytes:
         yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
     cell = record.result.cell
-    if artifact.initial is not None and not SETTINGS[cell.setting].one_start:
-        yield f"{file} stores initial weights, which the setting {cell.setting!r} does not give"
     try:
-        data.check(artifact, cell)
+        data.check(artifact, cell, record.result.seed)
     except ValueError as error:
         yield f"{file} does not fit {data.name!r} and ipc {cell.ipc}: {error}"
 

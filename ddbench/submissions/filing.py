@@ -16,6 +16,8 @@ from ddbench.submissions.claim import Claim
 
 ARTIFACT_LIMIT = 400_000
 """bytes of the largest artefact that is kept: ten images a class of MNIST"""
+SMALL_ARTIFACT = 50_000
+"""bytes below which every artefact is kept, so that each of its scores can be checked"""
 
 
 @dataclass
@@ -46,7 +48,8 @@ def plan_filing(claims: Iterable[Claim], folder: Path, held: Mapping[Path, Recor
         if path is not None:
             filing.records[path], known[path] = claim, claim.record
             filing.files[path] = claim.content
-    for path, artifact in _medians(filing.records, known, folder):
+    kept = dict(_small(filing.records, folder)) | dict(_medians(filing.records, known, folder))
+    for path, artifact in kept.items():
         size = artifact.stat().st_size
         if size <= ARTIFACT_LIMIT:
             shelf = _shelf(filing.records[path].record, folder)
@@ -98,6 +101,16 @@ def _place(claim: Claim, folder: Path, known: Mapping[Path, Record]) -> Path | N
         number += 1
         path = shelf / f"{record.name}-{number}.json"
     return path
+
+
+def _small(new: Mapping[Path, Claim], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each new record whose artefact takes next to no place and is not kept yet, and that artefact."""
+    for path, claim in new.items():
+        file, record = claim.artifact, claim.record
+        if file is None or file.stat().st_size >= SMALL_ARTIFACT:
+            continue
+        if record.result.artifact not in _kept(record, folder):
+            yield path, file
 
 
 def _medians(new: Mapping[Path, Claim], known: Mapping[Path, Record], folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -9,11 +9,13 @@ from typing import Any
 
 from ddbench.boards.board import PlannedCell, load_board
 from ddbench.boards.jobs import Selection, resolve
+from ddbench.errors import UserError
 from ddbench.records.cell import Cell
 from ddbench.records.schema import Record
-from ddbench.records.source_digest import made_by, source_file
+from ddbench.records.source_digest import PREFIX, made_by, source_file
 from ddbench.registry import METHODS
 from ddbench.submissions.checks import differences
+from ddbench.submissions.history import REVISION, committed_digest
 
 UNNAMED = ("mine", "distill")
 """boards that the command line makes of options"""
@@ -74,10 +76,21 @@ def source_complaint(record: Record, given: Collection[str]) -> str | None:
         return None
     if method not in METHODS:
         return f"no method {method!r} here; add its file to methods/, or give it with --source"
-    revision = record.measured.environment.get("git")
-    committed = revision and not str(revision).endswith("+")
-    if committed or made_by(source_file(METHODS.get(method)), record.method_source):
+    file, revision = source_file(METHODS.get(method)), str(record.measured.environment.get("git"))
+    if made_by(file, record.method_source):
         return None
+    if REVISION.fullmatch(revision):
+        try:
+            found = committed_digest(file, revision, record.method_source)
+        except UserError as error:
+            return str(error)
+        untold = found is None and not record.method_source.startswith(PREFIX)
+        if untold or found == record.method_source:
+            return None
+        return (
+            f"the file of {method!r} is not at revision {revision} what the record says that ran "
+            f"({record.method_source[:19]}); give it with --source, or run again from a commit"
+        )
     return (
         f"the file of {method!r} is not the one here, and was not committed when it ran (revision {revision}); give it "
         "with --source, or run again from a commit"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,6 @@ class PretrainedPool:
         """A network of the pool, by parameter name; a copy."""
         return {name: weight.clone() for name, weight in unflatten(vector, self.like).items()}
 
-    def for_training(self) -> PretrainedPool:
-        """What a method may see."""
-        return replace(self, held_out=self.held_out[:0])
-
     @property
     def digest(self) -> str:
         """Digest of the held-out networks."""
@@ -79,6 +75,11 @@ def load_pool(
             learn.
     """
     return _load(pool, network, data, device, 0, report)
+
+
+def pool_for_training(networks: Tensor, module: torch.nn.Module) -> PretrainedPool:
+    """The pool that a method sees: networks to learn with, (networks, P), of this architecture, and none held out."""
+    return PretrainedPool(networks, networks[:0], InitialWeights(module)(seeded(0, networks.device)))
 
 
 def load_pool_for_scoring(

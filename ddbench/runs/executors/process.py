@@ -1,50 +1,61 @@
-"""A run's process, from outside."""
+"""A process that works for this one, from outside."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import psutil
-import torch
-
-from ddbench.boards.jobs import Job
-from ddbench.compute.environment import now
 from ddbench.compute.module_path import inherited_module_path
-from ddbench.records.run_folder import OUTCOME
 from ddbench.registry import is_discovered
+from ddbench.runs.executors.family import Family
 from ddbench.runs.executors.watch import Watch
-from ddbench.runs.executors.worker import Message, work
 from ddbench.runs.status import Outcome, of_exit
 
-PRELOAD = ["ddbench.runs.executors.worker", "sklearn.cluster", "torch._dynamo"]
-"""imported once and inherited by every worker; torch would import the last, a second's work, at the first optimizer"""
-
-
+PRELOAD = ["ddbench.runs.executors.distilling", "ddbench.runs.executors.scoring", "sklearn.cluster", "torch._dynamo"]
+"""imported once and inherited by every process; torch would import the last, a second's work, at the first optimizer"""
 STARTING = threading.Lock()
-ATTEMPTS = 3
+ATTEMPTS = 5
 """at starting a process"""
+WAIT_SECONDS = 0.2
+"""before the second of them; then twice as long each time"""
 
 
-class RunProcess:
+@dataclass(frozen=True)
+class Message:
+    """From a process to its parent."""
+
+    kind: str
+    """`progress`, `warning`, `done` or `ended`"""
+    text: str = ""
+    fraction: float = 0.0
+    result: Any = None
+    """of what is `done`, or the `Outcome` of what has `ended`"""
+
+
+class Process:
     """Started at once; ends with this process, however that ends.
 
     Args:
-        folder: of the run
-        cache: of the board
+        target: called with the arguments, a connection for messages to this process, and one that is a lifeline: a
+            word from it means stop, its end that this process is gone
     """
 
-    def __init__(self, job: Job, folder: Path, cache: Path, device: torch.device) -> None:
-        self.job, self.folder, self.device, self.started = job, folder, device, now()
-        self._watch = Watch(job.cell.budget, job.stall_seconds)
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        self.watch: Watch | None = None
+        """looked after while it is set"""
+        self.done: list[Any] = []
+        """results that were not taken yet"""
         self._told: Outcome | None = None
+        self._ended: Outcome | None = None
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         inbox, outbox = context.Pipe(duplex=False)
@@ -52,30 +63,27 @@ class RunProcess:
         self.inbox: Connection | None = inbox
         with _script_left_out(), inherited_module_path():
             self._process = _started(
-                lambda: context.Process(
-                    target=work, args=(job, folder, cache, str(device), outbox, anchor), daemon=True
-                )
+                lambda: context.Process(target=target, args=(*arguments, outbox, anchor), daemon=True)
             )
         outbox.close()
         anchor.close()
-        self._handle = _handle(self._process.pid)
+        self.family = Family(self._process.pid)
 
     @property
     def alive(self) -> bool:
-        # The server that forked it may be gone, and its word on the process with it.
-        with suppress(psutil.Error):
-            return self._handle is not None and self._handle.status() != psutil.STATUS_ZOMBIE
-        return False
+        return self.family.alive
 
     def messages(self) -> Iterator[Message]:
-        """What it said since the last call."""
+        """What it said since the last call, that somebody may want to see."""
         try:
             while self.inbox is not None and self.inbox.poll():
                 message: Message = self.inbox.recv()
-                if message.kind == "progress":
-                    self._watch.heard(message.text)
+                if self.watch is not None:
+                    self.watch.heard(message.text or message.kind)
                 if message.kind == "ended":
-                    self._told = message.ending
+                    self._told = message.result
+                elif message.kind == "done":
+                    self.done.append(message.result)
                 else:
                     yield message
         except (EOFError, OSError):
@@ -83,7 +91,10 @@ class RunProcess:
 
     def overstepped(self) -> Outcome | None:
         """The limit that it does not keep; None while it keeps them all."""
-        return self._watch.look(self._held_bytes(), self._core_seconds)
+        if self.watch is None:
+            return None
+        held = self.family.held_bytes if self.watch.bounds_memory else 0
+        return self.watch.look(held, self.family.core_seconds)
 
     def ask_to_stop(self) -> None:
         """It will keep everything at its next step, and end."""
@@ -92,40 +103,16 @@ class RunProcess:
 
     def end(self) -> Outcome:
         """Make sure that it is gone, with whatever it has started, and say how it ended."""
-        for process in self._family():
-            with suppress(psutil.Error):
-                process.kill()
+        if self._ended is not None:
+            return self._ended
+        self.family.end()
         self._process.join()
         code = self._process.exitcode
         self._process.close()
         self._lifeline.close()
         self._close_inbox()
-        return self._told or of_exit(code)
-
-    def _held_bytes(self) -> int:
-        """Memory held on the CPU, while it is limited; on a GPU the allocator keeps the limit, and scoring has none."""
-        if self._handle is None or self.job.cell.budget.peak_bytes is None or self.device.type != "cpu":
-            return 0
-        if (self.folder / OUTCOME).exists():
-            return 0
-        with suppress(psutil.Error):
-            return int(self._handle.memory_info().rss)
-        return 0
-
-    def _core_seconds(self) -> float:
-        """Core-seconds used by the run and by what it has started: a compiler may be at work for it."""
-        used = 0.0
-        for process in self._family():
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                used += times.user + times.system + times.children_user + times.children_system
-        return used
-
-    def _family(self) -> list[psutil.Process]:
-        with suppress(psutil.Error):
-            if self._handle is not None:
-                return [*self._handle.children(recursive=True), self._handle]
-        return []
+        self._ended = self._told or of_exit(code)
+        return self._ended
 
     def _close_inbox(self) -> None:
         if self.inbox is not None:
@@ -150,18 +137,15 @@ def _script_left_out() -> Iterator[None]:
 
 
 def _started(make: Callable[[], ForkServerProcess]) -> ForkServerProcess:
-    """A process that runs; where the server that forks was killed meanwhile, a new one is asked."""
+    """A process that runs; where the server that forks was killed meanwhile, a new one is asked a moment later."""
+    wait = WAIT_SECONDS
     for _ in range(ATTEMPTS - 1):
-        with suppress(EOFError, ConnectionError):
+        with suppress(EOFError, OSError):
             process = make()
             process.start()
             return process
+        time.sleep(wait)
+        wait *= 2
     process = make()
     process.start()
     return process
-
-
-def _handle(pid: int | None) -> psutil.Process | None:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid)
-    return None

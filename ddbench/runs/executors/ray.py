@@ -29,7 +29,8 @@ from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.runs.executors import Assignment, Event, Listener
 from ddbench.runs.executors.interruption import Interruption
-from ddbench.runs.executors.local import GRACE_SECONDS, Local, leave_record
+from ddbench.runs.executors.lane import leave_record
+from ddbench.runs.executors.local import GRACE_SECONDS, Local
 from ddbench.runs.status import Outcome
 
 LOSSES = 3

@@ -49,6 +49,10 @@ class Watch:
         self._used = deque[float](maxlen=LOOKS + 1)
         self.heard("its start")
 
+    @property
+    def bounds_memory(self) -> bool:
+        return self._peak_bytes is not None
+
     def heard(self, stage: str) -> None:
         """The run reported."""
         self._stage, self._silent, self._spent = stage, 0.0, 0.0

@@ -62,6 +62,15 @@ class Setting:
         """Raise UserError for a cell that cannot work in this setting."""
 
     @classmethod
+    def recomputed(cls, fresh: InitialWeights, generators: Generators) -> Weights | None:
+        """Return the weights that an artefact of this setting may store, drawn again; None where it may store none.
+
+        Args:
+            generators: those of the run's task
+        """
+        return None
+
+    @classmethod
     def bound_by(cls, honours: Collection[str]) -> str | None:
         """Return what binds scores to the cell's own network, under a protocol that honours these recipe fields."""
         return None

@@ -12,6 +12,8 @@ from typing import ClassVar
 import torch
 
 from ddbench.compute.compiling import Weights
+from ddbench.compute.generators import Generators
+from ddbench.networks import InitialWeights
 from ddbench.task.settings.base import Setting
 
 
@@ -22,12 +24,17 @@ class FixedSetting(Setting):
     one_start: ClassVar[bool] = True
 
     @classmethod
+    def recomputed(cls, fresh: InitialWeights, generators: Generators) -> Weights | None:
+        return fresh(generators.get("fixed", "cpu"))
+
+    @classmethod
     def bound_by(cls, honours: Collection[str]) -> str | None:
         return "stored weights" if "initial" in honours else None
 
     @cached_property
     def stored(self) -> Weights:  # type: ignore[override]  # drawn once, when it is first asked for
-        return self._inputs.fresh(self._inputs.generators.get("fixed", self._inputs.device))
+        drawn = self.recomputed(self._inputs.fresh, self._inputs.generators)  # on the CPU: every machine can repeat it
+        return {name: weight.to(self._inputs.device) for name, weight in (drawn or {}).items()}
 
     def initial(self, generator: torch.Generator | None = None) -> Weights:
         return {name: weight.clone() for name, weight in self.stored.items()}
