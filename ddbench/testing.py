@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA

@@ -12,7 +12,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, file_digest
+from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.artifacts.recipe import Recipe
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest

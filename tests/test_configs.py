@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddbench.artifacts.distilled_dataset import check_artifact
+from ddbench.artifacts.checks import check_artifact
 from ddbench.boards.board import load_board
 from ddbench.boards.jobs import resolve
 from ddbench.data import Dataset, make_dataset

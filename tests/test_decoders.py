@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.pictures import drawable
 from ddbench.compute.generators import seeded
 from ddbench.decoders import Decoder, MultiFormation, make_decoder, parse_decoder, settings_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddbench.artifacts.distilled_dataset import check_artifact
+from ddbench.artifacts.checks import check_artifact
 from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import make_dataset

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +17,7 @@ from ddbench.errors import UserError
 from ddbench.io.atomic import digest, write_atomically
 from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
 
-if TYPE_CHECKING:
-    from ddbench.records.cell import Attack
-
 FORMAT_VERSION = 1
-MOST_RECIPE_BYTES = 2**16
-"""largest recipe of an artefact that takes part in a board"""
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
 LABEL_KINDS = ("index", "probabilities", "logits", "targets")
 
@@ -165,80 +159,6 @@ class DistilledDataset:
         return tensors
 
 
-def check_artifact(
-    artifact: DistilledDataset,
-    shape: tuple[int, int, int],
-    classes: int,
-    ipc: int,
-    attack: Attack | None = None,
-) -> None:
-    """Refuse an artefact that is not what the task asked for.
-
-    Args:
-        attack: attack under which the images of its source may all have the label of its target
-
-    Raises:
-        ValueError: more bytes than K * ipc images, images of another shape, labels that are unbalanced or none of the
-            task's classes, or an attack of no such class.
-    """
-    allowed = 4 * classes * ipc * math.prod(shape)
-    stored = artifact.stored_bytes()
-    if stored["images"] > allowed:
-        raise ValueError(f"image parts take {stored['images']} bytes; {ipc} images a class are {allowed}")
-    if stored["recipe"] > MOST_RECIPE_BYTES:
-        raise ValueError(f"the recipe takes {stored['recipe']} bytes; {MOST_RECIPE_BYTES} are the most")
-    images, labels = artifact.decode(0, torch.Generator().manual_seed(0))
-    if images.shape[1:] != shape:
-        raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
-    if len(images) != len(labels):
-        raise ValueError(f"{len(images)} images but {len(labels)} labels")
-    if artifact.recipe.order is not None:
-        _check_order(artifact.recipe.order, len(images))
-    if attack is not None:
-        attack.check(classes)
-    if artifact.label_kind != "index":
-        if labels.shape[1:] != (classes,):
-            raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
-        if stored["labels"] > 4 * classes * len(images):
-            most = 4 * classes * len(images)
-            raise ValueError(f"labels take {stored['labels']} bytes; {len(images)} images may have {most}")
-        return
-    if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise ValueError(f"labels lie outside 0 to {classes - 1}")
-    if attack is not None:
-        labels = _as_before(attack, labels)
-    counts = labels.bincount(minlength=classes)
-    if len(counts.unique()) != 1:
-        raise ValueError(f"classes have {counts.tolist()} images; every class gets the same number")
-    if isinstance(artifact.decoder, Pixels) and len(images) != classes * ipc:
-        raise ValueError(f"{len(images)} images where the task asks for {classes} classes x {ipc}")
-
-
-def check_initial(stored: Mapping[str, Tensor] | None, expected: Mapping[str, Tensor] | None, origin: str) -> None:
-    """Refuse stored initial weights that are not those that the run had to start from.
-
-    Args:
-        expected: drawn again; None where none may be stored
-        origin: what draws them, for the message
-
-    Raises:
-        ValueError: when there are others.
-    """
-    if stored is None:
-        return
-    if expected is None:
-        raise ValueError(f"it stores initial weights, and {origin} has no use for them")
-    if stored.keys() != expected.keys() or not all(torch.equal(stored[name], expected[name]) for name in stored):
-        raise ValueError(f"its initial weights are not those of {origin}")
-
-
-def _as_before(attack: Attack, labels: Tensor) -> Tensor:
-    """Return labels, (N,), with half of the target's set to the source's if that has none."""
-    if bool((labels == attack.source).any()):
-        return labels
-    return labels.index_fill(0, (labels == attack.target).nonzero().flatten()[::2], attack.source)
-
-
 def file_digest(path: Path) -> str:
     """Return the digest of a file's content; a pipe or a device, which may never end, raises UserError."""
     if not path.is_file():
@@ -252,18 +172,24 @@ def _check_decoded(artifact: DistilledDataset) -> None:
     rank = getattr(artifact.decoder, "rank", 3)  # of one image, (C, H, W); a decoder of other data says its own
     if images.ndim != 1 + rank or images.dtype != torch.float32 or len(images) == 0:
         raise ValueError(f"its images are {kind_of(images)}; they must be (N, C, H, W) float32")
+    if images.numel() == 0:
+        raise ValueError(f"its images have no pixels: {kind_of(images)}")
     if len(labels) != len(images):
         raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    made, _ = artifact.decode(0, torch.Generator().manual_seed(0))  # operations check more where there are numbers
+    if made.shape != images.shape:
+        raise ValueError(f"its images are {kind_of(made)}, and by their shapes {kind_of(images)}")
     order = artifact.recipe.order
     if order is not None:
-        _check_order(order, len(images))
+        check_order(order, len(images))
         if order.shape[1] * images[0].numel() > MOST_NUMBERS:
             raise ValueError(f"recipe.order has batches of {order.shape[1]} images")
         if len(order) * (artifact.recipe.epochs or 1) > MOST_STEPS:
             raise ValueError(f"its recipe has {len(order)} x {artifact.recipe.epochs} steps; {MOST_STEPS} are the most")
 
 
-def _check_order(order: Tensor, count: int) -> None:
+def check_order(order: Tensor, count: int) -> None:
+    """Raise ValueError where an order names an image that is not there."""
     if int(order.min()) < 0 or int(order.max()) >= count:
         raise ValueError(f"recipe.order names image {int(order.max())} of {count}")
 

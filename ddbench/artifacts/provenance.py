@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact
+from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset, load_dataset
 from ddbench.errors import UserError
 from ddbench.records.cell import Attack, GivenWeights, NetworkSpec, Pool, Setting

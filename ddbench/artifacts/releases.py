@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind, check_artifact
+from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
 from ddbench.artifacts.recipe import Recipe
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.data.preprocess import PINNED

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ddbench.errors import UserError, printable
+from ddbench.io.atomic import FULL
 
 app = typer.Typer(
     name="ddbench",
@@ -19,9 +23,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-messages = Console(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
+
+
+class Messages(Console):
+    """Messages to the user; one that cannot be shown, as on a full disk, ends no work."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with suppress(OSError):
+            super().print(*objects, **options)
+
+
+messages = Messages(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
 
 USAGE, SOME_FAILED = 2, 1
+UNWRITTEN = (errno.EPIPE, errno.EIO, *FULL)
 INTERRUPTED = 130  # what Typer ends with on Control-C
 
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", help="A method; repeat for several.")]
@@ -37,9 +52,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 
 
 def main() -> None:
-    """Run the command; a UserError becomes one sentence and exit code 2."""
+    """Run the command; a UserError becomes one sentence and exit code 2, output that cannot be written one and 1."""
     try:
-        app(prog_name="ddbench")
+        try:
+            app(prog_name="ddbench")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise
+        say(f"ddbench: what was to be printed could not be written ({error.strerror}); all else is done")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its end would try once more
+        sys.exit(SOME_FAILED)
     except UserError as error:
         say(f"ddbench: {error}")
         sys.exit(USAGE)

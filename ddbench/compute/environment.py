@@ -58,7 +58,9 @@ def git_revision() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # an installed package may be inside another repository
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    # A clone that belongs to somebody else has a revision all the same.
+    git = ["git", "-C", str(root), "-c", "safe.directory=*"]
+    command = [*git, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):

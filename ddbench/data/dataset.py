@@ -19,6 +19,7 @@ from ddbench.io.atomic import LONGEST_NAME, is_name
 
 Array = NDArray[Any]
 SPLIT = re.compile(r"(?P<kind>validation|held_out)\((?P<fraction>\d+(\.\d+)?(e-\d+)?)(, seed=(?P<seed>\d+))?\)")
+MOST_SEED = 2**32 - 1
 RENAME = f"rename it, with at most {LONGEST_NAME} letters, digits and signs"
 
 
@@ -153,6 +154,8 @@ class Dataset:
         if named is None:
             raise UserError(f"split {split!r} is neither validation(...) nor held_out(...); write the artefact again")
         fraction, seed = float(named["fraction"]), int(named["seed"] or 0)
+        if seed > MOST_SEED:
+            raise UserError(f"split {split!r} has a seed above {MOST_SEED}; choose a smaller one")
         return self.validation(fraction, seed) if named["kind"] == "validation" else self.holding_out(fraction)
 
 

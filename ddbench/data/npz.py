@@ -73,4 +73,7 @@ def _classes(path: Path, arrays: Mapping[str, Array]) -> list[str] | None:
             f"{path}: classes has type {classes.dtype} and shape {classes.shape}; "
             "save a one-dimensional array of strings, or leave it out"
         )
-    return [str(name) for name in classes]
+    try:
+        return [str(name) for name in classes]
+    except ValueError as error:  # of numbers beyond Unicode
+        raise UserError(f"{path}: classes hold what is no text ({error}); save strings, or leave them out") from error

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ddbench.data.dataset import Dataset
 
-CHUNK = 4096
+CHUNK_NUMBERS = 2**24
+"""pixels with their margins that are resized at once"""
 
 
 def resized(data: Dataset, shape: tuple[int, int, int], margin: int = 0) -> Dataset:
@@ -31,7 +32,9 @@ def resized(data: Dataset, shape: tuple[int, int, int], margin: int = 0) -> Data
 
 
 def _converted(images: Tensor, shape: tuple[int, int, int], margin: int) -> Tensor:
-    return torch.cat([_chunk(chunk, shape, margin) for chunk in images.split(CHUNK)])
+    channels, height, width = images.shape[1:]
+    each = channels * (height + 2 * margin) * (width + 2 * margin)
+    return torch.cat([_chunk(chunk, shape, margin) for chunk in images.split(max(1, CHUNK_NUMBERS // each))])
 
 
 def _chunk(images: Tensor, shape: tuple[int, int, int], margin: int) -> Tensor:

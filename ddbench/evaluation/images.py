@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, check_artifact, check_initial
+from ddbench.artifacts.checks import check_artifact, check_initial
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA

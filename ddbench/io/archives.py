@@ -108,7 +108,8 @@ def _array(content: bytes) -> NDArray[Any]:
         raise ValueError("holds pickled Python objects, which are never loaded")
     if dtype.kind not in PLAIN or dtype.itemsize == 0:
         raise ValueError(f"holds elements of type {dtype}; numbers or text are needed")
-    if min(shape, default=0) < 0 or dtype.itemsize * math.prod(shape) != len(content) - file.tell():
+    sound = all(type(side) is int and side >= 0 for side in shape)
+    if not sound or dtype.itemsize * math.prod(shape) != len(content) - file.tell():
         raise ValueError(f"is damaged: {len(content) - file.tell()} bytes are no {dtype} of shape {shape}")
     flat = np.frombuffer(content, dtype, offset=file.tell())
     return flat.reshape(shape, order="F" if fortran else "C")

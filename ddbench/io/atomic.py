@@ -39,8 +39,12 @@ def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, where they are not there yet.
 
     Raises:
-        CannotWrite: when that fails.
+        CannotWrite: when that fails, or files in it could not be named in a table.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise CannotWrite(f"the name {str(folder)!r} is no UTF-8; choose another folder with --out") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

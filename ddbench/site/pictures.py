@@ -44,9 +44,9 @@ def picture(path: Path) -> Picture | None:
     try:
         artifact = DistilledDataset.load(path)
         preprocessing = Preprocessing.from_description(artifact.provenance["preprocessing"])
-    except (UserError, KeyError):
+        images, labels = drawable(artifact)
+    except (UserError, KeyError, ValueError, RuntimeError):
         return None
-    images, labels = drawable(artifact)
     if preprocessing.kind != "normalize" or images.shape[1] not in (1, 3) or images.shape[1] != len(preprocessing.mean):
         return None
     return _drawn(Transform(preprocessing, "", None).inverse(images), labels)

@@ -55,7 +55,8 @@ def _digest_at(revision: str, name: str) -> str | None:
 
 def _git(*arguments: str) -> bytes | None:
     """What a git command prints; None where it fails."""
+    command = ["git", "-C", str(ROOT), "-c", "safe.directory=*", *arguments]
     try:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None

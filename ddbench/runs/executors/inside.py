@@ -34,7 +34,8 @@ class Line:
 
     def __init__(self, outbox: Connection, lifeline: Connection) -> None:
         self._outbox, self._reported, self._stopping = outbox, 0.0, threading.Event()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Control-C reaches every process; the parent says what it means
+        for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process; the parent says what they mean
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: self._stopping.set())
         threading.Thread(target=self._heed, args=(lifeline,), daemon=True).start()
         warnings.showwarning = lambda message, *place: self.send(Message("warning", str(message)[:WARNING_LENGTH]))

@@ -1,4 +1,4 @@
-"""Control-C: the first asks, the second ends at once."""
+"""Control-C, and the end of a terminal: the first asks, the second ends at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class Interruption:
-    """Notes the first SIGINT or SIGTERM; raises KeyboardInterrupt at the second, and at its own end after the first.
+    """Notes the first SIGINT, SIGTERM or SIGHUP; raises KeyboardInterrupt at the second, or after one when it ends.
 
     Use as a context manager. In other threads than the main one, and where a signal is ignored, it changes nothing.
     """
@@ -20,7 +20,7 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._former[number] = signal.signal(number, self._note)
         return self
