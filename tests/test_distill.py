@@ -36,7 +36,7 @@ def script(folder: Path, text: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow  # the README's code is a script without a guard, too
+@pytest.mark.slow  # the README's code is a script without a guard, too; `.ci/run` carries both out
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     assert script(tmp_path, CALL.format(method="dm")) == "truncated\n"
     assert DistilledDataset.load(tmp_path / "dm.safetensors").decode()[0].shape == (10, 1, 8, 8)

@@ -33,6 +33,7 @@ def run(folder: Path, *arguments: str, text: str | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # networks as wide as a reader's first; `.ci/run` carries it out beside the default run
 @pytest.mark.parametrize("block", BLOCKS, ids=[str(number) for number in range(len(BLOCKS))])
 def test_the_code_of_the_readme_runs_as_it_stands(block: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(block)
@@ -43,13 +44,14 @@ def test_the_readme_has_code_to_run() -> None:
     assert any("ddbench.distill(" in block for block in BLOCKS)
 
 
-@pytest.mark.slow  # the README's code is a script too
+@pytest.mark.slow  # the README's code is a script too; `.ci/run` carries both out beside the default run
 def test_a_board_runs_from_a_script(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(CALL)
     assert run(tmp_path, "script.py").startswith(SAID)
     assert (tmp_path / "runs" / "mine" / "leaderboard.md").is_file()
 
 
+@pytest.mark.slow  # a notebook has no file either; `.ci/run` carries it out beside the default run
 def test_a_board_runs_from_standard_input(tmp_path: Path) -> None:
     """Of a method that imports what lies beside it."""
     (tmp_path / "beside.py").write_text("")

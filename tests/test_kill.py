@@ -110,6 +110,7 @@ def times(folder: Path) -> list[int]:
     return [(folder / name).stat().st_mtime_ns for name in ("record.json", "artifact.safetensors")]
 
 
+@pytest.mark.slow  # five commands, each with a fork server of its own; `.ci/run` carries it out beside the default run
 def test_a_command_killed_at_three_moments_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     board = tmp_path / "board.yaml"
     board.write_text(BOARD)

@@ -99,6 +99,7 @@ def test_a_method_of_another_package_is_checked(site: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "outside keeps the contract\n")
 
 
+@pytest.mark.slow  # the package is listed and checked by default, and `.ci/run` carries this out, too
 def test_a_method_of_another_package_is_evaluated(site: Path, tmp_path: Path) -> None:
     done = ddbench(site, "evaluate", "-m", "pull", *TINY, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from ddbench.compute.environment import now
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.io.atomic import write_atomically
@@ -121,7 +122,7 @@ def test_a_later_attempt_has_a_card_of_its_own(some_records: Path, tmp_path: Pat
     folder = shutil.copytree(some_records, tmp_path / "leaderboards")
     path = next((folder / "records" / "cpu" / "herding").glob("*.json"))
     record = read_record(path)
-    later = record.model_copy(update={"measured": record.measured.model_copy(update={"finished": "2099-01-01"})})
+    later = record.model_copy(update={"measured": record.measured.model_copy(update={"finished": now()})})
     write_atomically(path.with_name("later.json"), dump_record(later))
     site = write_site(folder, tmp_path / "site").parent
     page = page_of(record, site)
@@ -305,7 +306,6 @@ def test_what_strangers_write_stays_text(some_records: Path, tmp_path: Path) -> 
         content["result"] |= {"reason": FORGED, "status": "failed", "steps_done": {FORGED: 1}}
         content["measured"]["environment"] = {FORGED: [FORGED]}
         content["measured"]["log"] = {FORGED: [[0, 1.0], [1, 2.0]]}
-        content["measured"]["started"] = FORGED
         content["protocol"] = {"name": FORGED, "lr": FORGED}
 
     folder = shutil.copytree(some_records, tmp_path / "leaderboards")

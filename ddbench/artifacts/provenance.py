@@ -38,7 +38,7 @@ class Provenance(BaseModel):
     pool: Pool | GivenWeights | None = None
     attack: Attack | None = None
     seed: int | None = Field(default=None, ge=0, strict=True)
-    """of the run; None for what was converted"""
+    """the run's seed; None for what was converted"""
 
     @property
     def split(self) -> str:

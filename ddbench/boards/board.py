@@ -54,7 +54,7 @@ class PoolField(Strict):
     held_out: PoolSize = 20
     steps: Trained = 2000
     batch: Trained = 128
-    lr: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)] = 1e-3
     margin: Margin = 0
 
     @model_validator(mode="after")

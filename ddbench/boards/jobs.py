@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,10 +112,10 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
     selection = selection or Selection()
     where = resolve_device(device) if isinstance(device, str) else device
     kind: DeviceKind = "cuda" if where.type == "cuda" else "cpu"
-    jobs = []
+    jobs, digest_of = [], cache(source_digest)
     for planned in filter(selection.takes, board.cells()):
         try:
-            jobs += _jobs(board, planned, kind)
+            jobs += _jobs(board, planned, kind, digest_of)
         except UserError as error:
             raise UserError(f"{board.place(planned.entry)}{error}") from error
     if not jobs:
@@ -125,7 +127,7 @@ def _canonical(method: str) -> str:
     return method if method.endswith(".py") else METHODS.canonical(method)
 
 
-def _jobs(board: Board, planned: PlannedCell, device: DeviceKind) -> list[Job]:
+def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Callable[[Any], str]) -> list[Job]:
     cls = find_method(planned.method)
     method = make_method(cls, planned.set)
     modality, split = MODALITIES.get(planned.modality), split_name(board.validation)
@@ -156,7 +158,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind) -> list[Job]:
     )
     modality.check(cell, planned.dataset, method)
     check_ways(cell)
-    source = source_digest(cls)
+    source = digest_of(cls)
     return [
         Job(
             board.board,

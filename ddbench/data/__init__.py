@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 from ddbench.data import builtin as builtin  # registers the data sets
 from ddbench.data.dataset import Dataset, make_dataset, split_share
@@ -54,12 +55,12 @@ def load_dataset(name_or_path: str) -> Dataset:
         return _load_once(DATASETS.get(name), os.environ.get(DATA_VARIABLE), os.environ.get(CACHE_VARIABLE))
     file = provided(name)
     if file is not None:
-        return load_npz(file)
+        return _load_file_once(file, _stamp(file))
     path = user_path(name)
     if name and os.path.isdir(path):
         return load_folder(path)
     if path.suffix == ".npz":
-        return load_npz(path)
+        return _load_file_once(path, _stamp(path))
     raise UserError(
         f"unknown dataset {name!r}; {suggestion(name, dataset_names())} "
         f"(or give the path of an .npz file or of a folder of class folders)"
@@ -69,7 +70,8 @@ def load_dataset(name_or_path: str) -> Dataset:
 def load_dataset_no_more() -> None:
     """Close `load_dataset` in this process, which is a method's from here on."""
     _CLOSED.append(True)
-    _load_once.cache_clear()
+    for cached in (_load_once, _load_file_once, _split_once):
+        cached.cache_clear()
 
 
 def dataset_names() -> list[str]:
@@ -83,6 +85,20 @@ def _load_once(load: Callable[[], Dataset], data_folder: str | None, cache: str 
     return load()
 
 
+@lru_cache(maxsize=2)
+def _load_file_once(path: Path, stamp: tuple[int, ...]) -> Dataset:
+    """Load an `.npz` file, cached by its path and by what changes when it is written."""
+    return load_npz(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # reading will say why
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def load_split(dataset: str, split: str, peek: float | None = None) -> Dataset:
     """A data set as a cell sees it: its test split is what the cell scores on.
 
@@ -90,7 +106,13 @@ def load_split(dataset: str, split: str, peek: float | None = None) -> Dataset:
         split: `test`, `validation(SHARE)` or `validation(SHARE, seed=N)`
         peek: share of the training images that is held back, from methods and from the test split alike
     """
-    data, share = load_dataset(dataset), split_share(split)
+    split_share(split)
+    return _split_once(load_dataset(dataset), split, peek)
+
+
+@lru_cache(maxsize=2)
+def _split_once(data: Dataset, split: str, peek: float | None) -> Dataset:
+    """Split a data set, cached by the object that it is."""
     if peek is not None:
         return data.holding_out(peek)
-    return data if share is None else data.split(f"{data.digest}+{split}")
+    return data if split == "test" else data.split(f"{data.digest}+{split}")

@@ -75,5 +75,5 @@ def _classes(path: Path, arrays: Mapping[str, Array]) -> list[str] | None:
         )
     try:
         return [str(name) for name in classes]
-    except ValueError as error:  # of numbers beyond Unicode
+    except (ValueError, SystemError) as error:  # of numbers beyond Unicode
         raise UserError(f"{path}: classes hold what is no text ({error}); save strings, or leave them out") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Images:
                 f"ipc {cell.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it"
             )
         if hasattr(method, "decoder"):
-            check_storage(parse_decoder(method.decoder), data.shape, len(data.classes), cell.ipc)
+            _check_storage(method.decoder, data.shape, len(data.classes), cell.ipc)
         _network(cell.network, data)
         for index, way in enumerate(cell.also or []):
             try:
@@ -158,7 +158,17 @@ def _found(described: Described, dataset: str) -> tuple[Dataset, Dataset]:
             f"data set {described.dataset!r} with digest {wanted[:19]} is asked for, but {whole.name!r} here is "
             f"another one ({whole.digest[:19]}); name or provide the right one"
         )
-    return whole, whole.split(described.dataset_digest)
+    return whole, _split(whole, described.dataset_digest)
+
+
+_split = lru_cache(maxsize=2)(Dataset.split)
+"""cached by the data set's object: cells of a board share it"""
+
+
+@lru_cache(maxsize=64)
+def _check_storage(decoder: str, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
+    """Raise UserError where a decoder does not fit; what fits is remembered, for seeds and methods share it."""
+    check_storage(parse_decoder(decoder), shape, classes, ipc)
 
 
 def _network(network: NetworkSpec, data: Dataset) -> nn.Module:

@@ -57,7 +57,7 @@ class TrainingFile:
 
     path: Path
     digest: str
-    """of its content, which an earlier run may have changed"""
+    """digest of its content, which an earlier run may have changed"""
 
 
 class Training(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,25 @@ class Published(Strict):
                 )
         return self
 
+    @cached_property
+    def _by_place(self) -> dict[tuple[Any, ...], list[Figure]]:
+        found: dict[tuple[Any, ...], list[Figure]] = {}
+        for figure in self.entries:
+            found.setdefault((figure.method, figure.dataset, figure.ipc), []).append(figure)
+        return found
+
+    def _near(self, cell: Cell) -> list[Figure]:
+        return self._by_place.get((cell.method, cell.dataset, cell.ipc), [])
+
     def of(self, cell: Cell) -> tuple[Figure, ...]:
         """Return the figures to compare with a cell's headline, those of the method's own authors first."""
-        return _authors_first(figure for figure in self.entries if figure.fits(cell))
+        return _authors_first(figure for figure in self._near(cell) if figure.fits(cell))
 
     def across(self, cell: Cell) -> tuple[Figure, ...]:
         """Return the figures to compare with scores that `Cell.also` adds: other networks trained on such images."""
         return _authors_first(
             figure
-            for figure in self.entries
+            for figure in self._near(cell)
             if any(figure.fits(cell, str(way.network), way.protocol) for way in cell.also or ())
         )
 

@@ -74,7 +74,7 @@ class Pool(Strict):
     """networks to score with"""
     steps: int = Field(default=2000, gt=0, le=MOST_STEPS)
     batch: int = Field(default=128, gt=0, le=MOST_STEPS)
-    lr: float = Field(default=1e-3, gt=0, le=1e6, allow_inf_nan=False)
+    lr: float = Field(default=1e-3, gt=0, le=1e30, allow_inf_nan=False)
     margin: Annotated[int, Field(ge=0, le=MOST_MARGIN), LATER] = 0
     """black pixels put on each side of their images before these were resized: USPS's digits fill theirs, MNIST's take
     20 pixels of 28"""

@@ -19,9 +19,9 @@ class Outside(Strict):
     """Core-seconds on a CPU, wall seconds on a GPU."""
 
     total: float
-    """of all attempts that came to their end"""
+    """seconds of all attempts that came to their end"""
     last: float
-    """of the latest of them"""
+    """seconds of the latest of them"""
 
     def exceeds(self, accounted: float) -> bool:
         """Return whether the latest attempt took more than it accounts for."""

@@ -20,7 +20,7 @@ class Scored:
 
     scores: Scores = field(default_factory=Scores)
     stored_bytes: Mapping[str, int] = field(default_factory=dict)
-    """of the artefact's images, labels, recipe and initial weights"""
+    """bytes of the artefact's images, labels, recipe and initial weights"""
     seconds: float = 0.0
     refused: str | None = None
     """why the artefact is not what the run was asked for; then it has no scores"""

@@ -16,7 +16,7 @@ from ddbench.records.source_digest import PREFIX, file_source_digest
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 FORMER = "ddbench/matching"
-"""where parts of methods were that digests of the old rule covered"""
+"""folder of the parts of methods that digests of the old rule covered"""
 
 
 def committed_digest(path: Path, revision: str, recorded: str) -> str | None:

@@ -30,7 +30,7 @@ from ddbench.runs.executors.family import adopt_orphans
 from ddbench.runs.executors.inside import Line, bound
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
-"""where torch keeps what it has compiled; by default a folder among the temporary ones"""
+"""variable that names the folder of what torch has compiled; by default one among the temporary ones"""
 UNSEEN = "this system does not say what becomes of a helper process whose parent ends: such time is not counted"
 
 

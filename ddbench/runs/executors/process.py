@@ -38,7 +38,7 @@ class Message:
     text: str = ""
     fraction: float = 0.0
     result: Any = None
-    """of what is `done`, or the `Outcome` of what has `ended`"""
+    """result of what is `done`, or the `Outcome` of what has `ended`"""
 
 
 class Process:
