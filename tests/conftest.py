@@ -50,6 +50,7 @@ class CountingClock:
     """Stands still unless a test advances it."""
 
     now: float = 0.0
+    ahead: int = 0
 
     def tick(self) -> float:
         return self.now

@@ -46,8 +46,10 @@ def stepping(clock: Any, lengths: list[float], budget: float) -> Meter:
         ([8.0] * 13, 0.0),  # ends at 104 of 100
         ([30.0] * 4, 0.0),  # at 120, by less than a step
         ([10.0] * 9 + [9.0, 25.0], 24.0),  # the last step is longer than the others
-        ([600.0], 500.0),  # of one step there are no others
-        ([111.0 - 1e-9], 0.0),  # a tenth and a second
+        ([600.0], 500.0),
+        ([150.0], 0.0),  # of one step there are no others; up to half of the budget
+        ([1.0] * 99 + [12.0 - 1e-9], 0.0),  # a tenth and a second
+        ([1.0] * 99 + [12.5], 11.5),
         ([1.0] * 50, 0.0),
     ],
 )
@@ -61,9 +63,17 @@ def test_steps_of_another_loop_do_not_say_what_a_step_usually_takes(clock: Any) 
     meter = Meter(Budget(seconds=100), clock)
     for _ in meter.steps(90, State(), name="experts"):
         clock.advance(1)
-    for _ in meter.steps(5, State()):
-        clock.advance(30)
-    assert (meter.charged, meter.timer.overdraft(100)) == (120, 20)
+    lengths = [1.0, 1.0, 40.0]
+    for step in meter.steps(9, State()):
+        clock.advance(lengths[step] if step < 3 else 8)
+    assert (meter.charged, meter.timer.overdraft(100)) == (132, 32)
+
+
+def test_a_device_that_runs_ahead_is_some_steps_late(clock: Any) -> None:
+    timer = stepping(clock, [8.0] * 15, 1e9).timer
+    assert timer.overdraft(100) == 20
+    clock.ahead = 8
+    assert timer.overdraft(100) == 0
 
 
 def test_work_after_the_last_step_is_charged(clock: Any) -> None:
@@ -90,16 +100,17 @@ def test_what_comes_from_the_cache_did_not_pass_here(clock: Any) -> None:
 
 def test_an_attempt_accounts_for_itself(clock: Any) -> None:
     timer = stepping(clock, [1.0] * 5, 100.0).timer
-    timer.restore({"distil": 60.0})
+    timer.restore({"distil": 60.0})  # five seconds of this attempt are replaced by those of the earlier one
     clock.advance(7)
     timer.settle()
-    assert (timer.charged, timer.accounted) == (67, 7)
+    assert (timer.charged, timer.accounted) == (67, 12)
 
 
-def test_five_seconds_and_a_twentieth_are_nobodys_concern() -> None:
-    assert not Outside(total=1e6, last=110.0).exceeds(100.0)
-    assert Outside(total=0.0, last=110.1).exceeds(100.0)
-    assert not Outside(total=0.0, last=4.9).exceeds(0.0)
+def test_some_seconds_and_a_twentieth_are_nobodys_concern() -> None:
+    assert not Outside(total=1e6, last=115.0).exceeds(100.0, "cpu")
+    assert Outside(total=0.0, last=115.1).exceeds(100.0, "cpu")
+    assert not Outside(total=0.0, last=9.9).exceeds(0.0, "cpu")
+    assert not Outside(total=0.0, last=29.9).exceeds(0.0, "cuda")
 
 
 def test_attempts_add_up(tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def _operations(case: str, setup: Setup) -> int:
 class Stopwatch:
     """A clock that records the time of every step; the budget's time begins after the first `LEAST + WARM` steps."""
 
+    ahead = 0
+
     def __init__(self, device: torch.device) -> None:
         self.ticks: list[float] = []
         self._device = device

@@ -14,6 +14,11 @@ AHEAD = 8
 
 
 class Clock(Protocol):
+    @property
+    def ahead(self) -> int:
+        """Largest number of steps that are not counted yet."""
+        ...
+
     def tick(self) -> float:
         """Return the seconds so far; on a GPU up to the last step that the device is known to have finished."""
         ...
@@ -29,6 +34,8 @@ class Clock(Protocol):
 
 class ProcessClock:
     """CPU time of this process, summed over its threads; other load on the machine hardly changes it."""
+
+    ahead = 0
 
     def tick(self) -> float:
         return time.process_time()
@@ -46,7 +53,7 @@ class DeviceClock:
 
     def __init__(self, device: torch.device, ahead: int = AHEAD) -> None:
         self._stream = torch.cuda.current_stream(device)
-        self._ahead = ahead
+        self.ahead = ahead
         self._pending: deque[torch.cuda.Event] = deque()
         self._last = self._event()
         self._last.synchronize()
@@ -54,7 +61,7 @@ class DeviceClock:
 
     def tick(self) -> float:
         self._pending.append(self._event())
-        while self._pending and (len(self._pending) > self._ahead or self._pending[0].query()):
+        while self._pending and (len(self._pending) > self.ahead or self._pending[0].query()):
             self._finish(self._pending.popleft())
         return self._seconds
 

@@ -49,6 +49,12 @@ def limit_device_memory(allowed: int | None, device: torch.device) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, (allowed or total) / total), index)
 
 
+def release_device_memory() -> None:
+    """Give what a GPU's allocator holds without using it back to other processes."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def be_the_first_to_go() -> None:
     """Let the kernel end this process before all others, the command's too, when the machine runs out of memory."""
     if sys.platform == "linux":

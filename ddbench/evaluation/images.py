@@ -39,7 +39,7 @@ class ImageData:
 
     def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
         check_artifact(artifact, self.shape, self.classes, described.ipc, described.attack)
-        if seed is None:
+        if seed is None or artifact.initial is None:
             return
         spec = described.network
         network = build_network(spec.name, self.shape, self.classes, spec.parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,9 +70,10 @@ def score_run(cell: Cell, evaluator: Evaluator, files: Files, report: Callable[[
         report("evaluate", (len(known) + share) / len(trials))
 
     trials += _trials(cell, evaluator.reporting(progress), files)
+    load = lru_cache(maxsize=1)(DistilledDataset.load)
     for trial in trials:
         if trial.name not in known:
-            artifact = DistilledDataset.load(trial.file)
+            artifact = load(trial.file)
             known[trial.name] = trial.evaluator.score(artifact, seed=trial.seed, short=trial.short)
             kept = _Kept(artifact=files.digest, scores=known)
             write_sealed(files.kept, kept.model_dump_json().encode())

@@ -28,6 +28,9 @@ from ddbench.records.schema import Score
 from ddbench.task.settings import Setting
 from ddbench.task.settings.base import share
 
+SHARED = ("module", "chunks", "gradients", "_answer", "_others")
+"""what evaluators share that differ in whom they report to: among it what is compiled"""
+
 
 @dataclass(frozen=True)
 class ImageEvaluator:
@@ -72,12 +75,19 @@ class ImageEvaluator:
         return logits
 
     def reporting(self, report: Callable[[float], None]) -> ImageEvaluator:
-        return replace(self, report=report)
+        other = replace(self, report=report)
+        vars(other).update({name: getattr(self, name) for name in SHARED})
+        return other
 
     def under(self, network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
-        other = replace(self, network=network, protocol=protocol, held_out=None)
-        other.module  # noqa: B018 - refuses an unknown network before anything is trained
-        return other
+        key = str(network), protocol.name
+        if key not in self._others:
+            self._others[key] = replace(self, network=network, protocol=protocol, held_out=None)
+        return self._others[key].reporting(self.report)
+
+    @cached_property
+    def _others(self) -> dict[tuple[str, str], ImageEvaluator]:
+        return {}
 
     def starts_as(self, provenance: Mapping[str, Any]) -> bool:
         return self.setting.held_out in (None, provenance.get("held_out"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def read_training_file(file: TrainingFile) -> TrainingData:
         UserError: when it is gone or is not what was written.
     """
     try:
-        found = digest(file.path.read_bytes())
+        with file.path.open("rb") as content:
+            found = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
     except OSError as error:
         raise UserError(f"{file.path} cannot be read ({error.strerror}); run the command again") from error
     if found != file.digest:

@@ -16,6 +16,8 @@ LENGTHS = 1001
 GRACE_SECONDS = 1.0
 GRACE_SHARE = 0.1
 """share of a budget by which it may be overdrawn, as a second may, whatever a step takes"""
+MOST_SHARE = 0.5
+"""share of a budget by which a step may overdraw it"""
 
 
 class PhaseTimer:
@@ -65,13 +67,20 @@ class PhaseTimer:
     @property
     def usual(self) -> float:
         """Median length of the steps of the latest loop but the last one, or what an earlier attempt has found."""
-        return median(list(self._lengths)[:-1]) if len(self._lengths) > 1 else self._usual
+        lengths = list(self._lengths)
+        return median(lengths[:-1] or lengths or [self._usual])
 
     def overdraft(self, seconds: float | None) -> float:
-        """Return by how much a budget of seconds is overdrawn; 0 while that is within a step of usual length."""
-        beyond = self.charged - seconds if seconds is not None else 0.0
-        excused = max(self.usual, GRACE_SECONDS + GRACE_SHARE * (seconds or 0.0))
-        return beyond if beyond > excused else 0.0
+        """Return by how much a budget of seconds is overdrawn; 0 while that is no more than may happen to anybody.
+
+        A step that began within the budget may take as long as the others, and of a loop's only step as long as it
+        does, up to half of the budget; a device that runs ahead is as many steps late.
+        """
+        if seconds is None:
+            return 0.0
+        steps = min(MOST_SHARE * seconds, self.usual * (1 + self._clock.ahead))
+        beyond = self.charged - seconds
+        return beyond if beyond > max(steps, GRACE_SECONDS + GRACE_SHARE * seconds) else 0.0
 
     def charge(self, name: str, seconds: float) -> None:
         """Charge seconds that did not pass here to the phase `name`."""
@@ -84,9 +93,10 @@ class PhaseTimer:
 
     def restore(self, seconds: Mapping[str, float]) -> None:
         """Continue from an earlier attempt's seconds; the time until here is not charged twice."""
+        self.settle()
+        self._excused = self.accounted
         self.seconds = dict(seconds)
         self._stepped = self._elsewhere = self.charged
-        self._mark = self._clock.settle()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

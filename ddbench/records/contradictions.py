@@ -9,8 +9,8 @@ from ddbench.compute.environment import instant
 from ddbench.records.cell import run_key
 from ddbench.records.schema import COUNTED, SCORED, Record
 
-LONGEST_STEP = 3.0
-"""a step, in mean steps, by which a budget may be overdrawn without a word, as a tenth of it and a second may"""
+MOST_SHARE, MOST_SECONDS = 0.5, 1.0
+"""what a budget may be overdrawn by, see `meter.phases`, before a run is `overdrawn`"""
 
 
 def contradictions(record: Record) -> Iterator[str]:
@@ -38,11 +38,10 @@ def _of_steps(record: Record) -> Iterator[str]:
 
 
 def _of_time(record: Record) -> Iterator[str]:
-    budget, charged = record.result.cell.budget.seconds, record.measured.seconds
+    budget = record.result.cell.budget.seconds
     if budget is None or record.result.status not in COUNTED:
         return
-    means = [charged[loop] / steps for loop, steps in record.result.steps_done.items() if steps > 1 and loop in charged]
-    if record.charged_seconds > budget + max(0.1 * budget + 1.0, LONGEST_STEP * max(means, default=0.0)):
+    if record.charged_seconds > (1 + MOST_SHARE) * budget + MOST_SECONDS:
         yield (
             f"{record.charged_seconds:.4g} s charged to a budget of {budget:g} s, and status {record.result.status}; "
             "run the cell again"

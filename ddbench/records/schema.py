@@ -108,8 +108,8 @@ class Measured(Strict):
     uncharged_seconds: dict[str, Seconds] = {}
     """snapshots, compilation and evaluation, by phase"""
     outside_seconds: Annotated[Seconds | None, LATER] = None
-    """the distillation as the command saw it, over all attempts: on a CPU core-seconds of the run's process and of
-    whatever it started, on a GPU wall seconds; None where nobody looked"""
+    """the distillation as the command saw it, over the attempts that it saw to their end: on a CPU core-seconds of the
+    run's process and of whatever it started, on a GPU wall seconds; None where nobody looked"""
     curve_seconds: list[Seconds] = []
     """charged seconds at each point of `result.curve`"""
     peak_bytes: Count = 0

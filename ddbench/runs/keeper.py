@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.errors import UserError
-from ddbench.io.atomic import write_atomically
-from ddbench.records.files import damage, read_record, write_record
+from ddbench.io.atomic import make_folder, write_atomically
+from ddbench.io.documents import parse_json
+from ddbench.records.files import write_record
 from ddbench.records.run_folder import ARTIFACT, RECORD
 from ddbench.records.schema import Record, Result
 
@@ -19,14 +23,14 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True)
 class _Kept:
-    record: Record
     content: bytes
-    stamp: Stamp
+    """bytes of the record's file"""
+    record_stamp: Stamp
     artifact_stamp: Stamp
 
 
 class Keeper:
-    """Remembers the records of a board's finished runs, and the digests of their artefacts.
+    """Remembers the records of a board's finished runs, and what their artefacts were like.
 
     Args:
         folders: of the runs that have records
@@ -39,9 +43,9 @@ class Keeper:
 
     def note(self, folder: Path) -> None:
         """Remember what a run has left."""
-        path = folder / RECORD
-        if path.is_file() and damage(path) is None:
-            self._kept[folder] = _Kept(read_record(path), path.read_bytes(), _stamp(path), _stamp(folder / ARTIFACT))
+        with suppress(OSError):
+            content = (folder / RECORD).read_bytes()
+            self._kept[folder] = _Kept(content, _stamp(folder / RECORD), _stamp(folder / ARTIFACT))
 
     def look(self) -> Iterator[tuple[Record, str]]:
         """Put back every record that was changed or removed; give what now stands there, and a sentence.
@@ -49,23 +53,30 @@ class Keeper:
         An artefact that was changed or removed cannot be put back: its run counts as crashed, and is made again.
         """
         for folder, kept in list(self._kept.items()):
-            if _stamp(folder / ARTIFACT) != kept.artifact_stamp and not _is_whole(folder, kept.record):
-                yield self._lost(folder, kept)
-            elif _stamp(folder / RECORD) != kept.stamp and not _reads(folder / RECORD, kept.content):
-                (folder).mkdir(parents=True, exist_ok=True)
-                write_atomically(folder / RECORD, kept.content)
-                self.note(folder)
-                yield kept.record, f"{folder / RECORD} was changed or removed meanwhile; it was put back"
+            stamps = _stamp(folder / RECORD), _stamp(folder / ARTIFACT)
+            if stamps != (kept.record_stamp, kept.artifact_stamp):
+                with suppress(OSError, UserError, ValidationError):  # what cannot be mended now is found the next time
+                    yield from self._mended(folder, kept)
+                    self.note(folder)
 
-    def _lost(self, folder: Path, kept: _Kept) -> tuple[Record, str]:
-        sentence = f"{folder / ARTIFACT} was changed or removed meanwhile; the same command makes the run again"
-        result = Result(cell=kept.record.result.cell, seed=kept.record.result.seed, status="crashed", reason=sentence)
-        record = kept.record.model_copy(update={"result": result, "stored_bytes": {}})
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ARTIFACT).unlink(missing_ok=True)
-        write_record(folder / RECORD, record)
-        del self._kept[folder]
-        return record, sentence
+    def _mended(self, folder: Path, kept: _Kept) -> Iterator[tuple[Record, str]]:
+        make_folder(folder)
+        record, path = _record(kept.content), folder / ARTIFACT
+        if not _is_whole(path, record):
+            sentence = f"{path} was changed or removed meanwhile; the same command makes the run again"
+            result = Result(cell=record.result.cell, seed=record.result.seed, status="crashed", reason=sentence)
+            lost = record.model_copy(update={"result": result, "stored_bytes": {}})
+            write_record(folder / RECORD, lost)
+            yield lost, sentence
+        elif not _reads(folder / RECORD, kept.content):
+            write_atomically(folder / RECORD, kept.content)
+            yield record, f"{folder / RECORD} was changed or removed meanwhile; it was put back"
+
+
+def _record(content: bytes) -> Record:
+    said = parse_json(content)
+    del said["checksum"]
+    return Record.model_validate(said)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -83,8 +94,8 @@ def _reads(path: Path, content: bytes) -> bool:
         return False
 
 
-def _is_whole(folder: Path, record: Record) -> bool:
+def _is_whole(path: Path, record: Record) -> bool:
     try:
-        return record.result.artifact is None or file_digest(folder / ARTIFACT) == record.result.artifact
+        return record.result.artifact is None or file_digest(path) == record.result.artifact
     except (OSError, UserError):
         return False

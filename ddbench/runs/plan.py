@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.jobs import Job
 from ddbench.io.atomic import remove_parts, set_aside
 from ddbench.records.cell import Cell, run_key
-from ddbench.records.files import damage, read_record
+from ddbench.records.files import check_record, damage, read_record
 from ddbench.records.run_folder import ARTIFACT, RECORD, TRAINING
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.records.source_digest import made_by, source_file
@@ -19,6 +20,8 @@ from ddbench.runs.executors import Assignment, Event, Executor, Listener
 from ddbench.runs.executors.local import Local
 from ddbench.runs.keeper import Keeper
 
+LOOK_SECONDS = 5.0
+"""between two looks at what finished runs have left"""
 __all__ = ["Event", "Plan", "plan_runs", "read_runs", "run_jobs"]
 
 
@@ -112,17 +115,25 @@ def run_jobs(
     shutil.rmtree(out / "cache" / TRAINING, ignore_errors=True)  # of a command that was killed
     folders = {job.key: folder for job, folder in todo.jobs}
     keeper = Keeper({path.parent for path in _paths(out)} - set(folders.values()))
-    changed = dict[tuple[str, str], Record]()
+    changed, looked = dict[tuple[str, str], Record](), time.monotonic()
+
+    def look(job: Job) -> None:
+        for record, sentence in keeper.look():
+            changed[_attempt_of(record)] = record
+            on_event(Event(job, "warning", sentence))
 
     def listen(event: Event) -> None:
+        nonlocal looked
         if event.kind == "finished":
-            for record, sentence in keeper.look():
-                changed[_attempt_of(record)] = record
-                on_event(Event(event.job, "warning", sentence))
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                look(event.job)
+                looked = time.monotonic()
             keeper.note(folders[event.job.key])
         on_event(event)
 
     records = [*todo.records, *chosen.run(todo.jobs, out, listen)]
+    if todo.jobs:
+        look(todo.jobs[-1][0])
     return [changed.get(_attempt_of(record), record) for record in records]
 
 
@@ -137,6 +148,10 @@ def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
         reason = damage(path)
         if reason is not None:
             damaged.append(set_aside(path, reason))
+            continue
+        known, wrong = check_record(path)
+        if known is not None and wrong:
+            damaged.append(set_aside(path, wrong[0]))
             continue
         record = read_record(path)
         sound = _has_sound_artifact(path.parent, record, damaged)

@@ -19,7 +19,7 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
     Args:
         outside: the time that it took, as its parent saw it; None where nobody looked
     """
-    outcome = _outcome(distilled, scored, outside)
+    outcome = _outcome(job, distilled, scored, outside)
     kept = outcome.status in SCORED
     result = Result(
         cell=job.cell,
@@ -42,7 +42,7 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
         peak_bytes=distilled.peak_bytes,
         flops_per_step=distilled.flops_per_step,
         started=distilled.started,
-        finished=now(),
+        finished=max(distilled.started, now()),  # a clock may be set back meanwhile
         attempts=distilled.attempts,
         log=distilled.log,
         environment=distilled.environment,
@@ -59,10 +59,12 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
     )
 
 
-def _outcome(distilled: Distilled, scored: Scored, outside: Outside | None) -> Outcome:
+def _outcome(job: Job, distilled: Distilled, scored: Scored, outside: Outside | None) -> Outcome:
     if scored.refused is not None:
         return Outcome("failed", scored.refused)
-    if distilled.status in SCORED and outside is not None and outside.exceeds(distilled.accounted):
+    if distilled.status not in SCORED or outside is None:
+        return Outcome(distilled.status, distilled.reason or "")
+    if outside.exceeds(distilled.accounted, job.cell.device):
         reason = f"its processes used {outside.last:.4g} s, and {distilled.accounted:.4g} s are accounted for"
         return Outcome("unaccounted", reason)
     return Outcome(distilled.status, distilled.reason or "")
@@ -80,5 +82,5 @@ def failed_record(job: Job, status: Status, reason: str, started: str) -> Record
         protocol=job.protocol().describe(),
         also_protocols=job.also_protocols(),
         result=Result(cell=job.cell, seed=job.seed, status=status, reason=reason),
-        measured=Measured(started=started, finished=now(), environment=where),
+        measured=Measured(started=started, finished=max(started, now()), environment=where),
     )

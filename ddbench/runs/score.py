@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.clock import clock_for
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Evaluator
@@ -40,9 +40,12 @@ def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Eva
         return Scored()
     job, clock = context.job, clock_for(context.device)
     begun = clock.settle()
+    data = job.modality.data(job.dataset, job.cell.split, job.cell.peek)
+    if file_digest(context.artifact_path) != distilled.artifact:
+        raise UserError(f"{context.artifact_path} is not what was distilled; run the command again")
     try:
         artifact = DistilledDataset.load(context.artifact_path)
-        job.modality.data(job.dataset, job.cell.split, job.cell.peek).check(artifact, job.cell, job.seed)
+        data.check(artifact, job.cell, job.seed)
     except (UserError, ValueError) as error:
         return Scored(refused=f"{type(error).__name__}: {error}")
     snapshots = [(found.step, context.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]

@@ -1,4 +1,4 @@
-"""Filing claims in a folder of tables: records are only ever added, and a cell keeps one artefact at most."""
+"""Filing claims in a folder of tables: records are only ever added, with all small artefacts and some larger ones."""
 
 from __future__ import annotations
 

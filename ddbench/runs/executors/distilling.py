@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 import threading
@@ -76,7 +77,7 @@ def distilling(
 
 def _keep_to_itself(temporary: Path) -> None:
     """Keep what it starts, and its temporary files, together, and do not say where data lie."""
-    os.environ.setdefault(COMPILED, str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"))
+    os.environ.setdefault(COMPILED, str(Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"))
     os.environ["TMPDIR"] = str(temporary)
     os.environ.pop(DATA_VARIABLE, None)
     tempfile.tempdir = None

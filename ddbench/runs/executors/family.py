@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from contextlib import suppress
 
 import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
+LOOK_SECONDS = 2.0
+"""between two looks at what a process has started"""
 
 
 def adopt_orphans() -> bool:
@@ -37,7 +40,7 @@ class Family:
         with suppress(psutil.Error, ValueError):
             self._root = psutil.Process(pid) if pid is not None else None
         self._own: dict[psutil.Process, float] = {}
-        self._most = 0.0
+        self._most = self._looked = 0.0
 
     @property
     def alive(self) -> bool:
@@ -68,6 +71,12 @@ class Family:
                 self._own[process] = max(own, self._own.get(process, 0.0))
         self._most = max(self._most, now, sum(self._own.values()))
         return self._most
+
+    def remember(self) -> None:
+        """Look at all of them now and then: one that ends, or leaves its parent, is known then."""
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self.core_seconds()
 
     def end(self) -> None:
         """End all of them."""

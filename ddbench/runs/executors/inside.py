@@ -19,6 +19,7 @@ from ddbench.errors import Stopped
 from ddbench.runs.executors.process import Message
 from ddbench.runs.status import Outcome, of_surroundings
 
+ENDINGS = [signal.Signals[name] for name in ("SIGINT", "SIGHUP") if name in signal.Signals.__members__]
 REPORT_SECONDS = 0.2
 """between two reports"""
 WARNING_LENGTH = 2000
@@ -34,7 +35,7 @@ class Line:
 
     def __init__(self, outbox: Connection, lifeline: Connection) -> None:
         self._outbox, self._reported, self._stopping = outbox, 0.0, threading.Event()
-        for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process; the parent says what they mean
+        for number in ENDINGS:  # they reach every process; the parent says what they mean
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: self._stopping.set())
         threading.Thread(target=self._heed, args=(lifeline,), daemon=True).start()

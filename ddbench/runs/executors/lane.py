@@ -34,7 +34,7 @@ from ddbench.runs.executors.watch import Watch
 from ddbench.runs.outside import Outside, note_outside, read_outside
 from ddbench.runs.record import failed_record, make_record
 from ddbench.runs.score import Scored
-from ddbench.runs.status import Outcome
+from ddbench.runs.status import Outcome, of_surroundings
 
 Steps = Generator[Process, Any, Record]
 """a run in steps: gives the process that each step waits for, is sent what that has done, and returns the record"""
@@ -111,8 +111,8 @@ class Lane:
             record: Record = end.value
         except Ended as end:
             record = leave_record(self._job, self._folder, end.outcome, self._started, self._on_event)
-        except (CannotWrite, OSError, EOFError) as error:
-            ending = Outcome("crashed", str(error) or "no process could be started for it")
+        except Exception as error:  # whatever it is, the other runs go on
+            ending = Outcome("crashed", of_surroundings(error).reason)
             record = leave_record(self._job, self._folder, ending, self._started, self._on_event)
         self.process = self._steps = None
         self._on_event(Event(self._job, "finished", record=record))
@@ -121,6 +121,8 @@ class Lane:
     def _carry_out(self, job: Job, folder: Path) -> Steps:
         (folder / RECORD).unlink(missing_ok=True)  # of an attempt that did not finish
         watch = Watch(job.cell.budget.model_copy(update={"peak_bytes": None}), job.stall_seconds)
+        if read_outside(folder) is None:
+            (folder / OUTCOME).unlink(missing_ok=True)  # of what nobody has timed; the checkpoint still leads there
         distilled = earlier(folder)
         if distilled is None:
             file = yield self._scorer.ask(Prepare(job), watch)
@@ -140,7 +142,10 @@ class Lane:
             process.watch = Watch(limited, job.stall_seconds)
             try:
                 yield process
-                note_outside(folder, process.family.core_seconds() if on_cpu else time.monotonic() - begun)
+                seconds = process.family.core_seconds() if on_cpu else time.monotonic() - begun
+                if not process.alive:
+                    raise Ended(Outcome("crashed", "its process ended before it was seen what that had used"))
+                note_outside(folder, seconds)
             finally:
                 process.end()
         distilled = noted(folder / OUTCOME)

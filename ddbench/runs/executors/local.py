@@ -78,7 +78,7 @@ def _wind_down(lanes: list[Lane]) -> None:
     for lane in lanes:
         lane.ask_to_stop()
     deadline = time.monotonic() + GRACE_SECONDS
-    while any(process.alive for process in _busy(lanes)) and time.monotonic() < deadline:
+    while any(process.alive and not process.done for process in _busy(lanes)) and time.monotonic() < deadline:
         for lane in lanes:
             lane.pass_on()
         time.sleep(POLL_SECONDS)

@@ -86,13 +86,14 @@ class Process:
                     self.done.append(message.result)
                 else:
                     yield message
-        except (EOFError, OSError):
+        except Exception:  # it is gone, or says what is no message
             self._close_inbox()
 
     def overstepped(self) -> Outcome | None:
         """The limit that it does not keep; None while it keeps them all."""
         if self.watch is None:
             return None
+        self.family.remember()
         held = self.family.held_bytes if self.watch.bounds_memory else 0
         return self.watch.look(held, self.family.core_seconds)
 
@@ -106,6 +107,7 @@ class Process:
         if self._ended is not None:
             return self._ended
         self.family.end()
+        self._process.kill()
         self._process.join()
         code = self._process.exitcode
         self._process.close()

@@ -27,6 +27,7 @@ from ddbench.io.atomic import make_folder
 from ddbench.records.files import damage, read_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import UNFINISHED, Record
+from ddbench.registry import discover_all_but_methods
 from ddbench.runs.executors import Assignment, Event, Listener
 from ddbench.runs.executors.interruption import Interruption
 from ddbench.runs.executors.lane import leave_record
@@ -175,6 +176,7 @@ def carry_out(
         if event.kind != "finished":
             queue.put(event)
 
+    discover_all_but_methods()
     return Local([torch.device(job.cell.device)]).run([(job, folder)], out, tell)[0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ddbench.boards.jobs import Job
+from ddbench.compute.memory import release_device_memory
 from ddbench.errors import Stopped
 from ddbench.evaluation.modality import Evaluator, TrainingFile
 from ddbench.io.atomic import canonical_json, digest
@@ -20,8 +21,8 @@ from ddbench.runs.score import Scored, score
 
 OWN = ("method", "hyperparameters", "ipc", "budget")
 """fields of a cell that do not decide how it is scored"""
-REMEMBERED = 4
-"""evaluators of the latest cells, whose compiled functions serve the next run"""
+REMEMBERED = 2
+"""evaluators of the latest cells, whose compiled functions serve the next run; on a GPU, whose memory they take, one"""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ class Worker:
         described = job.cell.model_dump(mode="json", exclude=set(OWN))
         key = digest(canonical_json([described, job.dataset, context.compiler.enabled]))
         if key not in self._evaluators:
-            if len(self._evaluators) == REMEMBERED:
+            while len(self._evaluators) >= (1 if self._device.type == "cuda" else REMEMBERED):
                 del self._evaluators[next(iter(self._evaluators))]
+                torch.compiler.reset()  # what was compiled for it counts against limits of the whole process
             self._evaluators[key] = job.modality.evaluator(job.cell, job.dataset, context.place)
         return self._evaluators[key]
 
@@ -102,6 +104,7 @@ def scoring(
         worker = Worker(cache, training, torch.device(device), RunMonitor(line.report, line.stopping))
         while True:
             line.done(requests.recv().carry_out(worker))
+            release_device_memory()  # for the run that comes
     except EOFError:
         return
     except (Exception, SystemExit, Stopped) as error:
