@@ -42,6 +42,7 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     assert DistilledDataset.load(tmp_path / "dm.safetensors").decode()[0].shape == (10, 1, 8, 8)
 
 
+@pytest.mark.slow  # two commands in one script; `.ci/run` carries it out beside the default run
 def test_a_script_that_registers_a_method_or_imports_one_is_run_for_it(tmp_path: Path) -> None:
     own, imported = (METHOD.format(name=name, start="pass", body="pass", end="return result()") for name in "ab")
     (tmp_path / "ours.py").write_text(imported)

@@ -61,6 +61,7 @@ def test_a_board_runs_from_standard_input(tmp_path: Path) -> None:
     assert said.startswith("Record(mine on digits, ipc 1, seed 0: ok, ")
 
 
+@pytest.mark.slow  # a kernel and two commands; `.ci/run` carries it out beside the default run
 def test_a_notebook_runs_a_board_and_shows_an_artefact(tmp_path: Path) -> None:
     cells = [
         CALL,

@@ -265,6 +265,7 @@ def test_a_server_that_is_killed_over_and_over_costs_one_run(
     assert [job.cell.method for job, _ in plan_runs(jobs, out).jobs] == ["first"]
 
 
+@pytest.mark.slow  # as Control-C in `test_kill.py`; `.ci/run` carries it out beside the default run
 def test_a_hung_up_terminal_leaves_a_checkpoint(tmp_path: Path, write: Callable[..., str]) -> None:
     mark = tmp_path / "mark"
     entry = {"methods": write("slow", f"time.sleep(0.05); Path({str(mark)!r}).touch()"), "set": {"iterations": 200}}

@@ -253,6 +253,7 @@ def evaluate(folder: Path, code: int) -> dict[tuple[int, int], Record]:
     return {(record.result.cell.hyperparameters["kill_at"], record.result.cell.ipc): record for record in records}
 
 
+@pytest.mark.slow  # two commands of four runs each; `.ci/run` carries it out beside the default run
 def test_points_are_distilled_killed_resumed_scored_recorded_and_tabled(board: Path) -> None:
     killed = evaluate(board, 1)
     assert sorted(record.result.status for record in killed.values()) == ["crashed", "ok", "ok", "ok"]

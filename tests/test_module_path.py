@@ -105,6 +105,7 @@ def test_what_was_there_before_is_there_again(here: Path, monkeypatch: pytest.Mo
     assert dict(os.environ) == environment
 
 
+@pytest.mark.slow  # a command with a fork server of its own; `.ci/run` carries it out beside the default run
 def test_the_command_works_in_a_folder_of_modules_that_raise(tmp_path: Path) -> None:
     folder, out = hostile_folder(tmp_path / "hostile"), tmp_path / "out"
     done = console(folder, *EVALUATE, out)
