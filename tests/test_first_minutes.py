@@ -34,6 +34,7 @@ def run(folder: Path, *arguments: str, text: str | None = None) -> str:
 
 
 @pytest.mark.slow  # networks as wide as a reader's first; `.ci/run` carries it out beside the default run
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", BLOCKS, ids=[str(number) for number in range(len(BLOCKS))])
 def test_the_code_of_the_readme_runs_as_it_stands(block: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(block)

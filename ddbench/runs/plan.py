@@ -137,6 +137,10 @@ def run_jobs(
     return [changed.get(_attempt_of(record), record) for record in records]
 
 
+def _key(record: Record) -> str:
+    return run_key(record.result.cell, record.result.seed, record.method_source)
+
+
 def _attempt_of(record: Record) -> tuple[str, str]:
     return record.key, record.measured.started
 
@@ -150,7 +154,7 @@ def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
             damaged.append(set_aside(path, reason))
             continue
         known, wrong = check_record(path)
-        if known is not None and wrong:
+        if known is not None and wrong and known.key == _key(known):  # what no run leaves now, but one did
             damaged.append(set_aside(path, wrong[0]))
             continue
         record = read_record(path)
