@@ -181,6 +181,9 @@ class _ScoringWorker:
             self._requests.close()
         self._process = self._requests = None
         shutil.rmtree(self._training, ignore_errors=True)
+        with suppress(OSError):  # of other workers, or of what runs share, there may be something
+            self._training.parent.rmdir()
+            self._cache.rmdir()
 
 
 def _record(job: Job, distilled: Distilled, scored: Scored, outside: Outside | None) -> Record:
