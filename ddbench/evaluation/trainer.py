@@ -28,7 +28,7 @@ from ddbench.records.schema import Score
 from ddbench.task.settings import Setting
 from ddbench.task.settings.base import share
 
-SHARED = ("module", "chunks", "gradients", "_answer", "_others")
+SHARED = ("module", "chunks", "gradients", "_answer")
 """what evaluators share that differ in whom they report to: among it what is compiled"""
 
 
@@ -47,6 +47,7 @@ class ImageEvaluator:
         held_out: a data set whose test split is training images that no method saw; networks are then read along their
             training, to say what selecting a reading would have given
         report: told the share of a training that is done, before every step
+        others: evaluators of other networks and protocols on the same data, made by `under`
     """
 
     data: Dataset
@@ -58,6 +59,7 @@ class ImageEvaluator:
     compiler: Compiler = field(default_factory=Compiler)
     held_out: Dataset | None = None
     report: Callable[[float], None] = lambda share: None
+    others: dict[tuple[str, str], ImageEvaluator] = field(default_factory=dict, repr=False)
 
     @cached_property
     def module(self) -> nn.Module:
@@ -81,13 +83,9 @@ class ImageEvaluator:
 
     def under(self, network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
         key = str(network), protocol.name
-        if key not in self._others:
-            self._others[key] = replace(self, network=network, protocol=protocol, held_out=None)
-        return self._others[key].reporting(self.report)
-
-    @cached_property
-    def _others(self) -> dict[tuple[str, str], ImageEvaluator]:
-        return {}
+        if key not in self.others:
+            self.others[key] = replace(self, network=network, protocol=protocol, held_out=None)
+        return self.others[key].reporting(self.report)
 
     def starts_as(self, provenance: Mapping[str, Any]) -> bool:
         return self.setting.held_out in (None, provenance.get("held_out"))
