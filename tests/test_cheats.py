@@ -12,6 +12,7 @@ from ddbench.records.schema import COUNTED, Record
 from ddbench.runs.outside import GRACE_SECONDS
 from ddbench.runs.plan import Event, plan_runs, read_runs, run_jobs
 from factories import by_method, outer, write_method
+from processes import alive
 
 HELPERS = '''
 import json, subprocess, tempfile, threading
@@ -46,7 +47,9 @@ def daemon():
         os.setsid()
         os.write(sink, str(fork(lambda: burn(600))).encode())
     fork(second)
-    until_it_has_worked(int(os.read(source, 20)))
+    worker = int(os.read(source, 20))
+    Path(__file__).with_name("daemon").write_text(str(worker))
+    until_it_has_worked(worker)
 
 def aside():
     """Work in a child, and wait for it."""
@@ -168,21 +171,7 @@ def test_time_is_counted_from_outside(tmp_path: Path, monkeypatch: pytest.Monkey
         assert record.result.scores, "they are shown, and do not count"
         assert (record.accuracy is None) == (record.result.status not in COUNTED)
         assert record.measured.outside_seconds is not None
-    assert not burning(), "helpers end with the run"
-
-
-def burning() -> list[str]:
-    """Commands of processes that go on as no child of anybody."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-        except OSError:
-            continue
-        state, parent = text.rpartition(")")[2].split()[:2]
-        if parent == "1" and state == "R":
-            found.append(text)
-    return found
+    assert not alive(int((tmp_path / "daemon").read_text())), "helpers end with the run"
 
 
 @pytest.mark.usefixtures("methods")
