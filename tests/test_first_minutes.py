@@ -54,7 +54,7 @@ def test_a_board_runs_from_a_script(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a notebook has no file either; `.ci/run` carries it out beside the default run
 def test_a_board_runs_from_standard_input(tmp_path: Path) -> None:
-    """Of a method that imports what lies beside it."""
+    """The method imports what lies beside it."""
     (tmp_path / "beside.py").write_text("")
     method = Path(write_method(tmp_path, "mine"))
     method.write_text(f"import beside\n{method.read_text()}")

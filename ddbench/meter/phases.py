@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from statistics import median
 
 from ddbench.compute.clock import Clock
+from ddbench.records.contradictions import MOST_SHARE
 
 EXCUSED = ("snapshots", "checkpoints", "cache", "compile")
 """what the harness pauses for; what a method pauses for is shown, and not accounted for"""
@@ -16,8 +17,6 @@ LENGTHS = 1001
 GRACE_SECONDS = 1.0
 GRACE_SHARE = 0.1
 """share of a budget by which it may be overdrawn, as a second may, whatever a step takes"""
-MOST_SHARE = 0.5
-"""share of a budget by which a step may overdraw it"""
 
 
 class PhaseTimer:

@@ -10,7 +10,7 @@ from ddbench.records.cell import run_key
 from ddbench.records.schema import COUNTED, SCORED, Record
 
 MOST_SHARE, MOST_SECONDS = 0.5, 1.0
-"""what a budget may be overdrawn by, see `meter.phases`, before a run is `overdrawn`"""
+"""share of a budget by which a step may overdraw it, and seconds that go with that, before a run is `overdrawn`"""
 
 
 def contradictions(record: Record) -> Iterator[str]:

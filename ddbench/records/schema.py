@@ -18,7 +18,7 @@ Status = Literal[
 STATUSES: dict[Status, str] = {
     "ok": "every planned step was done",
     "truncated": "the budget ended before the planned steps; its scores count all the same",
-    "overdrawn": "it spent more than its budget, by more than one of its steps and a tenth; its scores do not count",
+    "overdrawn": "it spent more than its budget, by more than a usual step and a tenth; its scores do not count",
     "unaccounted": "its processes used more time than it was charged or excused for; its scores do not count",
     "diverged": "a logged value, or the artefact, was not finite, or a value exploded",
     "out_of_memory": "more was asked for than the device has, or than the budget of bytes allows",

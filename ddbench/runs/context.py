@@ -20,7 +20,7 @@ from ddbench.evaluation.modality import Place
 from ddbench.meter.cache import Cache
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.meter import Meter
-from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, SCORES
+from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, SCORES
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,6 @@ class RunContext:
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / CHECKPOINT
-
-    @property
-    def outcome_path(self) -> Path:
-        return self.folder / OUTCOME
 
     @property
     def scores_path(self) -> Path:

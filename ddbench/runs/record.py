@@ -47,16 +47,7 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
         log=distilled.log,
         environment=distilled.environment,
     )
-    return Record(
-        key=job.key,
-        board=job.board,
-        method_source=job.method_source,
-        protocol=job.protocol().describe(),
-        also_protocols=job.also_protocols(),
-        stored_bytes=dict(scored.stored_bytes),
-        result=result,
-        measured=measured,
-    )
+    return _record(job, result, measured, dict(scored.stored_bytes))
 
 
 def _outcome(job: Job, distilled: Distilled, scored: Scored, outside: Outside | None) -> Outcome:
@@ -75,12 +66,19 @@ def failed_record(job: Job, status: Status, reason: str, started: str) -> Record
     where = environment(torch.device("cpu"), job.cell.threads, False)
     if job.cell.device == "cuda":  # asking for its name could fail, too, and take the other runs along
         where["device"] = "unknown"
+    result = Result(cell=job.cell, seed=job.seed, status=status, reason=reason)
+    measured = Measured(started=started, finished=max(started, now()), environment=where)
+    return _record(job, result, measured, {})
+
+
+def _record(job: Job, result: Result, measured: Measured, stored_bytes: dict[str, int]) -> Record:
     return Record(
         key=job.key,
         board=job.board,
         method_source=job.method_source,
         protocol=job.protocol().describe(),
         also_protocols=job.also_protocols(),
-        result=Result(cell=job.cell, seed=job.seed, status=status, reason=reason),
-        measured=Measured(started=started, finished=max(started, now()), environment=where),
+        stored_bytes=stored_bytes,
+        result=result,
+        measured=measured,
     )
