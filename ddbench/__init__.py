@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ddbench.registry import register_method as register_method
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
+    from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
     from ddbench.task.task import Method as Method
@@ -61,6 +62,7 @@ _HOMES = {
     "records.schema": ("Record",),
     "registry": ("METHODS", "discover", "register_method"),
     "runs.api": ("distill", "evaluate"),
+    "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),
     "task.task": ("Method", "Task"),

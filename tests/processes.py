@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,25 @@ EVALUATE = [
     *("--network", "convnet,depth=1,width=8", "--device", "cpu", "--budget", "5s", "--out"),
 ]
 """a command of a few seconds; the folder is to follow"""
+
+
+@contextmanager
+def watchdog(seconds: float = 10.0) -> Iterator[None]:
+    """Interrupt the block, whatever it waits for, if it takes longer."""
+
+    def bark(number: int, frame: object) -> None:
+        raise TimeoutError(f"no end after {seconds:g} s")
+
+    before = signal.signal(signal.SIGUSR1, bark)
+    timer = threading.Timer(seconds, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def start(board: Path, out: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

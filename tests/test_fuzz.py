@@ -48,6 +48,7 @@ from ddbench.records.files import dump_record, read_record
 from ddbench.records.schema import Record
 from ddbench.registry import DATASETS, PROTOCOLS, discover
 from ddbench.site import write_site
+from processes import watchdog
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TINY = {"name": "convnet", "parameters": {"depth": 1, "width": 8}}
@@ -110,10 +111,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def attempt(read: Callable[[], Any]) -> None:
-    """Read; a refusal is one line that a terminal can show. `--hypothesis-show-statistics` counts both."""
+    """Read, within ten seconds; a refusal is one line that a terminal can show."""
     WATCH.awake = True
     try:
-        read()
+        with watchdog():
+            read()
         event("read")
     except UserError as error:
         event("refused")

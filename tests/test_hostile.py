@@ -30,7 +30,7 @@ from ddbench.decoders import make_decoder
 from ddbench.errors import CannotWrite, UserError
 from ddbench.io.atomic import canonical_json, digest, write_sealed
 from ddbench.io.documents import parse_json, parse_yaml
-from ddbench.records.contradictions import contradictions
+from ddbench.records.contradictions import MOST_SECONDS, MOST_SHARE, contradictions
 from ddbench.records.files import problems, write_record
 from ddbench.records.schema import Record
 from ddbench.runs.api import evaluate
@@ -49,7 +49,7 @@ from factories import (
     toy_arrays,
     write_board,
 )
-from processes import console, start
+from processes import console, start, watchdog
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +125,14 @@ def test_what_may_never_end_is_not_opened(tmp_path: Path, name: str) -> None:
     if name == "pipe":
         os.mkfifo(path)
     for read in (lambda: describe(str(path)), lambda: read_release(path, "dc")):
-        with pytest.raises(UserError):
+        with watchdog(), pytest.raises(UserError):
             read()
+
+
+def test_the_watchdog_of_these_tests_ends_a_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TimeoutError, match=r"no end after 0\.1 s"), watchdog(0.1):
+        (tmp_path / "pipe").read_bytes()
 
 
 def test_margins_take_memory_for_a_few_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,11 +227,12 @@ def test_whatever_numbers_a_record_has_it_is_valid_or_refused(
         content["result"]["steps_planned"] = {"distil": planned}
         content["measured"]["uncharged_seconds"] = {"evaluation": curve}
 
-    said = said_of(tmp_path / "record.json", change)
+    with watchdog():
+        said = said_of(tmp_path / "record.json", change)
     sound = all(isinstance(count, int) and count >= 0 for count in (done, planned, peak))
     sound = sound and 0 <= curve <= 1e12 and done <= planned
-    allowance = max(13, 3 * seconds / done if isinstance(done, int) and done > 1 else 0)
-    assert (said == "") == (sound and 0 <= seconds <= 120 + allowance), said
+    most = 120 * (1 + MOST_SHARE) + MOST_SECONDS
+    assert (said == "") == (sound and 0 <= seconds <= most), said
 
 
 def test_a_sound_record_has_no_contradiction() -> None:

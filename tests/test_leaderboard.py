@@ -207,7 +207,8 @@ def test_markdown_of_a_tiny_board() -> None:
 
 
 READ = "\n".join(
-    f"- **{column}**: {READING[column]}" for column in ("rank", "accuracy %", "vs random", "seconds", "stored kB")
+    f"- **{column}**: {READING[column]}"
+    for column in ("rank", "accuracy %", "vs random", "seconds", "stored kB", "state")
 )
 EXPECTED = f"""\
 # Tiny
@@ -221,11 +222,11 @@ How to read:
 
 ## digits, 1 image per class
 
-|   rank | method      |   accuracy % |   n |       vs random |   seconds |   stored kB | status                   |
-|-------:|:------------|-------------:|----:|----------------:|----------:|------------:|:-------------------------|
-|      1 | good        |   74.0 ± 4.5 |   5 | **+30.0 ± 1.2** |      10.0 |         2.6 | ok                       |
-|      2 | random_real |   44.0 ± 3.9 |   5 |               – |       0.0 |         2.6 | ok                       |
-|      – | wild        |            – |   0 |               – |      10.0 |         2.6 | 1 diverged (loss is NaN) |
+|   rank | method      |   accuracy % |   n |       vs random |   seconds |   stored kB | state   | status                   |
+|-------:|:------------|-------------:|----:|----------------:|----------:|------------:|:--------|:-------------------------|
+|      1 | good        |   74.0 ± 4.5 |   5 | **+30.0 ± 1.2** |      10.0 |         2.6 | claimed | ok                       |
+|      2 | random_real |   44.0 ± 3.9 |   5 |               – |       0.0 |         2.6 | claimed | ok                       |
+|      – | wild        |            – |   0 |               – |      10.0 |         2.6 | –       | 1 diverged (loss is NaN) |
 
 ### Cost
 
@@ -234,7 +235,7 @@ How to read:
 | good        | distil 10.0       | 0.0           |         4 |  60/100 | images 2.6 + labels 0.1 |
 | random_real | 0.0               | 0.0           |         4 |       – | images 2.6 + labels 0.1 |
 | wild        | distil 10.0       | 0.0           |         4 |   7/100 | images 2.6 + labels 0.1 |
-"""  # noqa: RUF001
+"""  # noqa: E501, RUF001
 
 
 def test_tables_say_what_a_protocol_is() -> None:

@@ -162,8 +162,8 @@ def test_where_helpers_may_leave_unseen_that_is_said(tmp_path: Path, monkeypatch
     for name in (distilling.COMPILED, DATA_VARIABLE):  # which are there again afterwards
         monkeypatch.setenv(name, str(tmp_path))
     with pytest.warns(RuntimeWarning, match="what becomes of a helper process whose parent ends"):
-        distilling._keep_to_itself(tmp_path)
+        distilling._keep_to_itself(tmp_path, None)
     monkeypatch.setattr(distilling, "adopt_orphans", lambda: True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        distilling._keep_to_itself(tmp_path)
+        distilling._keep_to_itself(tmp_path, None)

@@ -16,6 +16,7 @@ from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest, write_atomically
 from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
+from ddbench.records.schema import LabelSource
 
 FORMAT_VERSION = 1
 LabelKind = Literal["index", "probabilities", "logits", "targets"]
@@ -98,6 +99,15 @@ class DistilledDataset:
             "recipe": size("recipe."),
             "initial": size("initial."),
         }
+
+    @property
+    def label_source(self) -> LabelSource:
+        """What labels the images, see `records.schema.LABELS`."""
+        return "hard" if self.label_kind == "index" else "static"
+
+    def holds_what(self, other: DistilledDataset) -> bool:
+        """Return whether another artefact is the same to the bit, whatever its header says of its origin."""
+        return self.with_provenance({}).to_bytes() == other.with_provenance({}).to_bytes()
 
     def with_provenance(self, provenance: Mapping[str, Any]) -> DistilledDataset:
         return replace(self, provenance=dict(provenance))

@@ -50,6 +50,8 @@ class Job:
     checkpoint_seconds: float
     stall_seconds: float | None
     """silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
+    decoys: str | None = None
+    """folder that the run's own process finds where it looks for data; None leaves it without one"""
 
     @property
     def key(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from ddbench.cli.app import SOME_FAILED, Device, Json, messages, say
-from ddbench.errors import UserError
+from ddbench.errors import UserError, suggestion
 
 Tables = Annotated[Path, typer.Option("--to", help="The folder of records, artefacts and tables.")]
 
@@ -22,10 +23,13 @@ def leaderboard(
     out: Annotated[Path | None, typer.Option(help="Write BOARD.md, .csv and .png there.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check records and committed tables; write no table.")] = False,
     site: Annotated[Path | None, typer.Option(help="Write pages there that open from disk.")] = None,
+    state: Annotated[str, typer.Option(help="Print the rows that are `verified` or `replayed` at least.")] = "claimed",
 ) -> None:
     """Tables and pages from records. A folder that holds `records/BOARD/` has one table for each board.
 
     ddbench leaderboard runs/quickstart
+
+    ddbench leaderboard leaderboards --state verified
 
     ddbench leaderboard leaderboards --check
 
@@ -33,7 +37,11 @@ def leaderboard(
     """
     from ddbench.leaderboard import boards, check_tables, published_beside, rich_table, write_tables
     from ddbench.leaderboard.origins import origins
+    from ddbench.records.states import STATES
 
+    least = next((known for known in STATES if known == state), None)
+    if least is None:
+        raise UserError(f"unknown state {state!r}; {suggestion(state, STATES)}")
     if out is not None and (check or site is not None):
         raise UserError("--out is where tables are written, and --check and --site write none; leave it out")
     if check and folder.is_dir() and not (folder / "records").is_dir():
@@ -54,7 +62,7 @@ def leaderboard(
         return
     found, output = boards(folder), Console(highlight=False)
     for records in found.values():
-        for table in rich_table(records, published_beside(folder)):
+        for table in rich_table(records, published_beside(folder), least):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
         written = write_tables(folder, out or folder, origins())
@@ -99,6 +107,9 @@ def verify(
     artifact: Annotated[Path | None, typer.Option(help="Its artefact, where it lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Networks to train [as many as the record has].")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Run its method again, for as many steps.")] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Replay where test data are noise.")] = False,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="Replay with this .py file.")] = None,
     device: Device = "auto",
     file: Annotated[bool, typer.Option("--record", help="File what was measured as a new record.")] = False,
     to: Tables = Path("leaderboards"),
@@ -108,30 +119,44 @@ def verify(
 
     Refused is a mean that lies above the one measured here by more than half a point, and by more than rounding
     explains at 99 % confidence. With a `--count` of five or more above the record's, networks that it does not have
-    are compared too. This shows that the artefact gives the accuracy, not that the method made it within its budget.
+    are compared too. This shows that the artefact gives the accuracy, not that the method makes such an artefact:
+    --replay runs its steps again, and compares what comes out by the spread of its networks. With --noise the method
+    finds noise for test data wherever it looks; an honest one makes the same bytes as without.
 
         ddbench verify leaderboards/records/quickstart/backprop/digits-ipc1-seed1-61e5a91650182b29.json
         ddbench verify runs/cpu/herding/mnist-ipc1-seed0-0123456789abcdef/record.json --count 15
+        ddbench verify runs/cpu/herding/mnist-ipc1-seed0-0123456789abcdef/record.json --replay --noise
 
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
     """
     import ddbench
-    from ddbench.cli.progress import Gauge
+    from ddbench.cli.progress import Display, Gauge
 
-    with Gauge(messages) as gauge:
-        found = ddbench.verify(
+    if replay and count is not None:
+        raise UserError(f"--count {count} with --replay, which trains five networks or the record's; leave it out")
+    if (noise or method) and not replay:
+        raise UserError(f"{'--noise' if noise else '--method'} is for a replay; add --replay")
+    display, gauge = Display(messages), Gauge(messages)
+    measure = (
+        partial(ddbench.replay, method=method, noise=noise, on_start=display.todo, on_event=display.event)
+        if replay
+        else partial(ddbench.verify, count=count, report=gauge)
+    )
+    with display if replay else gauge:
+        found = measure(
             record,
             artifact=artifact,
             dataset=dataset,
-            count=count,
             device=device,
             to=to if file else None,
             on_score=lambda score: say(f"{score.network}, seed {score.seed}: {100 * score.accuracy:.2f} %"),
-            report=gauge,
         )
     for sentence in found.complaints:
         say(sentence)
-    lines = [str(comparison) for comparison in found.comparisons] + ["accepted" if found.accepted else "refused"]
+    lines = [str(comparison) for comparison in found.comparisons]
+    if found.same_bytes is not None:
+        lines.append(f"the replay holds {'the same bytes' if found.same_bytes else 'other bytes'}")
+    lines.append("accepted" if found.accepted else "refused")
     typer.echo(json.dumps(found.summary()) if as_json else "\n".join(lines))
     for path in found.filed:
         say(f"wrote {path}")

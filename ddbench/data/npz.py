@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ddbench.data.dataset import Array, Dataset, make_dataset
 from ddbench.data.paths import user_path
@@ -42,6 +45,15 @@ def load_npz(path: Path | str) -> Dataset:
         classes=_classes(path, arrays),
         source=str(path),
     )
+
+
+def save_npz(path: Path, data: Dataset) -> None:
+    """Write a data set as `load_npz` reads it."""
+    images = {"train_images": data.train_images, "test_images": data.test_images}
+    labels = {"train_labels": data.train_labels, "test_labels": data.test_labels}
+    arrays: dict[str, Any] = {name: tensor.permute(0, 2, 3, 1).numpy() for name, tensor in images.items()}
+    arrays |= {name: tensor.numpy() for name, tensor in labels.items()}
+    np.savez(path, **arrays, classes=np.array(data.classes))
 
 
 def _read(path: Path) -> dict[str, Array]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ddbench.artifacts.checks import check_artifact, check_initial
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.compute.generators import Generators
+from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA
+from ddbench.data.npz import save_npz
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Described, Place, TrainingFile
@@ -94,6 +96,11 @@ class Images:
             return write_training_file(folder, TrainingData(data))
         pool = load_pool(cell.pool, cell.network, data.to(place.device), place.device, place.report)
         return write_training_file(folder, TrainingData(data, pool.training, pool.digest))
+
+    def lay_noise(self, dataset: str, folder: Path) -> None:
+        data = load_dataset(dataset)
+        noise = torch.randint(256, data.test_images.shape, generator=seeded(0), dtype=torch.uint8)
+        save_npz(folder / f"{data.name}.npz", replace(data, test_images=noise))
 
     def training(self, cell: Cell, file: TrainingFile, generators: Generators, place: Place) -> ImageTraining:
         content = read_training_file(file)

@@ -141,6 +141,10 @@ class Modality(Protocol):
         """
         ...
 
+    def lay_noise(self, dataset: str, folder: Path) -> None:
+        """Write the data set into a folder as `$DDBENCH_DATA` has it, with noise of equal shape for its test data."""
+        ...
+
     def training(self, cell: Cell, file: TrainingFile, generators: Generators, place: Place) -> Training:
         """What a run of the cell distils with, from the file that `prepare` wrote; the run opens no other.
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from ddbench.errors import printable
 from ddbench.leaderboard.grouping import conditions
 from ddbench.leaderboard.published import Figure
-from ddbench.leaderboard.rows import NOTHING, Row
+from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.cell import NEUTRAL, Cell, Pool
 from ddbench.stats import Interval
 
@@ -37,6 +38,8 @@ COLUMNS: dict[str, Column] = {
     "vs random": lambda row, label: _versus_random(row),
     "seconds": lambda row, label: f"{row.seconds:.1f}",
     "stored kB": lambda row, label: kilobytes(row.total_bytes),
+    "labels": lambda row, label: row.labels if row.accuracy else NOTHING,
+    "state": lambda row, label: state(row),
     "status": lambda row, label: status(row),
 }
 """columns that the table of a group can have"""
@@ -47,6 +50,7 @@ OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "success %": lambda row: "success" in row.metrics,
     "paper %": lambda row: bool(row.published),
     "ours - paper": lambda row: bool(row.published),
+    "labels": lambda row: row.labels != "hard",
 }
 """columns that a table has only if this holds for one of its rows"""
 REASON_LENGTH = 120
@@ -182,6 +186,13 @@ def percent(value: Interval | None, *, signed: bool = False) -> str:
     mean = round(100 * value.mean, 1) + 0.0  # no "-0.0"
     text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
     return text if value.half_width is None else f"{text} ± {100 * value.half_width:.1f}"
+
+
+def state(row: Row) -> str:
+    """Return `claimed` if all runs with scores are, else counts: `2 verified, 1 claimed`."""
+    if len(row.states) == 1:
+        return next(iter(row.states))
+    return ", ".join(f"{count} {name}" for name, count in reversed(row.states.items())) or NOTHING
 
 
 def status(row: Row) -> str:

@@ -12,7 +12,8 @@ from ddbench.leaderboard.columns import CONDITIONS, Group, Lines, percent, varyi
 from ddbench.leaderboard.evaluations import BySeed, Selections, along_distillation, along_training, ways
 from ddbench.leaderboard.grouping import conditions, identity
 from ddbench.leaderboard.published import Figure
-from ddbench.leaderboard.rows import NOTHING, Row
+from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.summaries import NOTHING
 from ddbench.stats import interval, kendall_tau, paired_difference, places
 
 LEAST_METHODS = 3

@@ -34,9 +34,12 @@ def storage_conditions(cell: Cell) -> str:
 
 
 def runs_by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Return the newest attempt of each run, by cell identity and seed, whatever the order of the records."""
+    """Return the newest attempt of each run, by cell identity and seed, whatever the order of the records.
+
+    A replay is no attempt: it shows what another record is worth.
+    """
     newest: dict[tuple[str, int], Record] = {}
-    for record in oldest_first(records):
+    for record in oldest_first(record for record in records if record.replays is None):
         newest[identity(record.result.cell), record.result.seed] = record
     cells: dict[str, list[Record]] = {}
     for (cell, _), record in sorted(newest.items(), key=lambda item: item[0]):

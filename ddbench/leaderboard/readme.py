@@ -12,7 +12,8 @@ from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, s
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
 from ddbench.leaderboard.origins import CONTROL, Origins
-from ddbench.leaderboard.rows import NOTHING, REFERENCE, Row, rows
+from ddbench.leaderboard.rows import REFERENCE, Row, rows
+from ddbench.leaderboard.summaries import NOTHING
 from ddbench.leaderboard.tables import link_definitions, pipe_table
 from ddbench.records.schema import Record
 
@@ -68,7 +69,8 @@ def _block(board: str, records: Sequence[Record], folder: str, origins: Origins 
     lines = overview(groups(made))
     parts = [
         f"**Leaderboard [{board}]({folder}/{board}.md).** {summary(made)} ± is the 95 % interval over "
-        "distillation seeds; bold: rank 1, nothing in the column is significantly better. Sorted by mean rank, "
+        "distillation seeds; bold: rank 1, nothing in the column with labels of the same source is significantly "
+        "better. Sorted by mean rank, "
         f"controls last. [The board's page]({folder}/{board}.md) has ranks and their test, costs and storage; "
         f"[every record]({folder}/records/{board}) lies beside it.",
         pipe_table(lines),

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ddbench.leaderboard import summaries
 from ddbench.leaderboard.anytime import Anytime, anytime
 from ddbench.leaderboard.grouping import conditions, identity, oldest_first, runs_by_cell, storage_conditions
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
 from ddbench.records.cell import Budget, Cell
-from ddbench.records.loops import main_loop
-from ddbench.records.schema import STATUSES, Record
+from ddbench.records.schema import LabelSource, Record
+from ddbench.records.states import State, evidence
 from ddbench.stats import Interval, front, interval, paired_difference, ranks
 
 REFERENCE = "random_real"
 """control that every other method is compared with"""
-NOTHING = "–"  # noqa: RUF001
 MANY = 10
 """smallest number of evaluation networks of a run from which their spread is estimated"""
 
@@ -52,6 +51,8 @@ class Row:
     steps: str
     """`done/planned` of the loop named `distil`, or a dash for a method without one"""
     statuses: dict[str, int]
+    states: dict[State, int]
+    """what others have measured of the runs with scores, the least first"""
     reasons: dict[str, tuple[str, ...]]
     """distinct reasons that runs gave, by status"""
     metrics: dict[str, Interval] = field(default_factory=dict)
@@ -63,7 +64,8 @@ class Row:
     origin: Origin | None = None
     """family and paper; None for a method that is not known here"""
     rank: int | None = None
-    """rank among the rows under equal conditions, see `ranks`; None where nothing can be tested"""
+    """rank among the rows under equal conditions whose labels have the same source, see `ranks`; None where nothing can
+    be tested"""
     anytime: Anytime | None = None
     """anytime performance; None where no snapshots show it"""
     on_front: bool = False
@@ -103,6 +105,16 @@ class Row:
         return describe_budget(self.cell.budget)
 
     @property
+    def labels(self) -> LabelSource:
+        """What labels its distilled images."""
+        return self.representative[0].labels
+
+    @property
+    def state(self) -> State | None:
+        """The least state of its runs with scores; None without any."""
+        return next(iter(self.states), None)
+
+    @property
     def hyperparameters(self) -> dict[str, Any]:
         """Hyper-parameters that distinguish the cell from others."""
         return self.cell.distinguishing
@@ -130,7 +142,7 @@ class Row:
     @property
     def machines(self) -> str:
         """Machines that its runs were measured on, such as `AMD EPYC, eager`, separated by semicolons."""
-        return "; ".join(sorted({_machine(run.measured.environment) for run in self.representative}))
+        return "; ".join(sorted({summaries.machine(run.measured.environment) for run in self.representative}))
 
     @property
     def seeds(self) -> list[int]:
@@ -139,7 +151,7 @@ class Row:
     @property
     def representative(self) -> tuple[Record, ...]:
         """Runs with scores, or all runs where none has scores."""
-        return _representative(self.runs)
+        return summaries.representative(self.runs)
 
 
 def rows(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> list[Row]:
@@ -149,20 +161,21 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
         published: figures to show beside the measured ones
         origins: family and paper of the methods, by name
     """
-    figures = published or Published()
-    cells = runs_by_cell(records)
+    figures, known = published or Published(), list(records)
+    cells, agreeing = runs_by_cell(known), evidence(known)
     references = _references(cells.values())
     made = [
         replace(
-            _row(runs, references.get(conditions(runs[0].result.cell), {})),
+            _row(runs, references.get(conditions(runs[0].result.cell), {}), agreeing),
             published=figures.of(runs[0].result.cell),
             published_across=figures.across(runs[0].result.cell),
             origin=(origins or {}).get(runs[0].result.cell.method),
         )
         for runs in cells.values()
     ]
-    compared = [row for table in _alike(made, conditions) for row in _ranked(table)]
-    placed = [row for table in _alike(compared, storage_conditions) for row in _on_front(table)]
+    timed = [row for table in _alike(made, lambda row: conditions(row.cell)) for row in _timed(table)]
+    ranked = [row for peers in _alike(timed, _rank_conditions) for row in _ranked(peers)]
+    placed = [row for table in _alike(ranked, lambda row: storage_conditions(row.cell)) for row in _on_front(table)]
     return sorted(placed, key=_order)
 
 
@@ -183,17 +196,25 @@ def _order(row: Row) -> tuple[Any, ...]:
     return row.dataset, row.ipc, mean is None, -(mean or 0.0), row.method, identity(row.cell)
 
 
-def _alike(made: Iterable[Row], conditions_of: Callable[[Cell], str]) -> Iterable[list[Row]]:
+def _alike(made: Iterable[Row], conditions_of: Callable[[Row], str]) -> Iterable[list[Row]]:
     tables: dict[str, list[Row]] = {}
     for row in made:
-        tables.setdefault(conditions_of(row.cell), []).append(row)
+        tables.setdefault(conditions_of(row), []).append(row)
     return tables.values()
 
 
-def _ranked(table: Sequence[Row]) -> Iterator[Row]:
-    ways = anytime([row.representative for row in table])
-    for row, rank, way in zip(table, ranks([row.accuracies for row in table]), ways, strict=True):
-        yield replace(row, rank=rank, anytime=way)
+def _rank_conditions(row: Row) -> str:
+    return conditions(row.cell) + row.labels
+
+
+def _timed(table: Sequence[Row]) -> Iterator[Row]:
+    for row, way in zip(table, anytime([row.representative for row in table]), strict=True):
+        yield replace(row, anytime=way)
+
+
+def _ranked(peers: Sequence[Row]) -> Iterator[Row]:
+    for row, rank in zip(peers, ranks([row.accuracies for row in peers]), strict=True):
+        yield replace(row, rank=rank)
 
 
 def _on_front(table: Sequence[Row]) -> Iterator[Row]:
@@ -211,10 +232,11 @@ def _references(cells: Iterable[list[Record]]) -> dict[str, dict[int, float]]:
     return references
 
 
-def _row(runs: Sequence[Record], reference: dict[int, float]) -> Row:
+def _row(runs: Sequence[Record], reference: dict[int, float], agreeing: dict[int, list[Record]]) -> Row:
     cell = runs[0].result.cell
-    shown = _representative(runs)
+    shown = summaries.representative(runs)
     accuracies = {run.result.seed: run.accuracy for run in runs if run.accuracy is not None}
+    stored = summaries.medians([run.stored_bytes for run in shown])
     return Row(
         board=", ".join(sorted({run.board for run in runs})),
         cell=cell,
@@ -222,57 +244,13 @@ def _row(runs: Sequence[Record], reference: dict[int, float]) -> Row:
         accuracy=interval(list(accuracies.values())) if accuracies else None,
         versus_random=None if cell.method == REFERENCE else paired_difference(accuracies, reference),
         seconds=statistics.median(run.charged_seconds for run in shown),
-        seconds_by_phase=_medians([run.measured.seconds for run in shown]),
-        uncharged_seconds=_medians([run.measured.uncharged_seconds for run in shown]),
+        seconds_by_phase=summaries.medians([run.measured.seconds for run in shown]),
+        uncharged_seconds=summaries.medians([run.measured.uncharged_seconds for run in shown]),
         peak_bytes=statistics.median_low(run.measured.peak_bytes for run in shown),
-        stored_bytes={name: int(value) for name, value in _medians([run.stored_bytes for run in shown]).items()},
-        steps=_steps(shown),
-        statuses=_statuses(runs),
-        reasons=_reasons(runs),
-        metrics=_metrics(shown),
+        stored_bytes={name: int(value) for name, value in stored.items()},
+        steps=summaries.steps(shown),
+        statuses=summaries.statuses(runs),
+        states=summaries.states(runs, agreeing),
+        reasons=summaries.reasons(runs),
+        metrics=summaries.metrics(shown),
     )
-
-
-def _machine(environment: dict[str, Any]) -> str:
-    return f"{environment.get('device', 'unknown')}, {'compiled' if environment.get('compiled') else 'eager'}"
-
-
-def _representative(runs: Sequence[Record]) -> tuple[Record, ...]:
-    return tuple(run for run in runs if run.result.scores) or tuple(runs)
-
-
-def _medians(values: Sequence[dict[str, float]] | Sequence[dict[str, int]]) -> dict[str, float]:
-    """Return the median of each entry; a run without the entry counts as 0."""
-    names = sorted({name for value in values for name in value})
-    return {name: statistics.median(value.get(name, 0) for value in values) for name in names}
-
-
-def _metrics(runs: Sequence[Record]) -> dict[str, Interval]:
-    names = sorted({name for run in runs for score in run.result.scores for name in score.metrics})
-    return {name: interval([mean for run in runs if (mean := _mean_of(run, name)) is not None]) for name in names}
-
-
-def _mean_of(run: Record, metric: str) -> float | None:
-    values = [score.metrics[metric] for score in run.result.scores if metric in score.metrics]
-    return statistics.fmean(values) if values else None
-
-
-def _steps(runs: Sequence[Record]) -> str:
-    # median_low: a number of steps that some run really made.
-    loops = [(run.result, main_loop(run) or "") for run in runs]
-    planned = statistics.median_low(result.steps_planned.get(loop, 0) for result, loop in loops)
-    done = statistics.median_low(result.steps_done.get(loop, 0) for result, loop in loops)
-    return f"{done}/{planned}" if planned or done else NOTHING
-
-
-def _statuses(runs: Sequence[Record]) -> dict[str, int]:
-    counts = Counter(run.result.status for run in runs)
-    return {status: counts[status] for status in STATUSES if counts[status]}
-
-
-def _reasons(runs: Sequence[Record]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
-    for run in runs:
-        if run.result.reason:
-            found.setdefault(run.result.status, set()).add(run.result.reason)
-    return {status: tuple(sorted(found[status])) for status in STATUSES if status in found}

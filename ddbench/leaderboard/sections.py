@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ddbench.leaderboard.columns import COLUMNS, Column, Group, Lines, kilobytes, percent
 from ddbench.leaderboard.grouping import storage_conditions
-from ddbench.leaderboard.rows import NOTHING, Row
+from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.summaries import NOTHING
 
 LEAST_SECONDS = 0.05
 """shortest duration of a phase that is named"""

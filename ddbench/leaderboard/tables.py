@@ -17,22 +17,24 @@ from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, su
 from ddbench.leaderboard.cross_architecture import comparison_sections, further_fields
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
-from ddbench.leaderboard.rows import NOTHING, Row, rows
+from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.sections import anytime, budgets, cost, storage
+from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.schema import Record
+from ddbench.records.states import State, reaches
 from ddbench.stats import Interval
 
-LEFT = ("method", "family", "charged seconds", "not charged", "machine", "status")
+LEFT = ("method", "family", "charged seconds", "not charged", "machine", "labels", "state", "status")
 STATUS_WIDTH = 10
-TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper")
+TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper", "labels", "state")
 """columns left out on a terminal, so that a line fits into 80 characters"""
 
 READING = {
     "rank": (
-        "1 + how many rows of the table are significantly better, so rows that cannot be told apart share one: Welch's "
-        "t-test of every two rows, two-sided, at a false discovery rate of 5 % within the table (Benjamini and "
-        "Hochberg). No row ranks before one with a higher mean, so a wide spread gains nothing. A dash where one seed, "
-        "or no other row, leaves nothing to test."
+        "1 + how many rows of the table whose labels have the same source are significantly better, so rows that "
+        "cannot be told apart share one: Welch's t-test of every two such rows, two-sided, at a false discovery rate "
+        "of 5 % (Benjamini and Hochberg). No row ranks before one with a higher mean, so a wide spread gains nothing. "
+        "A dash where one seed, or no other such row, leaves nothing to test."
     ),
     "accuracy %": (
         "mean over n distillation seeds with scores, each the mean over its evaluation networks at the last step; ± "
@@ -50,6 +52,15 @@ READING = {
     ),
     "machine": "seconds of different kinds of machines, or of compiled and eager runs, are no equal budgets.",
     "stored kB": "images, labels, learned recipe and initial weights together.",
+    "labels": (
+        "what labels the distilled images: `hard`, the class of each; `static`, soft labels stored with them, whose "
+        "bytes count as stored. Ranks compare rows of one source."
+    ),
+    "state": (
+        "what others have measured of the runs with scores, derived from records. `claimed`: nothing that agrees; "
+        "`verified`: networks trained on the artefacts again in another environment; `replayed`: the same steps run "
+        "again in another environment, with as good scores."
+    ),
     "in hand %": (
         "area under the accuracy in hand against charged seconds, divided by the budget (without one, by the longest "
         "run): what a run would have given, stopped at any moment. In hand is the newest snapshot, nothing (0 %) "
@@ -124,9 +135,15 @@ def csv_table(records: Iterable[Record], published: Published | None = None, ori
     return text.getvalue()
 
 
-def rich_table(records: Iterable[Record], published: Published | None = None) -> list[Table]:
-    """Render groups as tables for a terminal, without the columns that a line of 80 characters has no room for."""
-    return [_rich_table(group) for group in groups(rows(records, published))]
+def rich_table(records: Iterable[Record], published: Published | None = None, least: State = "claimed") -> list[Table]:
+    """Render groups as tables for a terminal, without the columns that a line of 80 characters has no room for.
+
+    Args:
+        least: state that each run with scores of a row has reached; ranks are among all rows nevertheless
+    """
+    made = rows(records, published)
+    shown = [row for row in made if least == "claimed" or (row.state and reaches(row.state, least))]
+    return [_rich_table(group) for group in groups(shown)]
 
 
 def pipe_table(lines: Lines) -> str:
@@ -218,6 +235,8 @@ def _fields(row: Row) -> dict[str, Any]:
         "stored_bytes": _json(row.stored_bytes),
         "on_front": _json(row.on_front),
         "steps": "" if row.steps == NOTHING else row.steps,
+        "label_source": row.labels,
+        "states": _json(row.states),
         "statuses": _json(row.statuses),
         "reasons": _json(row.reasons),
         **{name: _json(value) for name, value in further_fields(row).items()},

@@ -22,6 +22,10 @@ def contradictions(record: Record) -> Iterator[str]:
         yield f"status {result.status} without scores; run the cell again"
     if len(record.measured.curve_seconds) != len(result.curve):
         yield f"{len(result.curve)} curve points but {len(record.measured.curve_seconds)} times"
+    if record.rescores and record.replays:
+        yield "it measures one record's scores again and replays another; it can do one of the two"
+    if record.bound is not None and not (record.rescores or record.replays):
+        yield "a bound without a record that is measured again; run the cell again"
     yield from _of_steps(record)
     yield from _of_time(record)
     yield from _of_dates(record)

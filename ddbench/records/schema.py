@@ -36,6 +36,18 @@ UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
 same code"""
 
 
+LabelSource = Literal["hard", "static"]
+"""what labels a distilled image, see `LABELS`"""
+LABELS: dict[LabelSource, str] = {
+    "hard": "each image has a class",
+    "static": "soft labels are stored with the images, the same in every epoch",
+}
+"""what each source of labels means"""
+SOFT = {"lr_labels": None, "soft_labels": False}
+"""hyper-parameters of the methods that stored soft labels before records named the source of labels, with the value of
+each under which they did not"""
+
+
 class Score(Strict):
     """One network trained once on the artefact."""
 
@@ -137,11 +149,19 @@ class Record(Strict):
     """likewise those that `result.cell.also` adds, by name"""
     stored_bytes: dict[str, Count] = {}
     """bytes of the artefact's images, labels, recipe and initial weights"""
+    label_source: Annotated[LabelSource | None, LATER] = None
+    """None where there is no artefact, and in records from before; see `labels`"""
     result: Result
     measured: Measured
     rescores: Digest | None = None
     """digest of the record file whose scores this one measured again, maybe elsewhere, from the same artefact; what the
     distillation took is copied from it"""
+    replays: Annotated[Digest | None, LATER] = None
+    """digest of the record file whose run this one repeats, with as many steps; its cell's budget is these steps"""
+    bound: Annotated[float | None, Field(ge=0, le=1), LATER] = None
+    """how far the accuracy of the record that is measured again may lie above this one's, by the rules of `verify`"""
+    same_bytes: Annotated[bool | None, LATER] = None
+    """true if the replay's artefact holds what the first one's does, to the bit; None where that was not at hand"""
 
     def __repr__(self) -> str:
         cell, scored = self.result.cell, "" if self.accuracy is None else f", {100 * self.accuracy:.1f} %"
@@ -160,6 +180,13 @@ class Record(Strict):
         """Mean over the evaluation networks, in [0, 1]; None for a run without scores that count."""
         scores = self.result.scores if self.result.status in COUNTED else []
         return sum(score.accuracy for score in scores) / len(scores) if scores else None
+
+    @property
+    def labels(self) -> LabelSource:
+        """What labels the artefact's images."""
+        given = self.result.cell.hyperparameters
+        soft = any(name in given and given[name] != hard for name, hard in SOFT.items())
+        return self.label_source or ("static" if soft else "hard")
 
     @property
     def charged_seconds(self) -> float:

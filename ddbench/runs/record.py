@@ -47,7 +47,7 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
         log=distilled.log,
         environment=distilled.environment,
     )
-    return _record(job, result, measured, dict(scored.stored_bytes))
+    return _record(job, result, measured, scored)
 
 
 def _outcome(job: Job, distilled: Distilled, scored: Scored, outside: Outside | None) -> Outcome:
@@ -68,17 +68,18 @@ def failed_record(job: Job, status: Status, reason: str, started: str) -> Record
         where["device"] = "unknown"
     result = Result(cell=job.cell, seed=job.seed, status=status, reason=reason)
     measured = Measured(started=started, finished=max(started, now()), environment=where)
-    return _record(job, result, measured, {})
+    return _record(job, result, measured, Scored())
 
 
-def _record(job: Job, result: Result, measured: Measured, stored_bytes: dict[str, int]) -> Record:
+def _record(job: Job, result: Result, measured: Measured, scored: Scored) -> Record:
     return Record(
         key=job.key,
         board=job.board,
         method_source=job.method_source,
         protocol=job.protocol().describe(),
         also_protocols=job.also_protocols(),
-        stored_bytes=stored_bytes,
+        stored_bytes=dict(scored.stored_bytes),
+        label_source=scored.labels,
         result=result,
         measured=measured,
     )

@@ -10,6 +10,7 @@ from ddbench.compute.clock import clock_for
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.scores import Files, Scores, score_run
+from ddbench.records.schema import LabelSource
 from ddbench.runs.context import RunContext
 from ddbench.runs.distill import Distilled
 
@@ -21,6 +22,7 @@ class Scored:
     scores: Scores = field(default_factory=Scores)
     stored_bytes: Mapping[str, int] = field(default_factory=dict)
     """bytes of the artefact's images, labels, recipe and initial weights"""
+    labels: LabelSource | None = None
     seconds: float = 0.0
     refused: str | None = None
     """why the artefact is not what the run was asked for; then it has no scores"""
@@ -51,4 +53,4 @@ def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Eva
     snapshots = [(found.step, context.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
     files = Files(context.artifact_path, distilled.artifact, snapshots, context.scores_path)
     scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point)
-    return Scored(scores=scores, stored_bytes=artifact.stored_bytes(), seconds=clock.settle() - begun)
+    return Scored(scores, artifact.stored_bytes(), artifact.label_source, clock.settle() - begun)

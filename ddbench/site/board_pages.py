@@ -7,6 +7,7 @@ from typing import Any
 
 from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
+from ddbench.records.states import STATES
 from ddbench.site import reproduce
 from ddbench.site.charts import chart
 from ddbench.site.content import BoardContent, Content
@@ -33,6 +34,7 @@ def board_values(board: BoardContent, tables: Sequence[Table], content: Content,
         "tables": list(zip(tables, charts, strict=True)),
         "datasets": sorted({row.dataset for row in board.rows}),
         "ipcs": sorted({row.ipc for row in board.rows}),
+        "states": [name for name in STATES if name != "claimed"],
         "published": content.published,
         "footnotes": footnotes(figures, content.published),
         "csv": csv,

@@ -17,6 +17,7 @@ from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.records.files import records_by_path
 from ddbench.records.schema import Record
+from ddbench.records.states import evidence
 from ddbench.registry import METHODS
 from ddbench.site.format import slug
 
@@ -35,6 +36,8 @@ class RecordEntry:
     artifact: Path | None
     newest: bool
     """true if there is no later attempt at the same run"""
+    agreeing: tuple[Record, ...] = ()
+    """records that measured it again elsewhere and agree"""
 
     @property
     def place(self) -> str:
@@ -129,6 +132,7 @@ def _board(
     name: str, records: Mapping[str, Record], published: Published, artifacts: Mapping[str, Path]
 ) -> BoardContent:
     names, shown = _names(records), {id(run) for runs in runs_by_cell(records.values()).values() for run in runs}
+    agreeing = evidence(records.values())
     entries = tuple(
         RecordEntry(
             record=record,
@@ -137,6 +141,7 @@ def _board(
             name=names[id(record)],
             artifact=artifacts.get(record.result.artifact or ""),
             newest=id(record) in shown,
+            agreeing=tuple(agreeing.get(id(record), ())),
         )
         for path, record in records.items()
     )

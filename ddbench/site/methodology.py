@@ -14,6 +14,7 @@ from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
 from ddbench.meter import snapshots
 from ddbench.records import cell, schema
+from ddbench.records.states import STATES
 from ddbench.site.docs import described, note_of, prose
 
 Terms = list[tuple[str, str]]
@@ -34,6 +35,8 @@ def methodology_values() -> dict[str, Any]:
         "confidence": f"{100 * stats.CONFIDENCE:g}",
         "fractions": ", ".join(f"{fraction:g}" for fraction in snapshots.SNAPSHOTS),
         "quotes": _quotes(),
+        "sources": list(schema.LABELS.items()),
+        "states": list(STATES.items()),
         "statuses": list(schema.STATUSES.items()),
         "budget": _fields(cell.Budget, "budget."),
         "published": _fields(Figure),

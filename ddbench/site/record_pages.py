@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from ddbench.io.atomic import canonical_json
 from ddbench.records.schema import Measured, Record, Result
+from ddbench.records.states import state
 from ddbench.site import reproduce
 from ddbench.site.content import RecordEntry
 from ddbench.site.format import Pairs, number, pairs, significant
@@ -19,7 +20,7 @@ from ddbench.stats import interval
 
 SHOWN = {
     Record: {"key", "board", "method_source", "protocol", "stored_bytes", "result", "measured", "schema_version",
-        "also_protocols"},
+        "also_protocols", "label_source"},
     Result: {
         "cell", "seed", "status", "reason", "steps_done", "steps_planned", "artifact", "scores", "curve", "also",
         "snapshots",
@@ -62,6 +63,7 @@ def record_values(entries: Sequence[RecordEntry], shown: Mapping[str, Shown]) ->
 
 def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> Mapping[str, Any]:
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
+    again = [_measured_again(other) for other in entry.agreeing]
     return {
         "entry": entry,
         "record": record,
@@ -70,7 +72,8 @@ def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> 
         "file_name": f"{cell.method}-{cell.dataset}-ipc{cell.ipc}-seed{result.seed}.safetensors".replace("/", "-"),
         "commands": reproduce.of_run(record) or [reproduce.of_cell(record.board, cell)],
         "shared": shared,
-        "sections": [(heading, found) for heading, found in sections(record) if found],
+        "state": state(entry.agreeing),
+        "sections": [(heading, found) for heading, found in [*sections(record), ("Measured again", again)] if found],
         "others": any(score.network != cell.network for score in result.scores),
         "metrics": sorted({name for score in result.scores for name in score.metrics}),
         "curve": list(zip(result.curve, record.measured.curve_seconds, strict=True)),
@@ -87,6 +90,15 @@ def sections(record: Record) -> list[tuple[str, Pairs]]:
         ("Run", [*_steps(result), *_cost(record), *_origin(record)]),
         ("Further", [pair for part in (record, result, measured) for pair in _further(part)]),
     ]
+
+
+def _measured_again(other: Record) -> tuple[str, str]:
+    """Return what a record that agrees has measured, and where and when."""
+    measured = other.measured
+    device = (measured.rescored_in or measured.environment).get("device", "unknown")
+    what = "replay" if other.replays else "scores"
+    same = ", equal to the bit" if other.same_bytes else ""
+    return what, f"{number(100 * (other.accuracy or 0.0), 2)} % on {device}, {measured.finished[:10]}{same}"
 
 
 def _cost(record: Record) -> Pairs:

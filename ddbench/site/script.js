@@ -108,6 +108,7 @@ function matches(row, wanted) {
   return (
     ["", dataset].includes(wanted.get("dataset")) &&
     ["", ipc].includes(wanted.get("ipc")) &&
+    (!wanted.get("state") || wanted.get("state").split(" ").includes(own.dataset.state)) &&
     wanted.get("text").toLowerCase().split(/\s+/).every((word) => text.includes(word))
   );
 }

@@ -123,6 +123,8 @@ def _of_artifact(file: Path, record: Record, data: Data) -> Iterator[str]:
         yield str(error)
         return
     yield from _of_header(file, artifact, record)
+    if artifact.label_source != record.labels:
+        yield f"says that its labels are {record.labels}; those of {file} are {artifact.label_source}"
     if artifact.stored_bytes() != record.stored_bytes:
         yield f"says that {record.stored_bytes} bytes are stored; {file} stores {artifact.stored_bytes()}"
     cell = record.result.cell

@@ -103,8 +103,12 @@ def rescore(
     return Rescoring(found, record.measured.model_copy(update=changes))
 
 
-def rescored_record(claim: Claim, found: Rescoring) -> Record:
-    """The record of the same run with the scores of now; what distilling took, and its snapshots, stay as claimed."""
+def rescored_record(claim: Claim, found: Rescoring, bound: float) -> Record:
+    """The record of the same run with the scores of now; what distilling took, and its snapshots, stay as claimed.
+
+    Args:
+        bound: how far the claimed accuracy may lie above that of now
+    """
     headline, *further = ([score for score in way.scores if score.seed < len(way.claimed)] for way in found.ways)
     protocols = [scoring.protocol for scoring in claim.record.result.cell.also or []]
     also = [
@@ -115,6 +119,7 @@ def rescored_record(claim: Claim, found: Rescoring) -> Record:
     return claim.record.model_copy(
         update={
             "rescores": digest(claim.content),
+            "bound": min(bound, 1.0),
             "result": claim.record.result.model_copy(update={"scores": headline, "also": also}),
             "measured": found.measured,
         }

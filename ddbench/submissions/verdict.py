@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from ddbench.records.schema import Score
+from ddbench.records.states import TOLERANCE
 
-TOLERANCE = 0.005
-"""what a claim may lie above the re-measured accuracy in any case: half a point"""
 CONFIDENCE = 0.99
 """confidence of the one-sided bounds: of a hundred honest claims about one is refused"""
 LEAST_FURTHER = 5
@@ -26,7 +25,7 @@ class Comparison:
     quantity: str
     """`accuracy` or another metric, and ` of lenet under dsa-1000@1` beyond the headline"""
     seeds: str
-    """`equal`, `further`, or `other` where seeds name other networks than they did"""
+    """`equal`, `further`, `other` where seeds name other networks than they did, or `replayed`"""
     claimed: float
     remeasured: float
     bound: float
@@ -68,7 +67,7 @@ def compare(
         ours, again, changed = (_by_seed(scores, name) for scores in (claimed, remeasured, rounded))
         quantity = f"{name} of {way}" if way else name
         if not same_networks:
-            found.append(_by_spread(quantity, "other", list(ours.values()), list(again.values())))
+            found.append(compare_by_spread(quantity, "other", list(ours.values()), list(again.values())))
             continue
         found.append(compare_equal_seeds(quantity, ours, again, changed))
         if len(again.keys() - ours.keys()) >= LEAST_FURTHER:
@@ -113,10 +112,11 @@ def compare_further_seeds(quantity: str, claimed: Mapping[int, float], remeasure
     point.
     """
     further = [accuracy for seed, accuracy in remeasured.items() if seed not in claimed]
-    return _by_spread(quantity, "further", list(claimed.values()), further)
+    return compare_by_spread(quantity, "further", list(claimed.values()), further)
 
 
-def _by_spread(quantity: str, seeds: str, claimed: Sequence[float], others: Sequence[float]) -> Comparison:
+def compare_by_spread(quantity: str, seeds: str, claimed: Sequence[float], others: Sequence[float]) -> Comparison:
+    """Claimed networks and at least two others, by the spread of the others; see `compare_further_seeds`."""
     error = statistics.stdev(others) * math.sqrt(1 / len(claimed) + 1 / len(others))
     return Comparison(
         quantity,

@@ -31,6 +31,8 @@ class Verification:
     comparisons: list[Comparison] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     """measured again"""
+    same_bytes: bool | None = None
+    """true if a replay's artefact holds what the record's does, to the bit; None where there are not two to compare"""
     filed: list[Path] = field(default_factory=list)
     """files that were written"""
 
@@ -46,6 +48,7 @@ class Verification:
             "comparisons": [
                 {**asdict(one), "difference": one.difference, "accepted": one.accepted} for one in self.comparisons
             ],
+            "same_bytes": self.same_bytes,
             "scores": [score.model_dump(mode="json") for score in self.scores],
             "filed": [str(path) for path in self.filed],
         }
@@ -71,8 +74,8 @@ def verify(
     this machine does not train them to the bit as the record's did. Too low a claim is accepted. Both rules are in
     `ddbench.submissions.verdict`.
 
-    What this shows is that the artefact gives the accuracy. That the method made it within its budget, that it cost the
-    seconds and memory that the record says, and what is said of its snapshots are seen by running the cell again.
+    What this shows is that the artefact gives the accuracy. That the method makes such an artefact in as many steps is
+    seen by `replay`; what it costs, and what is said of its snapshots, by running the cell again.
 
     Args:
         record: in a run's folder, or in a folder of tables
@@ -88,14 +91,11 @@ def verify(
     """
     discover()
     record, artifact = Path(record), Path(artifact) if artifact else None
-    if not record.is_file():
-        raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
-    if wrong := problems(record):
+    claim, wrong = examine(record, artifact, dataset)
+    if claim is None:
         return Verification(wrong)
-    claim = Claim.read(record, artifact)
-    data = recorded_data(claim.record.result.cell, dataset)
-    distilled = _distilled(claim, artifact)
-    if wrong := complaints(claim, data):
+    distilled = _distilled(claim)
+    if wrong:
         return Verification(wrong)
     _check_count(claim.record.result.cell, count, filed=to is not None)
     if to is not None:
@@ -111,22 +111,37 @@ def verify(
     found = rescore(claim.record, distilled, evaluator, place, count, on_score, partial(report, "evaluate"))
     if unknown := {name for way in found.ways for name in way.claimed[0].metrics.keys() - way.scores[0].metrics.keys()}:
         return Verification([f"{record}: metrics {', '.join(sorted(unknown))} are none that its cell measures"])
+    comparisons = [
+        one for way in found.ways for one in compare(way.claimed, way.scores, way.rounded, way.way, same_networks=same)
+    ]
     return Verification(
-        comparisons=[
-            one
-            for way in found.ways
-            for one in compare(way.claimed, way.scores, way.rounded, way.way, same_networks=same)
-        ],
+        comparisons=comparisons,
         scores=[score for way in found.ways for score in way.scores],
-        filed=[] if to is None else add_record(rescored_record(claim, found), to),
+        filed=[] if to is None else add_record(rescored_record(claim, found, comparisons[0].bound), to),
     )
 
 
-def _distilled(claim: Claim, named: Path | None) -> DistilledDataset:
+def examine(record: Path, artifact: Path | None, dataset: str | None) -> tuple[Claim | None, list[str]]:
+    """Return a claim, where the record has the form of one, and what can be seen to be wrong with it without training.
+
+    Raises:
+        UserError: when the record or its data set is not to be had.
+    """
+    if not record.is_file():
+        raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
+    if wrong := problems(record):
+        return None, wrong
+    claim = Claim.read(record, artifact)
+    if artifact is not None and not artifact.is_file():
+        raise UserError(f"no artefact of {record} at {artifact}; name its file with --artifact")
+    return claim, complaints(claim, recorded_data(claim.record.result.cell, dataset))
+
+
+def _distilled(claim: Claim) -> DistilledDataset:
     if not claim.record.result.scores:
         raise UserError(f"{claim.path} has no scores to verify; its run ended as {claim.record.result.status}")
-    if claim.artifact is None or not claim.artifact.is_file():
-        raise UserError(f"no artefact of {claim.path}{f' at {named}' if named else ''}; name its file with --artifact")
+    if claim.artifact is None:
+        raise UserError(f"no artefact of {claim.path}; name its file with --artifact")
     return DistilledDataset.load(claim.artifact)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from ddbench.boards.jobs import Job
 from ddbench.data import load_dataset_no_more
-from ddbench.data.paths import DATA_VARIABLE
+from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.evaluation.modality import TrainingFile
 from ddbench.io.atomic import write_atomically
@@ -54,7 +54,7 @@ def distilling(
     """
     begun, line = time.monotonic(), Line(outbox, lifeline)
     try:
-        _keep_to_itself(temporary)
+        _keep_to_itself(temporary, job.decoys)
         bound(job.cell.threads)
         discover_all_but_methods()
         where = torch.device(device)
@@ -75,11 +75,13 @@ def distilling(
                 write_atomically(folder / TRACE, trace.encode())
 
 
-def _keep_to_itself(temporary: Path) -> None:
+def _keep_to_itself(temporary: Path, decoys: str | None) -> None:
     """Keep what it starts, and its temporary files, together, and do not say where data lie."""
     os.environ.setdefault(COMPILED, str(Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"))
     os.environ["TMPDIR"] = str(temporary)
     os.environ.pop(DATA_VARIABLE, None)
+    if decoys is not None:
+        os.environ |= {DATA_VARIABLE: decoys, CACHE_VARIABLE: decoys}
     tempfile.tempdir = None
     if not adopt_orphans():
         warnings.warn(UNSEEN, RuntimeWarning, stacklevel=1)
