@@ -68,6 +68,7 @@ def test_a_wheel_holds_what_is_no_code(installed: Path) -> None:
     assert figures.read_bytes() == (ROOT / "leaderboards" / "published.yaml").read_bytes()
 
 
+@pytest.mark.slow  # a process that compiles a fresh package; `.ci/run` carries it out beside the default run
 def test_an_installed_package_reads_its_boards_and_figures(installed: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", READ]
