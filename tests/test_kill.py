@@ -182,7 +182,7 @@ def test_wherever_networks_start_a_killed_distillation_ends_as_an_unbroken_one(t
         assert record(other)["measured"]["attempts"] == 2
 
 
-@pytest.mark.slow  # a command that is begun, interrupted and begun again; `.ci/run` carries it out beside the default run
+@pytest.mark.slow  # a command begun, interrupted and begun again; `.ci/run` carries it out beside the default run
 @pytest.mark.usefixtures("methods")
 def test_control_c_repeats_no_step_and_says_how_to_go_on(tmp_path: Path) -> None:
     steps, board, log = tmp_path / "steps", tmp_path / "board.yaml", tmp_path / "out.log"
