@@ -164,6 +164,18 @@ def test_filters_hide_rows_and_tables_and_say_so(open_page: Open) -> None:
     assert output.inner_text() == f"0 of {every} rows"
 
 
+def test_rows_are_filtered_by_their_state(open_page: Open) -> None:
+    page = open_page("boards/cpu.html")
+    rows, output, choice = page.locator(".main tbody tr"), page.locator("output"), page.locator("[name=state]")
+    every = rows.count()
+    assert choice.locator("option").all_inner_texts() == ["all", "verified or more", "replayed"]
+    for index, state in enumerate(["verified", "replayed", "replayed"]):
+        rows.nth(index).evaluate(f"row => {{ row.dataset.state = '{state}'; }}")
+    for label, shown in (("verified or more", 3), ("replayed", 2), ("all", every)):
+        choice.select_option(label=label)
+        assert output.inner_text() == f"{shown} of {every} rows"
+
+
 def test_figures_can_be_filtered_too(open_page: Open) -> None:
     page = open_page("published.html")
     page.locator("[name=ipc]").select_option("all images")
