@@ -139,6 +139,29 @@ def test_figures_that_disagree_stand_side_by_side_the_authors_first() -> None:
     )
 
 
+def test_a_copying_error_disagrees_with_nothing_and_is_compared_with_nothing() -> None:
+    wrong = OWN | {"accuracy": 48.3, "source": "other", "read": False, "miscopied": True}
+    (row,) = rows([record(0.74)], published(OWN, wrong))
+    assert [figure.accuracy for figure in row.published] == [73.5]
+
+
+def test_figures_of_protocols_that_are_not_here_are_compared_with_nothing() -> None:
+    """HaBa is evaluated with standardised batches of 128, DATM with batches of 128 where there are more images."""
+    for figure in load_published().entries:
+        if figure.method == "factorization":
+            assert figure.protocol is None
+        if figure.method == "difficulty_aligned_matching":
+            images = {"cifar10": 10, "cifar100": 100}[figure.dataset] * (figure.ipc or 0)
+            assert (figure.protocol is None) == (images > 128)
+
+
+def test_sources_that_select_by_test_accuracy_say_so() -> None:
+    found = load_published()
+    names = {"trajectory_matching", "scalable_trajectory_matching", "flat_trajectory_matching", "factorization"}
+    told = {one.source for one in found.entries if one.method in names | {"difficulty_aligned_matching"}}
+    assert [key for key in sorted(told) if "the largest of the test accuracies" not in found.sources[key]] == []
+
+
 def test_terminal_and_csv_show_them_too() -> None:
     (table,) = rich_table([record(0.74)], published(OWN))
     assert [str(column.header) for column in table.columns][4:6] == ["paper %", "vs random"]

@@ -49,6 +49,8 @@ class Figure(Strict):
     """true where `source` is the method's own paper, repository or page; otherwise the source quotes the figure"""
     conflict: bool = False
     """true where sources disagree on this cell"""
+    miscopied: bool = False
+    """true where the source is known to have copied another cell's figure: it is shown, and compared with nothing"""
 
     @model_validator(mode="after")
     def _of_another(self) -> Figure:
@@ -69,7 +71,7 @@ class Figure(Strict):
         )  # fmt: skip
         settings = {"decoder": "pixels"} | cell.hyperparameters
         alike = all(settings.get(name) == value for name, value in ({"decoder": "pixels"} | self.variant).items())
-        return self._conditions == own and cell.split == "test" and cell.peek is None and alike
+        return not self.miscopied and self._conditions == own and cell.split == "test" and cell.peek is None and alike
 
     @property
     def cell(self) -> tuple[Any, ...]:
@@ -97,7 +99,8 @@ class Published(Strict):
         for figure in self.entries:
             if figure.source not in self.sources:
                 raise ValueError(f"source {figure.source!r} of {_named(figure)} is not among the sources")
-            by_cell.setdefault(figure.cell, []).append(figure)
+            if not figure.miscopied:
+                by_cell.setdefault(figure.cell, []).append(figure)
         for figures in by_cell.values():
             disagree = len({figure.accuracy for figure in figures}) > 1
             if any(figure.conflict != disagree for figure in figures):
