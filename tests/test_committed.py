@@ -46,6 +46,7 @@ def test_committed_tables_are_what_the_records_give(folder: Path, tmp_path: Path
             assert path.read_bytes() == (folder / path.name).read_bytes()
 
 
+@pytest.mark.slow  # every board three times; `.ci/run` carries it out beside the default run
 def test_only_what_is_out_of_date_is_written(folder: Path) -> None:
     kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     shutil.copy(folder / "mnist.png", folder / "cpu.png")

@@ -293,6 +293,7 @@ def test_a_hung_up_terminal_leaves_a_checkpoint(tmp_path: Path, write: Callable[
     assert list((tmp_path / "out").glob("slow/*/checkpoint.pt"))
 
 
+@pytest.mark.slow  # two commands in processes of their own; `.ci/run` carries it out beside the default run
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:

@@ -338,6 +338,7 @@ def test_commands_quote_what_strangers_write(some_records: Path) -> None:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # pages of every record; `.ci/run` carries it out beside the default run
 def test_all_boards_are_light(tmp_path: Path) -> None:
     site = write_site(LEADERBOARDS, tmp_path / "site").parent
     records = read_records(LEADERBOARDS)
