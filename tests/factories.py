@@ -230,13 +230,6 @@ def make_record(
     return Record(**(record | records))
 
 
-def save_dataset(path: Path, data: Dataset) -> None:
-    """Write a data set as the `.npz` file that `load_dataset` reads."""
-    images = {"train_images": data.train_images, "test_images": data.test_images}
-    arrays = {name: tensor.permute(0, 2, 3, 1).numpy() for name, tensor in images.items()}
-    np.savez(path, **arrays, train_labels=data.train_labels.numpy(), test_labels=data.test_labels.numpy())
-
-
 def toy_arrays(channels: int = 3, side: int = 4, seed: int = 0) -> dict[str, Any]:
     """The arrays of 21 train images in three classes of unequal size, labels shuffled, and 6 test images."""
     random = np.random.RandomState(seed)

@@ -13,12 +13,12 @@ import torch
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.releases import convert, read_release
 from ddbench.data import Preprocessing, load_dataset, resized
+from ddbench.data.npz import save_npz
 from ddbench.data.preprocess import PINNED
 from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
 from ddbench.registry import discover
 from ddbench.testing import tiny_dataset
-from factories import save_dataset
 
 NETWORK = "convnet,depth=1,width=8"
 
@@ -168,7 +168,7 @@ def test_numbers_of_any_precision_are_read(tmp_path: Path) -> None:
 
 
 def test_cifar100_of_the_authors_is_normalised_as_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_dataset(tmp_path / "cifar100.npz", resized(tiny_dataset(), (3, 8, 8)))
+    save_npz(tmp_path / "cifar100.npz", resized(tiny_dataset(), (3, 8, 8)))
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
     images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 0, 1, 1, 2, 2])
     np.savez(tmp_path / "k.npz", images=images.permute(0, 2, 3, 1).numpy(), labels=np.eye(3)[labels])

@@ -18,6 +18,7 @@ from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, cache_folder, load_dataset, make_dataset, resized
+from ddbench.data.npz import save_npz
 from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
 from ddbench.evaluation.trainer import ImageEvaluator
@@ -37,7 +38,7 @@ from ddbench.task.pretrained import PretrainedPool, load_pool
 from ddbench.task.settings import Setting
 from ddbench.task.task import Task
 from ddbench.testing import tiny_dataset, tiny_task
-from factories import run, save_dataset
+from factories import run
 from tasks import setting_of
 
 discover()
@@ -52,8 +53,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two data sets by name, and a cache of one's own: bars, and the same bars larger and in colour."""
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
-    save_dataset(tmp_path / "bars.npz", tiny_dataset())
-    save_dataset(tmp_path / "bright.npz", resized(tiny_dataset(), (3, 16, 16)))
+    save_npz(tmp_path / "bars.npz", tiny_dataset())
+    save_npz(tmp_path / "bright.npz", resized(tiny_dataset(), (3, 16, 16)))
     return tmp_path
 
 
@@ -236,7 +237,7 @@ def test_a_pool_of_other_classes_or_other_data_is_refused(folders: Path) -> None
     two = make_dataset(
         "two", np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
     )
-    save_dataset(folders / "two.npz", two)
+    save_npz(folders / "two.npz", two)
     with pytest.raises(UserError, match="pool data set 'two' has 2 classes and 'bars' has 3; choose one with as many"):
         make(pool("two"))
     with pytest.raises(UserError, match="the pool was trained on another 'bars' "):

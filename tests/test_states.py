@@ -67,6 +67,8 @@ def test_what_does_not_agree_or_is_not_elsewhere_verifies_nothing(
 ) -> None:
     assert states(CLAIM, rescored(CLAIM, accuracies, environment)) == ["claimed", "claimed"]
     assert states(CLAIM, replayed(CLAIM, (0.78,), environment))[0] == "claimed"
+    refused = rescored(CLAIM, (0.80, 0.82)).model_copy(update={"bound": -0.07})
+    assert states(CLAIM, refused) == ["claimed", "claimed"], "further networks did worse"
 
 
 def test_a_replay_is_the_most_and_holds_for_what_measured_the_same_artefact_again() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.schema import Score
-from ddbench.submissions.verdict import compare, compare_equal_seeds, compare_further_seeds
+from ddbench.submissions.verdict import Comparison, allowance, compare, compare_equal_seeds, compare_further_seeds
 
 NETWORK = NetworkSpec(name="convnet")
 
@@ -85,6 +85,15 @@ def test_other_networks_are_compared_by_their_spread_alone() -> None:
     (found,) = compare(scores(0.9, 0.9), again, again, same_networks=False)
     assert (found.seeds, found.remeasured) == ("other", pytest.approx(0.62))
     assert found.bound == pytest.approx(6.9646 * 0.02 * math.sqrt(1 / 2 + 1 / 3), rel=1e-4)
+
+
+def test_a_claim_within_the_allowance_is_one_that_every_comparison_accepts() -> None:
+    equal = Comparison("accuracy", "equal", claimed=0.90, remeasured=0.90, bound=0.005)
+    further = Comparison("accuracy", "further", claimed=0.90, remeasured=0.80, bound=0.03)
+    other = Comparison("held_out", "equal", claimed=0.90, remeasured=0.10, bound=0.0)
+    assert allowance([equal, other], 0.90) == pytest.approx(0.005)
+    assert allowance([equal, further], 0.90) == pytest.approx(-0.07), "further networks refuse what equal ones accept"
+    assert allowance([Comparison("accuracy", "replayed", 0.5, 0.5, 3.0)], 0.4) == 1.0
 
 
 def test_honest_claims_are_refused_once_in_a_hundred() -> None:

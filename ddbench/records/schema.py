@@ -158,8 +158,9 @@ class Record(Strict):
     distillation took is copied from it"""
     replays: Annotated[Digest | None, LATER] = None
     """digest of the record file whose run this one repeats, with as many steps; its cell's budget is these steps"""
-    bound: Annotated[float | None, Field(ge=0, le=1), LATER] = None
-    """how far the accuracy of the record that is measured again may lie above this one's, by the rules of `verify`"""
+    bound: Annotated[float | None, Field(ge=-1, le=1), LATER] = None
+    """how far the accuracy of the record that is measured again may lie above this one's, by the rules of `verify`;
+    negative where networks that are not among these scores did worse"""
     same_bytes: Annotated[bool | None, LATER] = None
     """true if the replay's artefact holds what the first one's does, to the bit; None where that was not at hand"""
 

@@ -16,8 +16,6 @@ STATES: dict[State, str] = {
     "replayed": "its steps were run again in another environment, and what came out scores as well",
 }
 """what each state means, the least first"""
-TOLERANCE = 0.005
-"""what a claim may lie above the accuracy that was measured again in any case: half a point"""
 SURROUNDINGS = ("device", "system", "python", "torch")
 """entries of an environment; if one of them differs, it is another one"""
 
@@ -59,9 +57,9 @@ def reaches(own: State, wanted: State) -> bool:
 
 
 def _agree(claim: Record, check: Record) -> bool:
-    if claim.accuracy is None or check.accuracy is None:
+    if claim.accuracy is None or check.accuracy is None or check.bound is None:
         return False
-    return claim.accuracy - check.accuracy <= max(TOLERANCE, check.bound or 0.0)
+    return claim.accuracy - check.accuracy <= check.bound
 
 
 def _run(record: Record) -> tuple[str, str, int, int]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
 from ddbench.boards.command_line import board_of
 from ddbench.boards.jobs import Selection, resolve
@@ -19,7 +18,7 @@ from ddbench.records.run_folder import ARTIFACT, TRACE
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
-from ddbench.runs.plan import Event, Plan, plan_runs, read_runs, run_jobs
+from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, read_runs, run_jobs
 
 
 def evaluate(
@@ -126,8 +125,7 @@ def distill(
         on_start(todo)
         record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
         if record.result.artifact is not None:
-            made = next(path for path in work.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
-            write_atomically(out, made.read_bytes())
+            write_atomically(out, artifact_of(record, work).read_bytes())
         trace_of(out).unlink(missing_ok=True)
         if record.result.status not in UNFINISHED:
             for trace in work.glob(f"*/*/{TRACE}"):

@@ -22,7 +22,7 @@ from ddbench.runs.keeper import Keeper
 
 LOOK_SECONDS = 5.0
 """between two looks at what finished runs have left"""
-__all__ = ["Event", "Plan", "plan_runs", "read_runs", "run_jobs"]
+__all__ = ["Event", "Plan", "artifact_of", "plan_runs", "read_runs", "run_jobs"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ def plan_runs(jobs: list[Job], out: Path, again: bool = False) -> Plan:
 def read_runs(out: Path) -> list[Record]:
     """Every record below a board's folder, in the order of their paths."""
     return [read_record(path) for path in _paths(out)]
+
+
+def artifact_of(record: Record, out: Path) -> Path:
+    """The artefact of a record, among what runs have left below a board's folder."""
+    return next(path for path in out.glob(f"*/*/{ARTIFACT}") if file_digest(path) == record.result.artifact)
 
 
 def run_jobs(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.boards.board import Board
 from ddbench.boards.jobs import Job
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
@@ -16,20 +18,17 @@ from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
 from ddbench.io.locks import claimed
 from ddbench.records.cell import Budget, Cell
-from ddbench.records.run_folder import ARTIFACT
-from ddbench.records.schema import COUNTED, Result, Score
+from ddbench.records.schema import COUNTED, Score
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import discover, find_method
 from ddbench.runs.executors.local import Local
-from ddbench.runs.plan import Event, Plan, plan_runs, run_jobs
+from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, run_jobs
 from ddbench.submissions.claim import Claim
 from ddbench.submissions.rescoring import evaluator_of, place_of
 from ddbench.submissions.submit import add_record, held_records
-from ddbench.submissions.verdict import LEAST_FURTHER, compare_by_spread
+from ddbench.submissions.verdict import LEAST_FURTHER, allowance, compare_by_spread
 from ddbench.submissions.verify import Verification, examine
 from ddbench.task.hyperparameters import make_method
-
-CHECKPOINT_SECONDS = 20.0
 
 
 def replay(
@@ -86,7 +85,7 @@ def replay(
         if again.result.status not in COUNTED:
             reason = f": {again.result.reason}" if again.result.reason else ""
             return Verification([f"{record}: its replay ended as {again.result.status}{reason}"])
-        made = DistilledDataset.load(_file(folder, again.result))
+        made = DistilledDataset.load(artifact_of(again, folder))
     place = place_of(again, where.device)
     networks = max(LEAST_FURTHER, job.cell.networks)
     if job.cell.pool is not None:
@@ -95,7 +94,8 @@ def replay(
     ours, theirs = ([score.accuracy for score in found] for found in (claim.record.result.scores, scores))
     comparison = compare_by_spread("accuracy", "replayed", ours, theirs)
     same = None if claim.artifact is None else made.holds_what(DistilledDataset.load(claim.artifact))
-    changes = {"replays": digest(claim.content), "bound": min(comparison.bound, 1.0), "same_bytes": same}
+    bound = allowance([comparison], statistics.fmean(score.accuracy for score in again.result.scores))
+    changes = {"replays": digest(claim.content), "bound": bound, "same_bytes": same}
     filed = [] if to is None else add_record(again.model_copy(update=changes), to)
     return Verification(comparisons=[comparison], scores=scores, same_bytes=same, filed=filed)
 
@@ -122,7 +122,7 @@ def _job(claim: Claim, method: str | None, dataset: str | None) -> Job:
         dataset=dataset or cell.dataset,
         snapshots=(),
         compile=record.measured.environment.get("compiled") is True,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
+        checkpoint_seconds=Board.model_fields["checkpoint_seconds"].default,
         stall_seconds=None,
     )
 
@@ -145,7 +145,3 @@ def _decoys(job: Job, noise: bool) -> Iterator[Job]:
     with tempfile.TemporaryDirectory(prefix="ddbench-") as folder:
         job.modality.lay_noise(job.dataset, Path(folder))
         yield dataclasses.replace(job, decoys=folder)
-
-
-def _file(folder: Path, result: Result) -> Path:
-    return next(path for path in folder.glob(f"*/*/{ARTIFACT}") if file_digest(path) == result.artifact)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from ddbench.io.atomic import digest
 from ddbench.records.schema import FurtherScore, Measured, Record, Score
 from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.submissions.claim import Claim
+from ddbench.submissions.verdict import Comparison, allowance
 
 ROUNDING = 2.0**-11
 """relative: half of the last digit of TensorFloat-32, the coarsest arithmetic that torch chooses by itself"""
@@ -103,12 +105,8 @@ def rescore(
     return Rescoring(found, record.measured.model_copy(update=changes))
 
 
-def rescored_record(claim: Claim, found: Rescoring, bound: float) -> Record:
-    """The record of the same run with the scores of now; what distilling took, and its snapshots, stay as claimed.
-
-    Args:
-        bound: how far the claimed accuracy may lie above that of now
-    """
+def rescored_record(claim: Claim, found: Rescoring, comparisons: Sequence[Comparison]) -> Record:
+    """The record of the same run with the scores of now; what distilling took, and its snapshots, stay as claimed."""
     headline, *further = ([score for score in way.scores if score.seed < len(way.claimed)] for way in found.ways)
     protocols = [scoring.protocol for scoring in claim.record.result.cell.also or []]
     also = [
@@ -119,7 +117,7 @@ def rescored_record(claim: Claim, found: Rescoring, bound: float) -> Record:
     return claim.record.model_copy(
         update={
             "rescores": digest(claim.content),
-            "bound": min(bound, 1.0),
+            "bound": allowance(comparisons, statistics.fmean(score.accuracy for score in headline)),
             "result": claim.record.result.model_copy(update={"scores": headline, "also": also}),
             "measured": found.measured,
         }

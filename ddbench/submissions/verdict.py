@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from ddbench.records.schema import Score
-from ddbench.records.states import TOLERANCE
 
+TOLERANCE = 0.005
+"""what a claim may lie above the re-measured accuracy in any case: half a point"""
 CONFIDENCE = 0.99
 """confidence of the one-sided bounds: of a hundred honest claims about one is refused"""
 LEAST_FURTHER = 5
@@ -125,6 +126,12 @@ def compare_by_spread(quantity: str, seeds: str, claimed: Sequence[float], other
         statistics.fmean(others),
         max(TOLERANCE, _quantile(len(others) - 1) * error),
     )
+
+
+def allowance(comparisons: Sequence[Comparison], accuracy: float) -> float:
+    """Return how far a claim may lie above this accuracy for every comparison of the headline to accept it."""
+    most = min(one.remeasured + one.bound for one in comparisons if one.quantity == "accuracy")
+    return max(-1.0, min(1.0, most - accuracy))
 
 
 def _by_seed(scores: Sequence[Score], name: str) -> dict[int, float]:

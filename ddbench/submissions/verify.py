@@ -117,7 +117,7 @@ def verify(
     return Verification(
         comparisons=comparisons,
         scores=[score for way in found.ways for score in way.scores],
-        filed=[] if to is None else add_record(rescored_record(claim, found, comparisons[0].bound), to),
+        filed=[] if to is None else add_record(rescored_record(claim, found, comparisons), to),
     )
 
 
