@@ -154,6 +154,7 @@ def test_weights_of_ones_own_do_not_pass_for_those_of_the_seed(tmp_path: Path) -
     assert said in (found["trains_them"].result.reason or "")
 
 
+@pytest.mark.slow  # methods that spend seconds beside the budget; `.ci/run` carries it out beside the default run
 @pytest.mark.usefixtures("methods")
 def test_time_is_counted_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GRACE_SECONDS, "cpu", 1.5)

@@ -179,6 +179,7 @@ def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"mine.md", "mine.csv"}
 
 
+@pytest.mark.slow  # one board six times; `.ci/run` carries it out beside the default run
 def test_again_adds_an_attempt_and_a_changed_file_is_said(
     call: Call, forget: Callable[[str], None], tmp_path: Path
 ) -> None:

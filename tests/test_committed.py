@@ -34,6 +34,7 @@ def edit_a_digit(path: Path, after: str) -> None:
     path.write_text(text[:end] + str((int(text[end]) + 1) % 10) + text[end + 1 :])
 
 
+@pytest.mark.slow  # every board; `.ci/run` carries out `ddbench leaderboard --check`, which reads them too
 def test_committed_tables_are_what_the_records_give(folder: Path, tmp_path: Path) -> None:
     assert check_tables(folder, origins()) == []
     again = write_tables(folder, tmp_path / "again", origins())

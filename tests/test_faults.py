@@ -80,6 +80,7 @@ def impatient(*arguments: Any) -> list[Job]:
     ]
 
 
+@pytest.mark.slow  # a dozen runs that end in as many ways; `.ci/run` carries it out beside the default run
 def test_every_fault_costs_its_own_cell_alone(call: Call, board: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, shown, err = call("evaluate", board, "--workers", 2, "--device", "cpu", "--out", out)
