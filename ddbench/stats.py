@@ -31,6 +31,11 @@ class Interval:
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
     @property
+    def leaves_accuracies(self) -> bool:
+        """True if the interval, as that of a mean of accuracies, reaches beyond [0, 1]."""
+        return self.half_width is not None and not self.half_width <= self.mean <= 1 - self.half_width
+
+    @property
     def excludes_zero(self) -> bool:
         return self.half_width is not None and abs(self.mean) > self.half_width
 

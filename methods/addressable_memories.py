@@ -32,9 +32,9 @@ class AddressableMemories:
     and all images once.
 
     Differences: real images are drawn from all classes together; the authors' penalty on coefficients, whose gradient
-    in the network's weights is 0, is left out; unless `init` is `noise`, the initial images are real ones or their best
-    approximation, some forty times the scale of the authors', so that the same step size and clipping change them less;
-    the decoder holds at most `images` of each class, 100 unless set, where theirs fill the storage; no augmentation.
+    in the network's weights is 0, is left out; `init` may be `real`, the best approximation of real images, which is
+    some forty times the scale of the noise, so that the same step size and clipping change it less; the decoder holds
+    at most `images` of each class, 100 unless set, where theirs fill the storage; no augmentation.
     """
 
     family: ClassVar[str] = "backprop through optimisation"
@@ -62,8 +62,8 @@ class AddressableMemories:
     """real images in the outer loss"""
     decoder: Parametrisation = "linear_bases"
     """parametrisation of the images: `linear_bases`, with its `bases` and `scale`, `pixels`, ..."""
-    init: Init = "real"
-    """`real` initial images, or `noise`: bases and coefficients start as Xavier's uniform noise, as published"""
+    init: Init = "noise"
+    """`noise`: bases and coefficients start as Xavier's uniform noise, as published; or `real` initial images"""
     recompute: bool | None = None
     """compute each training step a second time in the backward pass, so that hundreds fit into memory; None does where
     steps are compiled, which is faster, and otherwise stores their graphs"""

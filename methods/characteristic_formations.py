@@ -38,7 +38,7 @@ class CharacteristicFormations:
     lr_images: PositiveFloat = 1.0
     """step size of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class a step; as many as the smallest class has, if that is less"""
+    """real images of each class a step; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
@@ -52,15 +52,14 @@ class CharacteristicFormations:
         state = State(synthetic=synthetic, optimizer=optimizer)
         discrepancy = DISCREPANCIES["characteristic"]
         matching = FeatureMatching(task, unit_features(task), discrepancy)
-        classes = range(task.classes)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             weights = task.initial()  # a fresh network
-            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
             if self.augment:
                 real, images = siamese_by_class(task, real, images)
             target = matching.target(weights, real)  # (K, n, F), the real features
-            frequencies = discrepancy.draw(target.shape[2], FREQUENCIES, task.generator("draws"))  # (R, F)
+            frequencies = discrepancy.draw(target[0].shape[-1], FREQUENCIES, task.generator("draws"))  # (R, F)
             gradient, loss = matching.gradient(images, labels, weights, target, frequencies)  # (K * m, C, H, W), ()
             state.optimizer.zero_grad()
             images.backward(gradient)  # into the stored images

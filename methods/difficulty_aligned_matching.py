@@ -82,7 +82,7 @@ class DifficultyAlignedMatching:
     init: Init = "real"
     """images start as `real` or `noise`"""
     candidates: PositiveInt = 256
-    """real images of each class to choose the initial ones from; at most as many as the smallest class has"""
+    """real images of each class to choose the initial ones from; all of a class that has fewer"""
     lr_labels: PositiveFloat = 2.0
     """step size of SGD with momentum 0.9 on the logits"""
     largest: PositiveFloat = 1.0
@@ -116,9 +116,9 @@ class DifficultyAlignedMatching:
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (its epochs + 1, P) of each expert
         with meter.phase("labels"):
-            images, logits = self._initial(task, trajectories[:, -1])
+            images, logits = self._initial(task, [expert[-1].to(task.device) for expert in trajectories])
         synthetic = SyntheticSet(task, parts={"images": images, "labels": logits})
         labels = synthetic.parts["labels"].requires_grad_()
         lr = learned_step_size(task, self.lr_student)  # ()
@@ -160,8 +160,8 @@ class DifficultyAlignedMatching:
         grown = (self.max_start - self.current_start) * min(step, self.growing) // self.growing
         return range(self.min_start, self.current_start + grown)
 
-    def _initial(self, task: Task, trained: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the initial images, (K * ipc, C, H, W), and logits, (K * ipc, K), by trained experts (E, P)."""
+    def _initial(self, task: Task, trained: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the initial images, (K * ipc, C, H, W), and logits, (K * ipc, K), by trained experts, (P,) each."""
         generator = task.generator("real_init")
         images, labels = task.real.batch(max(self.candidates, task.ipc), generator, of=range(task.classes))
         forward = task.compiler.function(task.forward)
@@ -178,15 +178,15 @@ def choose(logits: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor
     Those that none is right about come last, by the probability of their class.
 
     Args:
-        logits: of the experts, (E, N, K), on images that lie class by class
+        logits: of the experts, (E, N, K)
         labels: (N,)
     """
     right = logits.argmax(2) == labels  # (E, N)
     first = torch.where(right.any(0), right.float().argmax(0), len(logits))
     sure = logits.softmax(2).mean(0).gather(1, labels[:, None])[:, 0]
-    rank = torch.where(first < len(logits), first.float(), len(logits) + 1 - sure).view(logits.shape[2], -1)
-    within = rank.argsort(dim=1, stable=True)[:, :ipc]
-    return (within + torch.arange(len(rank), device=rank.device)[:, None] * rank.shape[1]).flatten()
+    rank = torch.where(first < len(logits), first.float(), len(logits) + 1 - sure)
+    positions = [torch.nonzero(labels == label).flatten() for label in range(logits.shape[2])]
+    return torch.cat([own[rank[own].argsort(stable=True)[:ipc]] for own in positions])
 
 
 def mean_of_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

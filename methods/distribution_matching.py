@@ -37,7 +37,7 @@ class DistributionMatching:
     lr_images: PositiveFloat = 1.0
     """step size of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class a step; as many as the smallest class has, if that is less"""
+    """real images of each class a step; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
@@ -50,10 +50,9 @@ class DistributionMatching:
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
         matching = FeatureMatching(task, task.embed, DISCREPANCIES["mean"])
-        classes = range(task.classes)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             weights = task.initial()  # a fresh network
-            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), class by class
             if self.augment:
                 real, images = siamese_by_class(task, real, images)

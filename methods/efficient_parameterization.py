@@ -46,7 +46,7 @@ class EfficientParameterization:
     """step size of SGD with momentum 0.5 on normalised images: the authors' 5e-3 for CIFAR-10 at ipc 10 in [0, 1], over
     the variance of a pixel; they scale it with ipc / 10"""
     batch_real: PositiveInt = 64
-    """real images of each class in a matching; as many as the smallest class has, if that is less"""
+    """real images of each class in a matching; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, and augmented training"""
     decoder: Parametrisation = "multi_formation"
@@ -79,7 +79,6 @@ class EfficientParameterization:
         trainer = Trainer(task, self.lr_network, momentum=0.9, weight_decay=5e-4)
         train = OnReal(task, trainer, self.train_steps, self.batch_train, self.augment, self.cutmix)
         turns = Turns(self.matchings, trainings=1)
-        classes = range(task.classes)
         for step in meter.steps(self.iterations * turns.per_network, state, synthetic.artifact):
             _, matching, training = turns.at(step)
             if matching == training == 0:  # a network's first step
@@ -88,10 +87,10 @@ class EfficientParameterization:
             if training:
                 state.network = train(state.network)
                 continue
-            real, real_labels = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             if self.augment:
                 real, images = siamese_by_class(task, real, images)
-            gradient, loss = distance.by_class(state.network.weights, (real, real_labels), (images, labels))
+            gradient, loss = distance.by_class(state.network.weights, real, (images, labels))
             state.optimizer.zero_grad()
             images.backward(gradient)  # into the stored images
             state.optimizer.step()

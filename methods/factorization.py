@@ -16,6 +16,7 @@ from ddbench.families.trajectory_matching import (
     check_segments,
     descend,
     keep_positive,
+    last_epoch,
     learned_step_size,
     minibatches,
     random_segment,
@@ -36,8 +37,8 @@ class Factorization:
     Differences: without the adversarial term that makes the hallucinators disagree; every basis goes through every
     hallucinator, where the authors draw one for each batch; hallucinators count as storage, so that fewer bases fit
     (the published figures store them on top: 0.9 images a class on CIFAR-10); batches are not standardised; momentum
-    0.5, where they take 0.95 on images and 0.9 on the step size, which is kept at 1e-4 or above here and at 1e-3 there;
-    5,000 iterations unless set, a third of theirs.
+    0.5, where they take 0.95 on images and 0.9 on the step size, hence larger steps; the step size is kept at 1e-4 or
+    above here and at 1e-3 there; 5,000 iterations unless set, a third of theirs.
     """
 
     family: ClassVar[str] = "trajectory matching"
@@ -61,12 +62,12 @@ class Factorization:
     """synthetic images of a student step; None takes all"""
     augment: bool = True
     """differentiable augmentation of the images of experts and students"""
-    lr_images: PositiveFloat = 100.0
-    """step size of SGD with momentum 0.5 on the images"""
+    lr_images: PositiveFloat = 1000.0
+    """step size of SGD with momentum 0.5 on bases and hallucinators; the authors' 100 with momentum 0.95 goes as far"""
     lr_student: PositiveFloat = 0.01
     """initial value of the student's learned step size"""
-    lr_lr: NonNegativeFloat = 1e-7
-    """step size of SGD with momentum 0.5 on the student's step size"""
+    lr_lr: NonNegativeFloat = 5e-5
+    """step size of SGD with momentum 0.5 on the student's step size; the authors' 1e-5 with 0.9 goes as far"""
     decoder: Parametrisation = "hallucinators"
     """number of hallucinators (`count`), their `channels`, and the `scale` at which bases are stored"""
     init: Init = "real"
@@ -74,7 +75,7 @@ class Factorization:
     experts: PositiveInt = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
-    """epochs of an expert; its weights are kept after each"""
+    """epochs of an expert, of which only those are trained that a student can reach; weights are kept after each"""
     epoch_batches: PositiveInt | None = None
     """batches of an expert's epoch; None takes as many as a pass over the training data"""
     lr_expert: PositiveFloat = 0.01
@@ -86,7 +87,7 @@ class Factorization:
         check_segments("factorization", self.max_start, self.match_epochs, self.expert_epochs)
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (its epochs + 1, P) of each expert
         synthetic = SyntheticSet(task, self.decoder, self.init)
         lr = learned_step_size(task, self.lr_student)  # ()
         groups = [{"params": synthetic.learned, "lr": self.lr_images}, {"params": [lr], "lr": self.lr_lr}]
@@ -110,6 +111,6 @@ class Factorization:
     def expert(self) -> Expert:
         """Return how the experts are trained."""
         return Expert(
-            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
-            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+            count=self.experts, epochs=last_epoch(self.max_start, self.match_epochs),
+            epoch_batches=self.epoch_batches, batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
         )  # fmt: skip

@@ -4,17 +4,16 @@ Wang, Zhao, Peng, Zhu, Yang, Wang, Huang, Bilen, Wang & You, "CAFE: Learning to 
 CVPR 2022, arXiv 2203.01531.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ddbench import DistilledDataset, Meter, State, Task, UserError, Weights, register_method
-from ddbench.families.discrepancies import Discrepancy
-from ddbench.families.distribution_matching import FeatureMatching
 from ddbench.families.network_sources import Stability, TrainedUntilStable
 from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -50,7 +49,7 @@ class FeatureAlignment:
     lr_images: PositiveFloat = 0.1
     """step size of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class a step; as many as the smallest class has, if that is less"""
+    """real images of each class a step; all of a class that has fewer"""
     augment: bool = False
     """differentiable siamese augmentation, with one draw for each class, and augmented training"""
     decoder: Parametrisation = "pixels"
@@ -89,18 +88,15 @@ class FeatureAlignment:
         stability = Stability(self.window, settled=self.settled, changed=self.changed)
         source = TrainedUntilStable(task, trainer, train, stability, self.epochs, self.probe)
         state = State(synthetic=synthetic, optimizer=optimizer, source=source)
-        width = task.network.classifier.in_features
-        aligned = Discrepancy(partial(alignment, width=width, discrimination=self.discrimination))
-        matching = FeatureMatching(task, partial(layers, task), aligned)
-        classes = range(task.classes)
+        alignment = Alignment(task, self.discrimination)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), class by class
             weights = state.source.next(images.detach(), labels)  # the last network, trained, or a fresh one
-            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             if self.augment:
                 real, images = siamese_by_class(task, real, images)
-            target = matching.target(weights, real)  # (K, n, F), the real features of all layers
-            gradient, loss = matching.gradient(images, labels, weights, target)  # (K * m, C, H, W), ()
+            target = alignment.target(weights, real)  # of the real features of all layers
+            gradient, loss = alignment.gradient(images.detach(), weights, target)  # (K * m, C, H, W), ()
             state.optimizer.zero_grad()
             images.backward(gradient)  # into the decoder's parts
             state.optimizer.step()
@@ -108,27 +104,74 @@ class FeatureAlignment:
         return synthetic.artifact()
 
 
-def layers(task: Task, weights: Weights, images: torch.Tensor) -> torch.Tensor:
-    """Return the activations of all layers, weighted, and last what the classifier reads, (N, F)."""
-    *shallow, deep, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, width)
-    maps = [SHALLOW**0.5 * found.flatten(1) for found in shallow]
-    return torch.cat([*maps, deep.flatten(1), 2**0.5 * last], 1)
+class Target(NamedTuple):
+    """What the alignment needs of the real images: class means of all layers, and the last features of each image."""
+
+    means: torch.Tensor
+    """class means of `layers`, (K, F)"""
+    last: torch.Tensor
+    """what the classifier reads, (N, width)"""
+    labels: torch.Tensor
+    """(N,)"""
 
 
-def alignment(
-    real: torch.Tensor, synthetic: torch.Tensor, draws: torch.Tensor, *, width: int, discrimination: float
-) -> torch.Tensor:
-    """Squared distance of class means, and cross-entropy of real features against synthetic class means, (K,).
+class Alignment:
+    """The distance of class means in all layers, and the loss of real features against the synthetic class means.
+
+    The layers of an image have hundreds of times its numbers: class means are added up chunk by chunk, and of each
+    image only the last features stay.
+    """
+
+    def __init__(self, task: Task, discrimination: float) -> None:
+        self._task, self._discrimination = task, discrimination
+        self._read = task.compiler.function(self._shares_of_means)
+        self.gradient = task.compiler.gradient(self.objective)
+        """(images, weights, target) -> the gradient in the images, and the objective"""
+
+    def target(self, weights: Weights, real: Sequence[torch.Tensor]) -> Target:
+        """Read the real images of each class, (n_c, C, H, W)."""
+        counts = torch.tensor([len(own) for own in real])
+        labels = torch.arange(len(real)).repeat_interleave(counts)
+        shares = F.one_hot(labels, len(real)).float() / counts  # (N, K), one column sums to 1
+        shares = shares.to(self._task.device, non_blocking=True)
+        read = self._task.chunks.each(partial(self._read, weights), torch.cat(list(real)), shares)
+        means, features = next(read)
+        last = [features]
+        for part, features in read:
+            means = means + part
+            last.append(features)
+        return Target(means, torch.cat(last), labels.to(self._task.device, non_blocking=True))
+
+    def objective(self, images: torch.Tensor, weights: Weights, target: Target) -> torch.Tensor:
+        """Return the objective for images (K * m, C, H, W), class by class: a pure function, differentiable; ()."""
+        found, last = layers(self._task, weights, images)
+        centres = last.unflatten(0, (self._task.classes, -1)).mean(1)  # (K, width)
+        means = found.unflatten(0, (self._task.classes, -1)).mean(1)  # (K, F)
+        return alignment(target, means, centres, self._discrimination)
+
+    def _shares_of_means(
+        self, weights: Weights, images: torch.Tensor, shares: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        found, last = layers(self._task, weights, images)
+        return shares.T @ found, last
+
+
+def alignment(target: Target, means: torch.Tensor, centres: torch.Tensor, discrimination: float) -> torch.Tensor:
+    """Squared distance of class means, (K, F), and cross-entropy of real features against synthetic `centres`; ().
 
     Args:
-        real: (K, N, F), the last `width` features sqrt(2) times those that the classifier reads
-        synthetic: (K, M, F), likewise
-        draws: unused
+        centres: class means of what the classifier reads, (K, width)
+        discrimination: weight of the cross-entropy, summed over real images
     """
-    classes, count = real.shape[:2]
-    centres = synthetic.mean(1)  # (K, F)
-    distances = (real.mean(1) - centres).square().sum(1)  # (K,)
-    logits = real[:, :, -width:].flatten(0, 1) @ centres[:, -width:].T / 2  # (K * N, K)
-    labels = torch.arange(classes, device=real.device).repeat_interleave(count)  # (K * N,)
-    entropies = F.cross_entropy(logits, labels, reduction="none").view(classes, count).sum(1)  # (K,)
-    return distances + discrimination * entropies
+    distance = (target.means - means).square().sum()
+    return distance + discrimination * F.cross_entropy(target.last @ centres.T, target.labels, reduction="sum")
+
+
+def layers(task: Task, weights: Weights, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the activations of all layers and what the classifier reads, weighted, (N, F), and the latter, (N, width).
+
+    Squared distances of the former are weighted as published.
+    """
+    *shallow, deep, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, width)
+    maps = [SHALLOW**0.5 * found.flatten(1) for found in shallow]
+    return torch.cat([*maps, deep.flatten(1), 2**0.5 * last], 1), last

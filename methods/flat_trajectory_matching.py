@@ -17,6 +17,7 @@ from ddbench.families.trajectory_matching import (
     check_segments,
     descend,
     keep_positive,
+    last_epoch,
     learned_step_size,
     minibatches,
     random_segment,
@@ -73,7 +74,7 @@ class FlatTrajectoryMatching:
     experts: PositiveInt = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
-    """epochs of an expert; its weights are kept after each"""
+    """epochs of an expert, of which only those are trained that a student can reach; weights are kept after each"""
     epoch_batches: PositiveInt | None = None
     """batches of an expert's epoch; None takes as many as a pass over the training data"""
     lr_expert: PositiveFloat = 0.01
@@ -89,7 +90,7 @@ class FlatTrajectoryMatching:
         check_segments("flat_trajectory_matching", self.max_start, self.match_epochs, self.expert_epochs)
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (its epochs + 1, P) of each expert
         synthetic = SyntheticSet(task, self.decoder, self.init)
         lr = learned_step_size(task, self.lr_student)  # ()
         groups = [{"params": synthetic.learned, "lr": self.lr_images}, {"params": [lr], "lr": self.lr_lr}]
@@ -117,7 +118,7 @@ class FlatTrajectoryMatching:
     def expert(self) -> Expert:
         """Return how the experts are trained."""
         return Expert(
-            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
-            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+            count=self.experts, epochs=last_epoch(self.max_start, self.match_epochs),
+            epoch_batches=self.epoch_batches, batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
             sharpness=(self.radius, self.surrogate),
         )  # fmt: skip

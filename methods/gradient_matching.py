@@ -41,7 +41,7 @@ class GradientMatching:
     lr_images: PositiveFloat = 0.1
     """step size of SGD with momentum 0.5 on the images"""
     batch_real: PositiveInt = 256
-    """real images of each class in a matching; as many as the smallest class has, if that is less"""
+    """real images of each class in a matching; all of a class that has fewer"""
     augment: bool = False
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
@@ -64,7 +64,6 @@ class GradientMatching:
         distance = GradientDistance(task, layerwise_cosine)
         train = OnSynthetic(task, Trainer(task, self.lr_network), self.batch_train, self.augment)
         turns = Turns(*self.loops(task.ipc))
-        classes = range(task.classes)
         for step in meter.steps(self.iterations * turns.per_network, state, synthetic.artifact):
             _, matching, training = turns.at(step)
             if matching == training == 0:  # a network's first step
@@ -73,10 +72,10 @@ class GradientMatching:
             if training:
                 state.network = train(state.network, images.detach(), labels)
                 continue
-            real, real_labels = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             if self.augment:
                 real, images = siamese_by_class(task, real, images)
-            gradient, loss = distance.by_class(state.network.weights, (real, real_labels), (images, labels))
+            gradient, loss = distance.by_class(state.network.weights, real, (images, labels))
             state.optimizer.zero_grad()
             images.backward(gradient)  # into the decoder's parts
             state.optimizer.step()

@@ -5,13 +5,15 @@ herding", UAI 2010, arXiv 1203.3472; a baseline of Zhao et al., ICLR 2021.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import Space, choose_per_class, feature_space
+from ddbench.families.coresets import Space, choose_per_class, feature_space, stored
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("herding")
@@ -38,10 +40,12 @@ class Herding:
     batch_real: PositiveInt = 256
     """real images in a training step of the feature network"""
 
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
+
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
-        images, labels = choose_per_class(task, features, herd)  # (K * ipc, C, H, W), (K * ipc,)
-        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)
+        return stored(task, self.decoder, partial(choose_per_class, task, features, herd))
 
 
 def herd(features: torch.Tensor, n: int) -> torch.Tensor:

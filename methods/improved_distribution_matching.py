@@ -44,7 +44,7 @@ class ImprovedDistributionMatching:
     lr_images: PositiveFloat = 0.2
     """step size of SGD with momentum 0.5 on the stored images"""
     batch_real: PositiveInt = 256
-    """real images of each class a step; as many as the smallest class has, if that is less"""
+    """real images of each class a step; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
@@ -73,11 +73,10 @@ class ImprovedDistributionMatching:
         state = State(synthetic=synthetic, optimizer=optimizer, source=queue)
         trainer = Trainer(task, lr=0.01, momentum=0.9, weight_decay=5e-4)
         matching = FeatureMatching(task, task.embed, DISCREPANCIES["mean"])
-        classes = range(task.classes)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             network = state.source.next()  # a random one of the queue
             guide = Guide(network.weights, strength=100 * self.guidance * network.accuracy)
-            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
             if self.augment:
                 real, images = siamese_by_class(task, real, images)

@@ -5,13 +5,15 @@ Algorithm 1 (greedy); the baseline of Zhao et al., ICLR 2021.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import Space, choose_per_class, feature_space
+from ddbench.families.coresets import Space, choose_per_class, feature_space, stored
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("k_center", aliases=["kcenter"])
@@ -38,10 +40,12 @@ class KCenter:
     batch_real: PositiveInt = 256
     """real images in a training step of the feature network"""
 
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
+
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
-        images, labels = choose_per_class(task, features, centers)  # (K * ipc, C, H, W), (K * ipc,)
-        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)
+        return stored(task, self.decoder, partial(choose_per_class, task, features, centers))
 
 
 def centers(features: torch.Tensor, n: int) -> torch.Tensor:

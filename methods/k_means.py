@@ -11,7 +11,8 @@ import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import Space, feature_space
+from ddbench.families.coresets import Space, feature_space, stored
+from ddbench.families.synthetic_set import Parametrisation
 
 
 @register_method("k_means", aliases=["kmeans"])
@@ -37,24 +38,30 @@ class KMeansCentroids:
     """training steps of the feature network, by SGD"""
     batch_real: PositiveInt = 256
     """real images in a training step of the feature network"""
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
     restarts: PositiveInt = 1
     """k-means++ initialisations, of which the best clustering is kept"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
+        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
+        return stored(task, self.decoder, lambda n: self._centroids(task, features, n))
+
+    def _centroids(self, task: Task, features: torch.Tensor, n: int) -> torch.Tensor:
+        """Return the mean images of n clusters of each class, (K * n, C, H, W)."""
         from sklearn.cluster import KMeans  # takes a second, which `ddbench list` need not wait for
 
-        features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
         generator = task.generator("k_means", device="cpu")
         centroids = []
         for c in range(task.classes):
             indices = task.real.class_indices(c)
             seed = int(torch.randint(2**31, (), generator=generator))
-            model = KMeans(task.ipc, n_init=self.restarts, random_state=seed)
+            clusters = min(n, len(indices))
+            model = KMeans(clusters, n_init=self.restarts, random_state=seed)
             cluster = torch.from_numpy(model.fit_predict(features[indices].cpu().numpy()))
-            for k in range(task.ipc):
+            for k in (number % clusters for number in range(n)):
                 members = indices[(cluster == k).to(indices.device)]
                 if not len(members):  # fewer different images than clusters
                     members = indices[k : k + 1]
                 centroids.append(task.real.take(members)[0].mean(0))
-        labels = task.target_labels(task.labels())
-        return DistilledDataset.pixels(torch.stack(centroids), labels, initial=task.fixed_initial)
+        return torch.stack(centroids)

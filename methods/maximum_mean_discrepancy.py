@@ -45,7 +45,7 @@ class MaximumMeanDiscrepancy:
     """step size of SGD with momentum 0.5 on normalised images: 1 at ipc 1 in [0, 1], over the variance of CIFAR-10's
     pixels"""
     batch_real: PositiveInt = 128
-    """real images of each class a step; as many as the smallest class has, if that is less"""
+    """real images of each class a step; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
@@ -60,10 +60,9 @@ class MaximumMeanDiscrepancy:
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer, source=FreshNetworks(task, self.uses))
         matching = FeatureMatching(task, task.embed, DISCREPANCIES["mmd_rbf"])
-        classes = range(task.classes)
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             weights = state.source.next()  # a fresh network, or once more the last one
-            real, _ = task.real.batch(self.batch_real, task.generator("real"), of=classes)  # (K * n, C, H, W)
+            real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class
             images, labels = synthetic.images()  # (K * m, C, H, W), (K * m,), several for each stored image
             if self.augment:
                 real, images = siamese_by_class(task, real, images)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench.families.synthetic_set import Parametrisation, SyntheticSet
 
 
 @register_method("random_real", aliases=["random"])
@@ -14,8 +15,8 @@ from ddbench import DistilledDataset, Meter, Task, register_method
 class RandomReal:
     """Random real images of each class. Wang et al. 2018, section 4 ("random real").
 
-    It takes the images from which every method initialised with real images starts at the same seed, so that
-    differences to it can be paired. It costs nothing.
+    It takes the images from which every method with the same decoder starts at the same seed, if that is initialised
+    with real images, so that differences to it can be paired. It costs nothing.
 
     Differences: none known.
     """
@@ -25,6 +26,10 @@ class RandomReal:
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {}
 
+    decoder: Parametrisation = "pixels"
+    """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
+
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        images, labels = task.real_init()  # (K * ipc, C, H, W), (K * ipc,)
-        return DistilledDataset.pixels(images, task.target_labels(labels), initial=task.fixed_initial)
+        synthetic = SyntheticSet(task, self.decoder)
+        labels = task.target_labels(synthetic.parts["labels"])
+        return synthetic.artifact(parts={"labels": labels}, initial=task.fixed_initial)

@@ -18,6 +18,7 @@ from ddbench.families.trajectory_matching import (
     check_segments,
     descend,
     keep_positive,
+    last_epoch,
     learned_step_size,
     minibatches,
     random_segment,
@@ -36,11 +37,11 @@ class ScalableTrajectoryMatching:
     that no graph outlives its step: memory grows with `student_steps` by one set of weights each. An outer step costs
     what a recomputed one of trajectory matching costs.
 
-    Differences: `exact` recomputation gives the gradient of trajectory matching itself and is the default. The
-    published gradient, `approximate`, takes the weights of every step for constants: it leaves out how a change of an
-    early image moves all later steps. The authors' code in addition loses a factor of 2 in it; here it is whole. Soft
-    labels in the artefact are those of the last expert to be reached, as there; the learned step size is kept at 1e-4
-    or above.
+    The published gradient, `approximate`, takes the weights of every step for constants: it leaves out how a change of
+    an early image moves all later steps. `exact` recomputation gives the gradient of trajectory matching itself.
+
+    Differences: the authors' code loses a factor of 2 in its gradient; here it is whole. Soft labels in the artefact
+    are those of the last expert to be reached, as there; the learned step size is kept at 1e-4 or above.
     """
 
     family: ClassVar[str] = "trajectory matching"
@@ -73,14 +74,14 @@ class ScalableTrajectoryMatching:
     """what is learned in place of pixels: `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "real"
     """images start as `real` or `noise`"""
-    gradient: Literal["exact", "approximate"] = "exact"
-    """gradient of the distance: `exact` as in trajectory matching, or `approximate` as published"""
+    gradient: Literal["exact", "approximate"] = "approximate"
+    """gradient of the distance: `approximate` as published, or `exact` as in trajectory matching"""
     soft_labels: bool = False
     """label the images at every outer step by the probabilities of the expert to be reached"""
     experts: PositiveInt = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
-    """epochs of an expert; its weights are kept after each"""
+    """epochs of an expert, of which only those are trained that a student can reach; weights are kept after each"""
     epoch_batches: PositiveInt | None = None
     """batches of an expert's epoch; None takes as many as a pass over the training data"""
     lr_expert: PositiveFloat = 0.01
@@ -97,7 +98,7 @@ class ScalableTrajectoryMatching:
             )
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        trajectories = expert_trajectories(task, meter, self.expert())  # (experts, expert_epochs + 1, P)
+        trajectories = expert_trajectories(task, meter, self.expert())  # (its epochs + 1, P) of each expert
         synthetic = SyntheticSet(task, self.decoder, self.init, soft=self.soft_labels)
         lr = learned_step_size(task, self.lr_student)  # ()
         groups = [{"params": synthetic.learned, "lr": self.lr_images}, {"params": [lr], "lr": self.lr_lr}]
@@ -123,8 +124,8 @@ class ScalableTrajectoryMatching:
     def expert(self) -> Expert:
         """Return how the experts are trained."""
         return Expert(
-            count=self.experts, epochs=self.expert_epochs, epoch_batches=self.epoch_batches,
-            batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
+            count=self.experts, epochs=last_epoch(self.max_start, self.match_epochs),
+            epoch_batches=self.epoch_batches, batch=self.batch_real, lr=self.lr_expert, augment=self.augment,
         )  # fmt: skip
 
 

@@ -31,8 +31,9 @@ class TruncatedBackprop:
     for each step of the window, otherwise the graphs of all of them.
 
     Differences: the place of the window is drawn for every outer step, where the authors' default draws it for every
-    epoch; the network's Adam has its epsilon inside the root; no boosting, no learned labels, no augmentation, and
-    every class in every step; a sixth of their outer steps unless set.
+    epoch; real images are drawn anew for every outer step, where theirs walk the training set by epochs; the network's
+    Adam has its epsilon inside the root; no boosting, no learned labels, no augmentation, and every class in every
+    step; a sixth of their outer steps unless set.
     """
 
     family: ClassVar[str] = "backprop through optimisation"

@@ -234,7 +234,10 @@ BOARD: dict[str, Any] = {"board": "b", "datasets": ["digits"], "ipc": [1], "entr
         ({"budget": float("inf")}, "budget: input should be a finite number, got inf"),
         ({"peak_bytes": "8 bananas"}, "peak_bytes: '8 bananas' is not an amount such as 8GB"),
         ({"validation": 1.5}, "validation: input should be less than 1, got 1.5"),
-        ({"preprocessing": "whiten"}, "preprocessing: input should be 'normalize' or 'zca', got 'whiten'"),
+        (
+            {"preprocessing": "whiten"},
+            "preprocessing: input should be 'normalize', 'standardize', 'zca' or 'regularized_zca', got 'whiten'",
+        ),
         ({"network": 5}, "network: input should be a valid dictionary or instance of NetworkSpec, got 5"),
         ({"network": {"width": 3}}, "network.name: input should be a valid string, got None"),
         ({"board": "a/b"}, "board: string should match pattern"),

@@ -379,8 +379,9 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def test_a_step_of_addressable_memories_is_the_papers() -> None:
-    inner = {"steps": 3, "images_per_step": 1, "lr_network": 0.2, "momentum": 0.8}
-    method = AddressableMemories(iterations=1, lr_images=500.0, largest=1e-3, batch_real=12, decoder="pixels", **inner)
+    inner: dict[str, Any] = {"steps": 3, "images_per_step": 1, "lr_network": 0.2, "momentum": 0.8}
+    inner |= {"batch_real": 12, "decoder": "pixels", "init": "real"}
+    method = AddressableMemories(iterations=1, lr_images=500.0, largest=1e-3, **inner)
     after, logged = one_step(method)
     task = plain_task()
     before, labels = task.real_init()

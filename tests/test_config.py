@@ -234,7 +234,10 @@ def entry(**values: object) -> dict[str, Any]:
             changed(setting="trained"),
             "setting: input should be 'random', 'fixed', 'pretrained' or 'attack', got 'trained'",
         ),
-        (changed(preprocessing="whiten"), "preprocessing: input should be 'normalize' or 'zca', got 'whiten'"),
+        (
+            changed(preprocessing="whiten"),
+            "preprocessing: input should be 'normalize', 'standardize', 'zca' or 'regularized_zca', got 'whiten'",
+        ),
         (changed(networks=0), "networks: input should be greater than 0, got 0"),
         (changed(budget="60 bananas"), "budget: '60 bananas' is not a budget such as 60s, 2m or 1h"),
         (changed(budget="0s"), "budget: '0s' is not a budget such as 60s, 2m or 1h"),

@@ -83,15 +83,31 @@ def test_a_small_class_gives_all_it_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "of", "count"),
-    [(3, [0, 1, 2], 3), (100, [0, 1, 2], 5), (100, [2, 1], 7), (2, (2, 0), 2), (6, range(1, 3), 6)],
+    ("n", "of", "counts"),
+    [(3, [0, 1, 2], [3] * 3), (100, [0, 1, 2], COUNTS), (7, [2, 0, 1], [7, 5, 7]), (2, (2, 0), [2, 2])],
 )
-def test_a_balanced_batch_is_grouped_in_the_order_asked(n: int, of: Sequence[int], count: int) -> None:
+def test_a_batch_of_classes_is_grouped_in_the_order_asked(n: int, of: Sequence[int], counts: Sequence[int]) -> None:
     images, labels = real().batch(n, generator(), of=of)
     held = numbers(images)
-    assert labels.tolist() == [c for c in of for _ in range(count)]
+    assert labels.tolist() == [c for c, count in zip(of, counts, strict=True) for _ in range(count)]
     assert LABELS[held].tolist() == labels.tolist()
-    assert len(set(held)) == len(held) == len(of) * count
+    assert len(set(held)) == len(held)
+
+
+def test_each_class_gives_what_it_has() -> None:
+    sizes = (300, 100, 30, 2)
+    labels = np.repeat(np.arange(4), sizes)
+    images = np.zeros((len(labels), 4, 4, 1), np.uint8)
+    dataset = make_dataset("long_tailed", images, labels, images[:4], np.arange(4))
+    source = RealData(dataset, Preprocessing.for_dataset(dataset).fit(dataset), "cpu")
+    assert [len(own) for own in source.by_class(256, generator())] == [256, 100, 30, 2]
+    assert source.batch(256, generator(), of=range(4))[1].bincount().tolist() == [256, 100, 30, 2]
+
+
+def test_images_by_class_are_those_of_a_batch_of_all_classes() -> None:
+    images, labels = real().batch(6, generator(3), of=range(3))
+    for c, own in enumerate(real().by_class(6, generator(3))):
+        assert torch.equal(own, images[labels == c])
 
 
 def test_a_class_named_twice_is_drawn_twice() -> None:

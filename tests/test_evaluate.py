@@ -18,8 +18,9 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, load_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation import trainer as evaluation
+from ddbench.evaluation.descent import train_by_descent
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.trainer import ImageEvaluator, evaluate, train_by_descent
+from ddbench.evaluation.trainer import ImageEvaluator, evaluate
 from ddbench.networks import InitialWeights, build_network
 from ddbench.records.cell import NetworkSpec
 from ddbench.registry import METHODS, discover

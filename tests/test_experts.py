@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import seeded
-from ddbench.families.experts import BatchGradient, Expert, expert_trajectories, sharpness_aware, train_experts
+from ddbench.families.experts import BatchGradient, Expert, expert_trajectories, sharpness_aware, train_expert
 from ddbench.meter.cache import Cache
+from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.networks import build_network
-from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Budget
 from ddbench.task.task import Task
 from tasks import random_task
@@ -117,42 +117,46 @@ def test_where_nothing_gradients_the_direction_is_finite() -> None:
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def plain_experts(task: Task, generator: torch.Generator, expert: Expert) -> Tensor:
+def trained(task: Task, meter: Meter, expert: Expert) -> Tensor:
+    return train_expert(task, meter, seeded(3), expert, task.compiler.gradient(task.loss), "experts/0")
+
+
+def plain_expert(task: Task, generator: torch.Generator, expert: Expert) -> Tensor:
     """Ordinary training: a module, torch's SGD with what the expert says, batches from shuffled passes."""
-    task.initial(generator)  # the shapes are looked up from one draw
-    order, found = torch.randperm(COUNT, generator=generator).tolist(), []
-    for _ in range(expert.count):
-        network = build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5})
-        network.load_state_dict(task.initial(generator))
-        parameters = list(network.parameters())
-        options = {"lr": expert.lr, "momentum": expert.momentum, "weight_decay": expert.weight_decay}
-        optimizer = torch.optim.SGD(parameters, **options)
+    network = build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5})
+    network.load_state_dict(task.initial(generator))
+    parameters, order = list(network.parameters()), torch.randperm(COUNT, generator=generator).tolist()
+    options = {"lr": expert.lr, "momentum": expert.momentum, "weight_decay": expert.weight_decay}
+    optimizer = torch.optim.SGD(parameters, **options)
+    found = [nn.utils.parameters_to_vector(parameters).detach()]
+    for _ in range(expert.epochs):
+        for _ in range(expert.epoch_batches or -(-COUNT // expert.batch)):
+            order = order or torch.randperm(COUNT, generator=generator).tolist()
+            batch, order = order[: expert.batch], order[expert.batch :]
+            images, labels = task.real.take(batch)
+            if expert.augment:
+                images = task.augmentation(images, generator)
+
+            def loss(images: Tensor = images, labels: Tensor = labels) -> Tensor:
+                return F.cross_entropy(network(images), labels)
+
+            if expert.sharpness:
+                gradients = gsam(parameters, loss, *expert.sharpness)
+            else:
+                gradients = list(torch.autograd.grad(loss(), parameters))
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
         found.append(nn.utils.parameters_to_vector(parameters).detach())
-        for _ in range(expert.epochs):
-            for _ in range(expert.epoch_batches or -(-COUNT // expert.batch)):
-                order = order or torch.randperm(COUNT, generator=generator).tolist()
-                batch, order = order[: expert.batch], order[expert.batch :]
-                images, labels = task.real.take(batch)
-                if expert.augment:
-                    images = task.augmentation(images, generator)
-
-                def loss(network: nn.Module = network, images: Tensor = images, labels: Tensor = labels) -> Tensor:
-                    return F.cross_entropy(network(images), labels)
-
-                if expert.sharpness:
-                    gradients = gsam(parameters, loss, *expert.sharpness)
-                else:
-                    gradients = list(torch.autograd.grad(loss(), parameters))
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.grad = gradient
-                optimizer.step()
-            found.append(nn.utils.parameters_to_vector(parameters).detach())
-    return torch.stack(found).unflatten(0, (expert.count, expert.epochs + 1))
+    return torch.stack(found)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
+        {},
+        {"epoch_batches": 2},
+        {"epoch_batches": 5},
         {"momentum": 0.9},
         {"weight_decay": 0.1},
         {"momentum": 0.9, "weight_decay": 0.1, "augment": True},
@@ -163,22 +167,30 @@ def plain_experts(task: Task, generator: torch.Generator, expert: Expert) -> Ten
     ids=str,
 )
 def test_expert_positions_equal_plain_training(changes: dict[str, Any]) -> None:
-    expert = Expert(2, 2, batch=4, lr=0.1, **changes)
+    expert = Expert(1, 2, batch=4, lr=0.1, **changes)
     task, meter = random_task(), Meter(Budget())
-    trajectories = train_experts(task, meter, seeded(3), expert)
-    assert torch.allclose(trajectories, plain_experts(task, seeded(3), expert), atol=1e-5)
-    assert meter.done == {"experts": 2 * 2 * 3}
-    plain = train_experts(random_task(), Meter(Budget()), seeded(3), Expert(2, 2, batch=4, lr=0.1))
-    assert not torch.allclose(trajectories[:, -1], plain[:, -1], atol=1e-3)
+    trajectory = trained(task, meter, expert)
+    assert trajectory.shape == (3, 16 * 5 + 5 + 5 * 3 + 3)
+    assert torch.allclose(trajectory, plain_expert(task, seeded(3), expert), atol=1e-5)
+    assert meter.done == {"experts": 2 * (expert.epoch_batches or 3)}
+    if changes:
+        plain = trained(random_task(), Meter(Budget()), Expert(1, 2, batch=4, lr=0.1))
+        assert not torch.allclose(trajectory[-1], plain[-1], atol=1e-3)
+
+
+def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
+    plain, augmented = (
+        trained(random_task(), Meter(Budget()), Expert(1, 1, batch=4, lr=0.1, epoch_batches=2, augment=augment))
+        for augment in (False, True)
+    )
+    assert torch.equal(plain[0], augmented[0])
+    assert not torch.equal(plain[1], augmented[1])
 
 
 def test_the_logged_loss_is_that_before_the_climb() -> None:
     task, meter = random_task(), Meter(Budget())
-    train_experts(task, meter, seeded(3), Expert(1, 1, batch=COUNT, lr=0.1, sharpness=(0.5, 0.5)))
-    generator = seeded(3)
-    task.initial(generator)
-    torch.randperm(COUNT, generator=generator)
-    loss = task.loss(task.initial(generator), *task.real.take(range(COUNT)))
+    trained(task, meter, Expert(1, 1, batch=COUNT, lr=0.1, sharpness=(0.5, 0.5)))
+    loss = task.loss(task.initial(seeded(3)), *task.real.take(range(COUNT)))
     assert meter.history["expert_loss"][0][1] == pytest.approx(loss.item(), rel=1e-5)
 
 
@@ -187,7 +199,6 @@ def test_the_logged_loss_is_that_before_the_climb() -> None:
 
 PLAIN = Expert(1, 1, batch=4, lr=0.1, epoch_batches=1)
 CHANGES: dict[str, Any] = {
-    "count": 2,
     "epochs": 2,
     "epoch_batches": 2,
     "batch": 5,
@@ -202,25 +213,58 @@ CHANGES: dict[str, Any] = {
 def test_experts_of_other_settings_are_trained_anew(tmp_path: Path) -> None:
     cache = Cache(tmp_path, {})
 
-    def trained(expert: Expert) -> Tensor:
-        return expert_trajectories(random_task(), Meter(Budget(), cache=cache), expert)
+    def cached(expert: Expert) -> Tensor:
+        (trajectory,) = expert_trajectories(random_task(), Meter(Budget(), cache=cache), expert)
+        return trajectory
 
-    assert set(CHANGES) == {field.name for field in dataclasses.fields(Expert)}
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(Expert)} - {"count"}
     variants = [PLAIN, *(dataclasses.replace(PLAIN, **{name: value}) for name, value in CHANGES.items())]
     variants += [dataclasses.replace(PLAIN, sharpness=sharpness) for sharpness in ((0.2, 0.3), (0.1, 0.4))]
     first = []
     for number, variant in enumerate(variants):
-        first.append(trained(variant))
+        first.append(cached(variant))
         assert len(list(tmp_path.iterdir())) == number + 1
     for variant, trajectories in zip(variants, first, strict=True):
-        assert torch.equal(trained(variant), trajectories)
+        assert torch.equal(cached(variant), trajectories)
     assert len(list(tmp_path.iterdir())) == len(variants)
 
 
 def test_cached_experts_are_charged_in_full(tmp_path: Path) -> None:
-    expert = dataclasses.replace(PLAIN, epoch_batches=3, sharpness=(0.1, 0.3))
+    expert = dataclasses.replace(PLAIN, count=2, epoch_batches=3, sharpness=(0.1, 0.3))
     for _ in range(2):
         meter = Meter(Budget(), cache=Cache(tmp_path, {}))
         trajectories = expert_trajectories(random_task(), meter, expert)
-        assert meter.done == {"experts": 3}
-        assert trajectories.shape == (1, 2, flatten(random_task().initial()).numel())
+        assert meter.done == meter.planned == {"experts": 6}
+        assert [len(own) for own in trajectories] == [2, 2]
+
+
+def test_each_expert_is_kept_alone_so_that_more_of_them_are_only_added(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, {})
+    two = expert_trajectories(random_task(), Meter(Budget(), cache=cache), dataclasses.replace(PLAIN, count=2))
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    three = expert_trajectories(random_task(), Meter(Budget(), cache=cache), dataclasses.replace(PLAIN, count=3))
+    assert (len(kept), len(list(tmp_path.iterdir()))) == (2, 3)
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}.items()
+    assert all(torch.equal(one, other) for one, other in zip(two, three, strict=False))
+    assert not torch.equal(three[0], three[1])
+
+
+def test_every_distillation_seed_has_experts_of_its_own(tmp_path: Path) -> None:
+    def first(seed: int) -> Tensor:
+        return expert_trajectories(random_task(), Meter(Budget(), cache=Cache(tmp_path, {}), seed=seed), PLAIN)[0]
+
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))
+
+
+def test_a_checkpoint_holds_the_expert_in_training_alone(tmp_path: Path) -> None:
+    class Kept(Meter):
+        def steps(self, n: int, state: State, result: Any = None, name: str = "distil") -> Iterator[int]:
+            held.append(sum(part.nbytes for part in vars(state).values() if isinstance(part, Tensor)))
+            yield from super().steps(n, state, result, name)
+
+    held: list[int] = []
+    expert = dataclasses.replace(PLAIN, count=3, epochs=4)
+    trajectories = expert_trajectories(random_task(), Kept(Budget(), cache=Cache(tmp_path, {})), expert)
+    size = trajectories[0].nbytes
+    assert held == [size + 2 * size // 5 + 8 * COUNT] * 3  # five rows, weights and velocity, and an order of images

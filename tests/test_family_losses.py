@@ -32,7 +32,7 @@ from ddbench.testing import tiny_task
 from methods.attention_matching import attention
 from methods.contrastive_gradient_matching import ContrastiveGradientMatching
 from methods.efficient_parameterization import EfficientParameterization
-from methods.feature_alignment import alignment
+from methods.feature_alignment import Target, alignment
 
 discover()
 CLASSES, REAL = 3, 20
@@ -156,20 +156,17 @@ def test_attention_matching_equals_a_loop_over_layers_and_classes(exponent: floa
 
 
 def test_alignment_by_hand() -> None:
-    # the classifier reads one feature: 1 and 0 of the real classes; the other counts for the distance alone
-    root = 2**0.5
-    real = torch.tensor([[[5.0, root]], [[0.0, 0.0]]])
-    synthetic = torch.tensor([[[4.0, 0.0], [4.0, 2 * root]], [[2.0, 0.0], [0.0, 0.0]]])
-    found = alignment(real, synthetic, torch.empty(0), width=1, discrimination=0.01)
-    # centres 1 and 0; distances 1 and 1; logits (1, 0) and (0, 0)
-    expected = [1 + 0.01 * math.log(1 + math.exp(-1)), 1 + 0.01 * math.log(2)]
-    assert found.tolist() == pytest.approx(expected)
+    real = Target(torch.tensor([[5.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0], [0.0]]), torch.tensor([0, 1]))
+    means, centres = torch.tensor([[4.0, 1.0], [1.0, 0.0]]), torch.tensor([[1.0], [0.0]])
+    # distances 1 and 1; logits (1, 0) and (0, 0)
+    expected = 2 + 0.01 * (math.log(1 + math.exp(-1)) + math.log(2))
+    assert alignment(real, means, centres, discrimination=0.01).item() == pytest.approx(expected)
 
 
 def test_alignment_sums_cross_entropy_over_real_images() -> None:
-    real, synthetic = torch.zeros(2, 7, 3), torch.zeros(2, 1, 3)
-    found = alignment(real, synthetic, torch.empty(0), width=2, discrimination=1.0)
-    assert found.tolist() == pytest.approx([7 * math.log(2)] * 2)
+    real = Target(torch.zeros(2, 3), torch.zeros(9, 2), torch.tensor([0] * 7 + [1] * 2))
+    found = alignment(real, torch.zeros(2, 3), torch.zeros(2, 2), discrimination=1.0)
+    assert found.item() == pytest.approx(9 * math.log(2))
 
 
 @pytest.mark.parametrize("ipc", [1, 3])
@@ -207,12 +204,12 @@ def labels_of(groups: tuple[Tensor, ...]) -> list[Tensor]:
 def test_the_contrastive_distance_is_that_of_whole_gradients(augment: bool) -> None:
     task, twin = make_task(), make_task()
     ours, labels = SyntheticSet(task).images()
-    theirs, real_labels = task.real.batch(REAL, task.generator("real"), of=range(CLASSES))
+    theirs = task.real.by_class(REAL, task.generator("real"))
     view = ours
     if augment:
         theirs, view = siamese_by_class(task, theirs, ours)
     distance = GradientDistance(task, layerwise_cosine)
-    gradient, loss = distance.of_all(task.initial(), (theirs, real_labels), (view, labels))
+    gradient, loss = distance.of_all(task.initial(), theirs, (view, labels))
     view.backward(gradient)
     images = twin.real_init()[0].requires_grad_()
     network, real = loaded(twin, twin.initial()), real_of(twin)

@@ -39,7 +39,7 @@ from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing, load_dataset
 from ddbench.decoders import parse_decoder
 from ddbench.errors import UserError
-from ddbench.evaluation.trainer import schedule_of
+from ddbench.evaluation.schedule import schedule_of
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import rich_table, write_tables
 from ddbench.networks import build_network

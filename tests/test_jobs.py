@@ -50,7 +50,7 @@ def test_a_cell_says_everything_that_decides_a_result() -> None:
     assert (cell.protocol, cell.networks) == ("quick-300@1", 5)  # the protocol's number
     assert (cell.budget.seconds, cell.budget.steps, cell.budget.peak_bytes) == (120.0, 50, 10**9)
     assert (cell.device, cell.threads) == ("cpu", 2)
-    assert (job.board, job.seed, job.snapshots, job.checkpoint_seconds) == ("b", 0, (), 3.0)
+    assert (job.board, job.seed, job.snapshots, job.checkpoint_seconds) == ("b", 0, (0.0,), 3.0)
     assert (cell.modality, job.modality.name) == ("images", "images")
     assert job.make_method() == find_method("distribution_matching")(iterations=7, lr_images=2.0)
     assert job.protocol().name == "quick-300@1"
@@ -65,7 +65,8 @@ def test_seeds_are_innermost() -> None:
 
 def test_some_seeds_have_curves() -> None:
     assert [job.snapshots for job in resolved(seeds=3)] == [SNAPSHOTS] * 3
-    assert [job.snapshots for job in resolved(seeds=3, curve_seeds=2)] == [SNAPSHOTS, SNAPSHOTS, ()]
+    assert [job.snapshots for job in resolved(seeds=3, curve_seeds=2)] == [SNAPSHOTS, SNAPSHOTS, (0.0,)]
+    assert [job.curve for job in resolved(seeds=3, curve_seeds=2)] == [True, True, False]
 
 
 def test_an_entry_says_when_its_snapshots_are_taken() -> None:

@@ -208,7 +208,7 @@ def test_markdown_of_a_tiny_board() -> None:
 
 READ = "\n".join(
     f"- **{column}**: {READING[column]}"
-    for column in ("rank", "accuracy %", "vs random", "seconds", "stored kB", "state")
+    for column in ("rank", "accuracy %", "n", "vs random", "seconds", "stored kB", "state")
 )
 EXPECTED = f"""\
 # Tiny

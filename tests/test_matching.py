@@ -9,20 +9,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import seeded
 from ddbench.families.coresets import choose_per_class, feature_space
-from ddbench.families.experts import Expert, train_experts
 from ddbench.families.gradient_matching import layerwise_cosine
 from ddbench.families.siamese import siamese
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.meter.meter import Meter
-from ddbench.networks import build_network
 from ddbench.networks.flatten import flatten, unflatten
 from ddbench.records.cell import Budget
-from ddbench.task.task import Task
 from tasks import random_task
 
 COUNT = 10
@@ -155,49 +152,6 @@ def test_flattened_weights_come_back() -> None:
     assert all(torch.equal(back[name], weight) for name, weight in weights.items())
 
 
-def plain_experts(task: Task, generator: torch.Generator, experts: int, epochs: int, per_epoch: int) -> Tensor:
-    """Ordinary training: a module, an optimizer, batches of four from shuffled passes."""
-    task.initial(generator)  # the shapes are looked up from one draw
-    order, found = torch.randperm(COUNT, generator=generator).tolist(), []
-    for _ in range(experts):
-        network = build_network("mlp", (1, 4, 4), 3, {"depth": 1, "width": 5})
-        network.load_state_dict(task.initial(generator))
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        found.append(nn.utils.parameters_to_vector(network.parameters()).detach())
-        for _ in range(epochs):
-            for _ in range(per_epoch):
-                if not order:
-                    order = torch.randperm(COUNT, generator=generator).tolist()
-                batch, order = order[:4], order[4:]
-                images, labels = task.real.take(batch)
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(network(images), labels).backward()
-                optimizer.step()
-            found.append(nn.utils.parameters_to_vector(network.parameters()).detach())
-    return torch.stack(found).unflatten(0, (experts, epochs + 1))
-
-
-@pytest.mark.parametrize("epoch_batches", [None, 2, 5])
-def test_expert_positions_equal_plain_training(epoch_batches: int | None) -> None:
-    task, meter = random_task(), Meter(Budget())
-    trajectories = train_experts(task, meter, seeded(3), Expert(2, 2, batch=4, lr=0.1, epoch_batches=epoch_batches))
-    expected = plain_experts(task, seeded(3), experts=2, epochs=2, per_epoch=epoch_batches or 3)
-    assert trajectories.shape == (2, 3, 16 * 5 + 5 + 5 * 3 + 3)
-    assert torch.allclose(trajectories, expected, atol=1e-6)
-    assert meter.done == {"experts": 2 * 2 * (epoch_batches or 3)}
-
-
-def test_augmented_experts_start_alike_and_end_elsewhere() -> None:
-    plain, augmented = (
-        train_experts(
-            random_task(), Meter(Budget()), seeded(3), Expert(1, 1, batch=4, lr=0.1, epoch_batches=2, augment=augment)
-        )
-        for augment in (False, True)
-    )
-    assert torch.equal(plain[0, 0], augmented[0, 0])
-    assert not torch.equal(plain[0, 1], augmented[0, 1])
-
-
 # -- feature spaces -----------------------------------------------------------------------------------------------
 
 
@@ -238,9 +192,12 @@ def test_each_class_is_chosen_from_its_own_features() -> None:
     members = {0: torch.tensor([0, 2, 4]), 1: torch.tensor([1, 3, 5])}
     real = SimpleNamespace(class_indices=members.get, take=lambda indices: (indices * 10, indices))
     task: Any = SimpleNamespace(classes=2, ipc=2, real=real)
-    images, labels = choose_per_class(task, features, lambda rows, n: rows[:, 0].topk(n).indices)
-    assert labels.tolist() == [4, 2, 1, 5]
-    assert images.tolist() == [40, 20, 10, 50]
+
+    def largest(rows: Tensor, n: int) -> Tensor:
+        return rows[:, 0].topk(n).indices
+
+    assert choose_per_class(task, features, largest, 2).tolist() == [40, 20, 10, 50]
+    assert choose_per_class(task, features, largest, 4).tolist() == [40, 20, 0, 40, 10, 50, 30, 10]  # of three, again
 
 
 # -- siamese augmentation -----------------------------------------------------------------------------------------

@@ -115,13 +115,15 @@ def test_convnet_activations_and_poolings(activation: str, pooling: str) -> None
 
 
 @pytest.mark.parametrize(("name", "parameters"), NORMED)
-@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "group", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "running_batch", "layer", "group", "none"])
 def test_norms_hold_no_state(name: str, parameters: Mapping[str, Any], norm: str) -> None:
     network = build_network(name, COLOUR, 3, {**parameters, "norm": norm})
     assert not list(network.buffers())
     with torch.no_grad():
-        training = network.train()(images_of(COLOUR))
-        assert torch.equal(network.eval()(images_of(COLOUR)), training)
+        training, tested = network.train()(images_of(COLOUR)), network.eval()(images_of(COLOUR))
+        assert torch.equal(network.train()(images_of(COLOUR)), training)
+        assert torch.equal(network.eval()(images_of(COLOUR)), tested)
+    assert torch.equal(tested, training) == (norm != "running_batch")  # whose statistics are in the weights
 
 
 @pytest.mark.parametrize("norm", ["instance", "layer"])
@@ -133,7 +135,7 @@ def test_norms_standardise_what_they_say(norm: str) -> None:
     torch.testing.assert_close(out.var(dims, correction=0), torch.ones_like(out.mean(dims)), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "group", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "running_batch", "layer", "group", "none"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_stacked_networks_equal_a_loop(norm: str, pooling: str) -> None:
     networks = [tiny(seed, norm=norm, pooling=pooling) for seed in range(3)]
@@ -157,7 +159,7 @@ def test_other_families_stack_too(name: str) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "layer", "group"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "running_batch", "layer", "group"])
 def test_double_backward_of_a_tiny_convnet(norm: str) -> None:
     torch.manual_seed(0)
     parameters = {"depth": 1, "width": 4, "norm": norm, "activation": "swish"}
@@ -174,7 +176,10 @@ def test_double_backward_of_a_tiny_convnet(norm: str) -> None:
     assert torch.autograd.gradgradcheck(logits, (images, *weights))
 
 
-@pytest.mark.parametrize(("name", "parameters"), [*NORMED, ("mlp", {}), ("lenet", {}), ("alexnet", {})])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [*NORMED, ("convnet", {"width": 8, "norm": "running_batch"}), ("mlp", {}), ("lenet", {}), ("alexnet", {})],
+)
 def test_initial_weights_have_the_names_shapes_and_distribution_of_pytorch(
     name: str, parameters: Mapping[str, Any]
 ) -> None:
@@ -271,7 +276,7 @@ def test_a_whole_number_may_not_be_written_as_a_float() -> None:
         ("alexnet", (3, 7, 7), {}, "alexnet needs images of at least 8x8, these are 7x7"),
         ("alexcifarnet", (3, 7, 7), {}, "alexcifarnet needs images of at least 8x8, these are 7x7"),
         ("vgg11", (3, 16, 16), {}, "vgg11 needs images of at least 17x17, these are 16x16"),
-        ("vgg11", COLOUR, {"norm": "x"}, "unknown norm 'x'; known: batch, group, instance, layer, none"),
+        ("vgg11", COLOUR, {"norm": "x"}, "unknown norm 'x'; known: batch, group, instance, layer, none, running_batch"),
         ("resnet18", (3, 8, 8), {}, "resnet18 needs images of at least 9x9, these are 8x8"),
     ],
 )

@@ -360,7 +360,15 @@ def test_success_is_counted_over_the_attacked_class_alone() -> None:
         ),
         (
             {"preprocessing": "zca"},
-            "networks of a pool are trained on normalised images and preprocessing is 'zca'; choose normalize",
+            "networks of a pool are trained on normalised images and preprocessing is 'zca'; choose normalize or stand",
+        ),
+        (
+            {"preprocessing": "regularized_zca"},
+            "networks of a pool are trained on normalised images and preprocessing is 'regularized_zca'; choose norm",
+        ),
+        (
+            {"network": "convnet,depth=1,width=8,norm=running_batch"},
+            "networks of a pool keep no running statistics and network has norm='running_batch'; choose norm=batch",
         ),
         (
             {"entry": {"methods": ["dm"], "set": None}},

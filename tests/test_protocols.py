@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.recipe import Recipe
+from ddbench.compute.generators import derive_seed, seeded
+from ddbench.data import Preprocessing, make_dataset
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol, register_protocol
-from ddbench.evaluation.trainer import Schedule, schedule_of
+from ddbench.evaluation.schedule import Schedule, schedule_of
+from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.networks import InitialWeights, build_network
 from ddbench.registry import PROTOCOLS
+from ddbench.submissions.checks import complaints
+from ddbench.submissions.claim import Claim
+from factories import make_record
+from tasks import PERCEPTRON, setting_of
 
 NONE = Recipe()
 ORDER = torch.tensor([[0, 1], [2, 3], [4, 5]])
@@ -71,13 +83,17 @@ def test_several_falls_do_not_restart_the_momentum() -> None:
 
 def test_every_shipped_protocol_is_covered_and_plain() -> None:
     assert list(PROTOCOLS) == [
-        "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "idc-1000@1", "mtt-1000@1", "own-recipe@1", "quick-300@1",
+        "adam-300@1", "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "full-data-10@1", "full-data-dsa-200@1",
+        "idc-1000@1", "mtt-1000@1", "own-recipe@1", "quick-300@1",
     ]  # fmt: skip
     augmentations = {name: protocol(name).augmentation for name in PROTOCOLS}
     assert augmentations == {
+        "adam-300@1": "none",
         "dc-300@1": "none",
         "dc-mnist-1000@1": "shift_scale_rotate",
         "dsa-1000@1": "dsa",
+        "full-data-10@1": "none",
+        "full-data-dsa-200@1": "dsa",
         "idc-1000@1": "always_color_cutmix",
         "mtt-1000@1": "dsa",
         "own-recipe@1": "none",
@@ -88,6 +104,64 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
         assert json.loads(json.dumps(described)) == described
         assert described["name"] == name
         assert described["source"]
+
+
+def test_records_name_the_optimiser_where_it_is_not_the_usual_one() -> None:
+    found = {name: protocol(name).describe().get("optimizer") for name in PROTOCOLS}
+    assert found.pop("adam-300@1") == "adam"
+    assert set(found.values()) == {None}
+    assert all("optimizer" not in protocol(name).describe() for name in found)
+    assert {protocol(name).optimizer for name in found} == {"sgd"}
+
+
+def test_a_record_that_names_no_optimiser_means_sgd() -> None:
+    def said(name: str) -> list[str]:
+        described = {key: value for key, value in protocol(name).describe().items() if key != "optimizer"}
+        record = make_record(protocol=name, networks=1, resolved=described, artifact="sha256:" + "a" * 64)
+        return complaints(Claim(Path("r.json"), b"", record, None), None)  # type: ignore[arg-type]
+
+    assert said("dc-300@1") == []
+    assert said("adam-300@1") == ["r.json: says that adam-300@1 has optimizer 'sgd'; it has 'adam'"]
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("count", [10, 500])
+def test_adam_takes_300_steps_of_one_size(count: int, short: bool) -> None:
+    made = schedule_of(protocol("adam-300@1"), dataclasses.replace(LEARNED, momentum=0.5), count, short)
+    assert made == Schedule([1e-3] * 300, None, 0.9, 0.0, None, "adam")
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_passes_over_all_data_with_two_falls(short: bool) -> None:
+    made = schedule_of(protocol("full-data-10@1"), NONE, 1000, short)  # four batches of at most 256 a pass
+    assert made.lrs == pytest.approx([0.01] * 20 + [0.001] * 10 + [0.0001] * 10)
+    assert (made.drop, made.momentum, made.weight_decay, made.optimizer) == (None, 0.9, 5e-4, "sgd")
+    made = schedule_of(protocol("full-data-dsa-200@1"), NONE, 256, short)
+    assert made.lrs == pytest.approx([0.01] * 100 + [0.001] * 50 + [0.0001] * 50)
+
+
+def test_adam_trains_as_adam_written_out() -> None:
+    images = np.random.RandomState(0).randint(0, 256, (12, 4, 4), dtype=np.uint8)
+    data = make_dataset("tiny", images, np.arange(12) % 3, images[:3], np.arange(3))
+    transform, adam = Preprocessing.for_dataset(data).fit(data), protocol("adam-300@1")
+    evaluator = ImageEvaluator(data, transform, adam, PERCEPTRON, torch.device("cpu"), setting_of(PERCEPTRON, data))
+    artifact = DistilledDataset.pixels(transform(data.train_images), data.train_labels)
+
+    network = build_network(PERCEPTRON.name, data.shape, 3, PERCEPTRON.parameters)
+    network.load_state_dict(InitialWeights(network)(seeded(derive_seed("evaluate", adam.name, PERCEPTRON, 0))))
+    network, pixels = network.double(), transform(data.train_images).double()
+    weights = list(network.parameters())
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    for step in range(1, 301):  # of all images, in whatever order
+        slopes = torch.autograd.grad(F.cross_entropy(network(pixels), data.train_labels), weights)
+        for weight, slope, m, v in zip(weights, slopes, first, second, strict=True):
+            m.mul_(0.9).add_(0.1 * slope)
+            v.mul_(0.999).add_(0.001 * slope**2)
+            weight.data -= 1e-3 * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+    trained = evaluator.train(artifact, 0)
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(trained[name].double(), weight.detach(), atol=1e-4, rtol=0)
+    assert evaluator.score(artifact, seed=0).metrics == {}
 
 
 @pytest.mark.parametrize(

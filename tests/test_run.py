@@ -96,10 +96,21 @@ def test_a_budget_truncates(tmp_path: Path, write: Callable[..., str]) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_run_without_a_curve_takes_no_snapshots(tmp_path: Path, write: Callable[..., str]) -> None:
+def test_a_run_without_a_curve_has_its_start_scored_alone(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = jobs_of(write("mine"), curve_seeds=0)
     record = run_here(job, tmp_path / "run")
     assert (record.result.curve, record.measured.curve_seconds) == ([], [])
+    assert [path.name for path in (tmp_path / "run").glob("snapshot-*")] == ["snapshot-0.safetensors"]
+    assert [score.seed for score in record.result.start] == [0, 1]
+    whole = run_here(jobs_of(write("mine"))[0], tmp_path / "whole")
+    assert whole.result.start == record.result.start
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_without_snapshots_has_no_start(tmp_path: Path, write: Callable[..., str]) -> None:
+    (job,) = jobs_of(write("mine"), entries=[{"methods": [write("mine")], "snapshots": []}])
+    record = run_here(job, tmp_path / "run")
+    assert (record.result.curve, record.result.start) == ([], [])
     assert not list((tmp_path / "run").glob("snapshot-*"))
 
 
@@ -183,7 +194,7 @@ def test_an_interrupted_evaluation_goes_on(
     assert len(json.loads(bytes(kept))["scores"] if kept else {}) == call
     made = (folder / "artifact.safetensors").stat().st_mtime_ns
     record = run_here(job, folder)
-    assert len(calls) == 1 + 7, "a score was computed twice"
+    assert len(calls) == 1 + 9, "a score was computed twice"
     assert (folder / "artifact.safetensors").stat().st_mtime_ns == made
     assert record.result == whole.result
     assert record.measured.attempts == 2

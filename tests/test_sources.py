@@ -175,13 +175,13 @@ def test_members_of_a_queue_train_as_the_trainer_says() -> None:
 
 def test_a_point_lies_on_the_way_of_one_expert_and_comes_with_its_end() -> None:
     task = random_task(30)
-    trajectories = torch.randn(3, 4, flatten(task.initial()).numel(), generator=seeded(0))
+    trajectories = list(torch.randn(3, 4, flatten(task.initial()).numel(), generator=seeded(0)))
     source = InterpolatedExperts(task, trajectories)
     shares: list[list[float]] = [[], [], []]
     for _ in range(100):
         point, end = map(flatten, source.next())
-        (expert,) = (number for number in range(3) if torch.equal(end, trajectories[number, -1]))
-        way = trajectories[expert, 0] - end
+        (expert,) = (number for number in range(3) if torch.equal(end, trajectories[number][-1]))
+        way = trajectories[expert][0] - end
         share = float((point - end) @ way / way.square().sum())
         assert torch.allclose(point, end + share * way, atol=1e-5)
         shares[expert].append(share)
@@ -299,7 +299,7 @@ def of_queue(task: Task) -> Used:
 
 
 def of_between(task: Task) -> Used:
-    trajectories = torch.randn(3, 2, flatten(task.initial()).numel(), generator=seeded(0))
+    trajectories = list(torch.randn(3, 2, flatten(task.initial()).numel(), generator=seeded(0)))
     source = InterpolatedExperts(task, trajectories)
     return None, lambda steps: [weights for _ in range(steps) for weights in source.next()]
 

@@ -476,12 +476,14 @@ def test_other_decoders_decode_once_a_student(monkeypatch: pytest.MonkeyPatch, d
 
 
 def test_exact_recomputation_is_trajectory_matching() -> None:
-    settings = {**TINY, "iterations": 2, "student_steps": 3}
-    ours = ScalableTrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
+    settings = {**TINY, "iterations": 2, "student_steps": 3, "lr_images": 0.01}
+    ours = ScalableTrajectoryMatching(**settings, gradient="exact").distill(random_task(30), Meter(Budget()))
     theirs = TrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
-    rough = ScalableTrajectoryMatching(**settings, gradient="approximate").distill(random_task(30), Meter(Budget()))
+    settings["iterations"] = 1
+    theirs_at_first = TrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
+    rough = ScalableTrajectoryMatching(**settings).distill(random_task(30), Meter(Budget()))
     assert torch.allclose(ours.parts["images"], theirs.parts["images"], atol=1e-6)
-    assert not torch.equal(rough.parts["images"], theirs.parts["images"])
+    assert not torch.allclose(rough.parts["images"], theirs_at_first.parts["images"], atol=1e-6)
 
 
 def test_soft_labels_are_what_the_expert_says_at_the_end_of_the_stretch() -> None:
@@ -525,7 +527,8 @@ def test_experts_of_flat_trajectories_are_sharpness_aware(
     )
     settings = {**cls.tiny, "augment": True, **({"radius": 0.1, "surrogate": 0.5} if sharpness else {})}
     cls(**settings).distill(random_task(30), Meter(Budget()))
-    assert asked == [Expert(2, 3, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]
+    epochs = 3 if cls is DifficultyAlignedMatching else 1  # its labels are those of the last epoch
+    assert asked == [Expert(2, epochs, batch=16, lr=0.01, epoch_batches=2, augment=True, sharpness=sharpness)]
 
 
 def test_flat_trajectories_give_the_running_average() -> None:

@@ -135,7 +135,7 @@ def test_methods_across_networks_by_hand() -> None:
     # good: seeds .75 and .83 (deviation .0566), .62 and .66 (.0283), drops .13 and .17 (.0283), .25 and .33 (.0566);
     # half-widths are 12.7062 / sqrt(2) deviations
     assert table.lines == (
-        ("good", "79.0 ± 50.8", "64.0 ± 25.4", "+15.0 ± 25.4", "50.0 ± 0.0", "+29.0 ± 50.8"),
+        ("good", "79.0 (28.2 to 100)", "64.0 ± 25.4", "+15.0 ± 25.4", "50.0 ± 0.0", "+29.0 ± 50.8"),
         ("half", "60.0", "65.0", "-5.0", NOTHING, NOTHING),
     )
 
@@ -233,7 +233,7 @@ def test_peek_gaps_by_hand() -> None:
     assert training.columns == ("method", "last", "validation", "oracle", "validation - last", "oracle - last")
     # good, by seed: last .71 and .81, validation .70 and .83, oracle .74 and .86
     assert training.lines == (
-        ("good", "76.0 ± 63.5", "76.5 ± 82.6", "80.0 ± 76.2", "+0.5 ± 19.1", "+4.0 ± 12.7"),
+        ("good", "76.0 (12.5 to 100)", "76.5 (0 to 100)", "80.0 (3.8 to 100)", "+0.5 ± 19.1", "+4.0 ± 12.7"),
         ("still", "50.0", "50.0", "60.0", "+0.0", "+10.0"),
     )
     assert distillation.lines == (("good", "61.0 ± 12.7", "60.0 ± 25.4", "68.0 ± 25.4", "-1.0 ± 12.7", "+7.0 ± 12.7"),)

@@ -83,10 +83,11 @@ def _recipe(artifact: DistilledDataset, protocol: Protocol) -> str:
         learned.append(f"momentum {recipe.momentum:g}")
     if artifact.initial is not None:
         learned.append("from the initial weights in the file")
+    optimizer = "Adam" if protocol.optimizer == "adam" else f"SGD with momentum {protocol.momentum:g}"
     length = f"{protocol.epochs} epochs" if protocol.epochs else f"{protocol.steps} steps"
     return (
         f"Its labels are {'classes' if artifact.label_kind == 'index' else artifact.label_kind}. It was distilled for "
-        f"the protocol `{protocol.name}`: {length} of SGD with momentum {protocol.momentum:g}, step size "
+        f"the protocol `{protocol.name}`: {length} of {optimizer}, step size "
         f"{protocol.lr:g}, weight decay {protocol.weight_decay:g}, augmentation {protocol.augmentation}.\n\n"
         f"Learned with the images, and in the file: {'; '.join(learned) or 'nothing'}."
     )

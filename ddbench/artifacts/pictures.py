@@ -175,7 +175,7 @@ def preview(artifact: DistilledDataset) -> bytes:
     """Draw an artefact from what it holds alone, as a PNG for notebooks; whitened images are drawn around grey."""
     images, labels = drawable(artifact)
     said = artifact.provenance.get("preprocessing") or {"kind": "none"}
-    if said["kind"] == "normalize":
+    if said["kind"] in ("normalize", "standardize"):
         images = Transform(Preprocessing.from_description(said), "", None).inverse(images)
     else:
         images = images / 4 + 0.5

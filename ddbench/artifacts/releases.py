@@ -144,7 +144,7 @@ def convert(
     Args:
         layout: layout of the release: `dc` (DC, DSA, DM), `mtt` (MTT, TESLA, FTD, DATM) or `kip` (KIP, FRePo)
         dataset: data set that it was distilled from
-        preprocessing: preprocessing of its images, `normalize` or `zca`
+        preprocessing: preprocessing of its images, `normalize`, `zca`, ...
         protocol: protocol that `score` uses by default
         network: network that `score` uses by default
 

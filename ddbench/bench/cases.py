@@ -18,7 +18,7 @@ from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator, evaluate
-from ddbench.families.experts import Expert, train_experts
+from ddbench.families.experts import Expert, train_expert
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
@@ -192,7 +192,8 @@ def _our_trajectory_matching(setup: Setup, meter: Meter) -> None:
 
 def _our_experts(setup: Setup, meter: Meter) -> None:
     task = setup.task()
-    train_experts(task, meter, seeded(0), Expert(1, 1, batch=BATCH, lr=0.01, epoch_batches=MANY, augment=True))
+    expert = Expert(1, 1, batch=BATCH, lr=0.01, epoch_batches=MANY, augment=True)
+    train_expert(task, meter, seeded(0), expert, task.compiler.gradient(task.loss), "experts")
 
 
 def _our_evaluation(setup: Setup, meter: Meter) -> None:

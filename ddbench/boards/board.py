@@ -41,7 +41,7 @@ PoolSize = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
 Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
 Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
-Preprocessing = Literal["normalize", "zca"]
+Preprocessing = Literal["normalize", "standardize", "zca", "regularized_zca"]
 
 
 class PoolField(Strict):
@@ -148,7 +148,7 @@ class Board(CellFields):
     compile: bool | None = None
     """what runs repeat; None compiles those that are long enough, see `compiling.worth_compiling`"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
-    """seeds whose snapshots are scored for the accuracy-against-seconds curve; None takes all"""
+    """seeds whose snapshots are scored for the accuracy-against-seconds curve, not the start alone; None takes all"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     stall_seconds: Seconds | None = None
     """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""

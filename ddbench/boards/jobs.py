@@ -16,6 +16,7 @@ from ddbench.compute.device import resolve_device
 from ddbench.data import load_dataset
 from ddbench.data.dataset import split_name
 from ddbench.errors import UserError
+from ddbench.evaluation.protocols import check_ceiling
 from ddbench.meter.snapshots import SNAPSHOTS
 from ddbench.records.cell import Budget, Cell, DeviceKind, GivenWeights, Pool, Scoring, run_key, run_name
 from ddbench.records.source_digest import source_digest
@@ -44,7 +45,9 @@ class Job:
     dataset: str
     """a name or a path"""
     snapshots: tuple[float, ...]
-    """fractions of the budget at which they are taken; each is scored once the run has ended"""
+    """fractions of the budget at which they are taken"""
+    curve: bool
+    """true if each is scored once the run has ended, not the start alone"""
     compile: bool | None
     """None decides by the length of the run"""
     checkpoint_seconds: float
@@ -136,6 +139,9 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     _check_method(planned, method)
     _check_needs(planned)
     data, protocol = modality.data(planned.dataset, split, board.peek), PROTOCOLS.get(planned.protocol)
+    check_ceiling(cls.name, protocol)
+    if board.peek and protocol.kind == "full_data":
+        raise UserError(f"peek holds training images back, and {protocol.name} trains on all of them; leave peek out")
     headline = Scoring(network=planned.network, protocol=protocol.name, networks=planned.networks or protocol.networks)
     cell = Cell(
         method=cls.name,
@@ -160,7 +166,9 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     )
     modality.check(cell, planned.dataset, method)
     check_ways(cell)
-    source = digest_of(cls)
+    for scoring in cell.also or []:
+        check_ceiling(cls.name, PROTOCOLS.get(scoring.protocol))
+    source, snapshots = digest_of(cls), _snapshots(planned)
     return [
         Job(
             board.board,
@@ -169,13 +177,18 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
             method=planned.method,
             method_source=source,
             dataset=planned.dataset,
-            snapshots=_snapshots(planned) if board.curve_seeds is None or seed < board.curve_seeds else (),
+            snapshots=snapshots if _has_curve(board, seed) else snapshots and (0.0,),
+            curve=_has_curve(board, seed),
             compile=board.compile,
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
         )
         for seed in range(planned.seeds)
     ]
+
+
+def _has_curve(board: Board, seed: int) -> bool:
+    return board.curve_seeds is None or seed < board.curve_seeds
 
 
 def _snapshots(planned: PlannedCell) -> tuple[float, ...]:

@@ -65,7 +65,7 @@ def convert(
     ],
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="What it was distilled from.")],
     out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
-    preprocessing: Annotated[str, typer.Option(help="normalize or zca: what its images went through.")] = "normalize",
+    preprocessing: Annotated[str, typer.Option(help="What its images went through: normalize, zca, ...")] = "normalize",
     protocol: ProtocolOption = "dc-300@1",
     network: NetworkOption = "convnet",
 ) -> None:

@@ -49,6 +49,10 @@ class Generators:
         self._waiting.pop(name, None)
         self._made[name] = generator
 
+    def drop(self, name: str) -> None:
+        """Save and restore the generator of that name no more."""
+        self._made.pop(name, None)
+
     def get_state(self) -> dict[str, Tensor]:
         return {name: generator.get_state() for name, generator in self._made.items()} | self._waiting
 

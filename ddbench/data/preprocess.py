@@ -1,4 +1,4 @@
-"""Preprocessing of images for networks: per-channel normalisation, or ZCA whitening."""
+"""Preprocessing of images for networks: per-channel normalisation, or one of two ZCA whitenings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddbench.data.dataset import Dataset
+from ddbench.data.whitening import RegularizedZCA, typical
 from ddbench.errors import UserError, suggestion
 from ddbench.io.atomic import canonical_json, digest
 
@@ -23,7 +24,8 @@ Channels = tuple[float, ...]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 PINNED: dict[str, tuple[Channels, Channels]] = {
-    # The constants of the DC and MTT repositories; they apply CIFAR-10's to CIFAR-100, which has its own here.
+    # The constants of the DC and MTT repositories, which apply CIFAR-10's to CIFAR-100; that has its own here. The
+    # deviations of CIFAR-10, CIFAR-100 and SVHN are means of the images' own; `standardize` has those of all pixels.
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.2861,), (0.3530,)),
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
@@ -61,9 +63,10 @@ def measure(dataset: Dataset) -> tuple[Channels, Channels]:
     return tuple(means), tuple(deviations)
 
 
-Kind = Literal["normalize", "zca"]
+Kind = Literal["normalize", "standardize", "zca", "regularized_zca"]
 KINDS: tuple[str, ...] = get_args(Kind)
 ZCA_EPS = 0.1
+WHITENING = ("zca", "regularized_zca")
 SMALLEST, LARGEST = 1e-4, 1e4
 """bounds for the magnitude of a description's numbers: pixels lie in [0, 1], statistics have four decimals"""
 MOST_WHITENED = 2**14
@@ -75,11 +78,15 @@ class Preprocessing:
     """A preprocessing that is not fitted yet; `fit` turns it into a `Transform` of images.
 
     Attributes:
-        kind: `normalize`, or `zca`: whitening fitted on the train split's pixels in [0, 1], as in the code of
-            Cazenavette et al. 2022, on which published figures depend.
-        mean: C numbers, for pixels scaled to [0, 1]; 0 for `zca`.
-        std: C numbers, none 0; 1 for `zca`.
-        eps: number that ZCA adds to every eigenvalue of the covariance; 0 for `normalize`.
+        kind: `normalize` by the constants of the field's repositories; `standardize` by mean and deviation of all
+            pixels of the train split, as Wang et al. 2018; `zca`, whitening fitted on the train split's pixels in
+            [0, 1], as in the code of Cazenavette et al. 2022; or `regularized_zca`, that of images which are each
+            centred and of length 1, as for kernel inducing points and RaT-BPTT. Published figures depend on it.
+        mean: C numbers, for pixels scaled to [0, 1]; 0 for `zca`. For `regularized_zca` an average image's, with which
+            images are shown alone.
+        std: C numbers, none 0; 1 for `zca`. For `regularized_zca` an average image's length, likewise.
+        eps: number that `zca` adds to every eigenvalue of the covariance, and share of the mean eigenvalue that
+            `regularized_zca` adds; 0 without whitening.
     """
 
     kind: Kind
@@ -94,10 +101,13 @@ class Preprocessing:
         Raises:
             UserError: when the kind is unknown.
         """
-        if _checked_kind(kind) == "zca":
-            channels = dataset.shape[0]
-            return cls("zca", (0.0,) * channels, (1.0,) * channels, ZCA_EPS)
-        return cls("normalize", *channel_statistics(dataset))
+        kind, channels = _checked_kind(kind), dataset.shape[0]
+        if kind == "zca":
+            return cls(kind, (0.0,) * channels, (1.0,) * channels, ZCA_EPS)
+        if kind == "regularized_zca":
+            mean, length = typical(dataset)
+            return cls(kind, (mean,) * channels, (length,) * channels, ZCA_EPS)
+        return cls(kind, *(channel_statistics(dataset) if kind == "normalize" else measure(dataset)))
 
     @classmethod
     def of(cls, dataset: Dataset, named: str | Mapping[str, Any]) -> Preprocessing:
@@ -118,7 +128,7 @@ class Preprocessing:
         if len(mean) != len(std) or min(std) < SMALLEST:
             raise UserError(f"preprocessing has mean {mean} and std {std}; give as many of each, std above 0")
         eps = description.get("eps", 0.0)
-        if not _is_number(eps) or eps < 0 or (kind == "zca" and eps < SMALLEST):
+        if not _is_number(eps) or eps < 0 or (kind in WHITENING and eps < SMALLEST):
             raise UserError(f"preprocessing {kind!r} has eps {eps!r}; give a number above 0, as {ZCA_EPS}")
         return cls(kind, mean, std, float(eps))
 
@@ -133,10 +143,14 @@ class Preprocessing:
                 f"preprocessing is for {len(self.mean)} channels, data set {dataset.name!r} has {dataset.shape[0]}; "
                 f"use Preprocessing.for_dataset with it"
             )
-        if self.kind == "normalize":
+        if self.kind not in WHITENING:
             return Transform(self, _checksum(self, None), None)
         if math.prod(dataset.shape) > MOST_WHITENED:
-            raise UserError(f"images of {dataset.name!r} are too large for 'zca', {dataset.shape}; use 'normalize'")
+            raise UserError(
+                f"images of {dataset.name!r} are too large for {self.kind!r}, {dataset.shape}; use 'normalize'"
+            )
+        if self.kind == "regularized_zca":
+            return Transform(self, _checksum(self, dataset.digest), RegularizedZCA(self.eps).fit(dataset.train_images))
         from kornia.enhance import ZCAWhitening
 
         whitening = ZCAWhitening(eps=self.eps, compute_inv=True)
@@ -147,18 +161,25 @@ class Preprocessing:
 class Transform:
     """A fitted preprocessing: a function of uint8 images that can be undone."""
 
-    def __init__(self, preprocessing: Preprocessing, checksum: str, whitening: ZCAWhitening | None) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, checksum: str, whitening: ZCAWhitening | RegularizedZCA | None
+    ) -> None:
         self.preprocessing = preprocessing
         self.checksum = checksum
         self._whitening = whitening
 
     def __call__(self, images: Tensor) -> Tensor:
         """Transform (N, C, H, W) uint8 to (N, C, H, W) float32 on the same device, never aliasing the input."""
+        if self.preprocessing.kind == "regularized_zca":  # which has no scale of its own
+            return self._whitening_on(images.device)(images.to(torch.float32))
         normal = normalize(images, self.preprocessing.mean, self.preprocessing.std)
         return normal if self._whitening is None else self._whitening_on(images.device)(normal)
 
     def inverse(self, images: Tensor) -> Tensor:
-        """Turn (N, C, H, W) float as a network sees it back into pixels, in [0, 1] for images of the data set."""
+        """Turn (N, C, H, W) float as a network sees it back into pixels, in [0, 1] for images of the data set.
+
+        What `regularized_zca` makes of an image tells neither its brightness nor its contrast: those are average ones.
+        """
         if self._whitening is not None:
             images = self._whitening_on(images.device).inverse_transform(images)
         mean, std = _per_channel(self.preprocessing.mean, images), _per_channel(self.preprocessing.std, images)
@@ -173,7 +194,7 @@ class Transform:
         values = asdict(self.preprocessing)
         return {**values, "mean": list(values["mean"]), "std": list(values["std"]), "checksum": self.checksum}
 
-    def _whitening_on(self, device: torch.device) -> ZCAWhitening:
+    def _whitening_on(self, device: torch.device) -> ZCAWhitening | RegularizedZCA:
         assert self._whitening is not None
         return self._whitening.to(device)
 

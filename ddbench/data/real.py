@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ddbench.data.dataset import Dataset
-from ddbench.data.preprocess import Transform
+from ddbench.data.preprocess import WHITENING, Transform
 from ddbench.errors import UserError
 
 CHUNK = 4096  # images whitened at a time, so that no second float copy of a large set is made
@@ -22,7 +22,7 @@ class RealData:
 
     Args:
         dataset: the data set, of which the train split alone is kept.
-        transform: the fitted preprocessing; normalisation is applied to each batch, ZCA once, here.
+        transform: the fitted preprocessing; normalisation is applied to each batch, whitening once, here.
         device: the device where images are kept and generators must be.
 
     Attributes:
@@ -33,7 +33,7 @@ class RealData:
 
     def __init__(self, dataset: Dataset, transform: Transform, device: torch.device | str) -> None:
         images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
-        whitened = transform.preprocessing.kind == "zca"
+        whitened = transform.preprocessing.kind in WHITENING
         self._images = _whitened(images, transform) if whitened else images
         self._transform = None if whitened else transform
         self._labels = labels
@@ -52,7 +52,7 @@ class RealData:
             n: number of images; a smaller set or class gives all it has.
             generator: a generator on the same device as the data.
             of: None for images of all classes; a class for n of that class; several classes for n of each, grouped in
-                that order, where all give as many as the smallest has.
+                that order.
 
         Raises:
             UserError: when n is below 1, a class is unknown or the generator lives elsewhere.
@@ -62,6 +62,18 @@ class RealData:
             return self._gather(torch.randperm(len(self), generator=generator, device=self.device)[:n])
         classes = [of] if isinstance(of, int) else list(map(int, of))
         return self._gather(self._draw(n, self._known(classes), generator))
+
+    def by_class(self, n: int, generator: torch.Generator) -> list[Tensor]:
+        """Draw n random images of each class without replacement; a smaller class gives all it has.
+
+        Returns:
+            The images of each class, (min(n, counts[c]), C, H, W).
+
+        Raises:
+            UserError: when n is below 1 or the generator lives elsewhere.
+        """
+        images, _ = self.batch(n, generator, of=range(len(self.counts)))
+        return list(images.split([min(n, count) for count in self.counts]))
 
     def batches(self, n: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Return one epoch in batches of n, the last one possibly smaller; shuffled where a generator is given.
@@ -94,15 +106,19 @@ class RealData:
         return self._table[known, : self.counts[known]].clone()
 
     def _draw(self, n: int, classes: list[int], generator: torch.Generator) -> Tensor:
-        """Draw (len(classes) * count,) positions: in each class's row of the table, those with the largest keys."""
-        count = min(n, *(self.counts[c] for c in classes))
-        rows = self._table
+        """Draw positions, class by class: in each class's row of the table, those with the largest keys."""
+        counts = [min(n, self.counts[c]) for c in classes]
+        most, rows = max(counts), self._table
         if classes != list(range(len(self.counts))):
             rows = rows[torch.tensor(classes).to(self.device, non_blocking=True)]
         # float64: float32 keys collide within a class of some thousands, and ties are broken by position.
         keys = torch.rand(rows.shape, generator=generator, device=self.device, dtype=torch.float64)
-        chosen = keys.masked_fill_(rows < 0, -1).topk(count, dim=1).indices  # (len(classes), count)
-        return rows.gather(1, chosen).flatten()
+        chosen = keys.masked_fill_(rows < 0, -1).topk(most, dim=1).indices  # (len(classes), most), padding last
+        drawn = rows.gather(1, chosen).flatten()
+        if min(counts) == most:
+            return drawn
+        kept = torch.cat([torch.arange(count) + row * most for row, count in enumerate(counts)])
+        return drawn[kept.to(self.device, non_blocking=True)]
 
     def _gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         images = self._images[positions]

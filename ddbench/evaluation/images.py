@@ -94,7 +94,8 @@ class Images:
         data = seen.without_test()
         if cell.pool is None:
             return write_training_file(folder, TrainingData(data))
-        pool = load_pool(cell.pool, cell.network, data.to(place.device), place.device, place.report)
+        seen = data.to(place.device)
+        pool = load_pool(cell.pool, cell.network, seen, place.device, place.report, cell.preprocessing)
         return write_training_file(folder, TrainingData(data, pool.training, pool.digest))
 
     def lay_noise(self, dataset: str, folder: Path) -> None:
@@ -132,13 +133,16 @@ class Images:
     def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
         whole, seen = _found(described, dataset)
         seen = seen.to(place.device)
+        preprocessing = Preprocessing.of(seen, described.preprocessing)
         network, pool = _network(described.network, seen).to(place.device), None
         if described.pool is not None:
-            pool = load_pool_for_scoring(described.pool, described.network, seen, place.device, place.report)
+            pool = load_pool_for_scoring(
+                described.pool, described.network, seen, place.device, place.report, preprocessing.kind
+            )
         held_out = whole.validation(described.peek) if described.peek else None
         return ImageEvaluator(
             whole.to(place.device) if described.split == "test" else seen,
-            Preprocessing.of(seen, described.preprocessing).fit(seen),
+            preprocessing.fit(seen),
             PROTOCOLS.get(described.protocol),
             described.network,
             place.device,

@@ -6,24 +6,28 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ddbench.errors import UserError
+from ddbench.records.cell import CEILING
 from ddbench.registry import PROTOCOLS
 
+OptimizerName = Literal["sgd", "adam"]
 RecipeField = Literal["lr", "order", "epochs", "momentum", "initial"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """SGD with momentum, drops of the step size, the last step scored.
+    """Gradient descent with drops of the step size, the last step scored.
 
     Args:
         name: with its version, `dsa-1000@1`
         source: where the settings come from
-        kind: how a network comes of an artefact; `train` is gradient descent
+        kind: how a network comes of an artefact: `train` is gradient descent on its images, `full_data` on all training
+            images in its place
         epochs: passes over the artefact; None when `steps` counts instead
-        steps: SGD steps
+        steps: training steps
         short: epochs or steps of the short form, for points on the way
         batch_size: images a step, or the whole artefact where it is smaller
-        lr, momentum, weight_decay: of SGD
+        lr, momentum, weight_decay: of the optimiser
         decay_at: share of the training after which `lr` falls to `decay` of itself, or several shares; 1 never
         decay: to what part of itself
         restart: whether momentum starts anew at the first fall, as where authors make a new optimiser
@@ -32,6 +36,7 @@ class Protocol:
             not flipped, and grey ones not mixed
         honours: which learned recipe fields are used where the artefact has them
         networks: how many networks a board trains unless it says otherwise
+        optimizer: `sgd` with momentum, or `adam`, with its usual moments
     """
 
     name: str
@@ -49,7 +54,8 @@ class Protocol:
     augmentation: Literal["none", "dsa", "shift_scale_rotate", "always_color_cutmix"] = "none"
     honours: tuple[RecipeField, ...] = ()
     networks: int = 5
-    kind: Literal["train"] = "train"
+    kind: Literal["train", "full_data"] = "train"
+    optimizer: OptimizerName = "sgd"
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -57,7 +63,10 @@ class Protocol:
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for records."""
-        return asdict(self) | {"honours": list(self.honours), "decay_at": _plain(self.decay_at)}
+        described = asdict(self) | {"honours": list(self.honours), "decay_at": _plain(self.decay_at)}
+        if self.optimizer == "sgd":  # as records have it from before there was another
+            del described["optimizer"]
+        return described
 
 
 def _plain(shares: float | tuple[float, ...]) -> float | list[float]:
@@ -68,6 +77,20 @@ def register_protocol(protocol: Protocol) -> Protocol:
     """File a protocol under its name; a taken name raises ValueError, since protocols never change."""
     PROTOCOLS.register(protocol.name, module=sys._getframe(1).f_globals["__name__"])(protocol)
     return protocol
+
+
+def check_ceiling(method: str, protocol: Protocol) -> None:
+    """Refuse to score a distilled set by training on all data, and the control of all data in any other way.
+
+    Raises:
+        UserError: where method and protocol do not go together.
+    """
+    if (method == CEILING) != (protocol.kind == "full_data"):
+        known = ", ".join(name for name in PROTOCOLS if PROTOCOLS.get(name).kind == "full_data")
+        raise UserError(
+            f"protocol {protocol.name} with method {method}: {CEILING} and protocols that train on all data "
+            f"({known}) go together; change one of the two"
+        )
 
 
 ZHAO = "Zhao, Mopuri, Bilen, ICLR 2021 (arXiv 2006.05929), the authors' evaluation loop"
@@ -128,6 +151,45 @@ register_protocol(
         decay_at=502 / 1001,
         augmentation="dsa",
         honours=("lr",),
+    )
+)
+register_protocol(
+    Protocol(
+        "adam-300@1",
+        "Feng, Vedantam & Kempe, ICLR 2024 (arXiv 2311.07025): Adam at 1e-3 on all images; they report the best of "
+        "300, 600, 1000 and 3000 steps on the test set, here 300 are taken",
+        steps=300,
+        short=300,
+        lr=1e-3,
+        weight_decay=0.0,
+        decay_at=1.0,
+        restart=False,
+        optimizer="adam",
+    )
+)
+register_protocol(
+    Protocol(
+        "full-data-10@1",
+        "ours: the field's optimiser for ten passes over all training images, not augmented",
+        epochs=10,
+        short=10,
+        decay_at=(0.5, 0.75),
+        restart=False,
+        networks=3,
+        kind="full_data",
+    )
+)
+register_protocol(
+    Protocol(
+        "full-data-dsa-200@1",
+        "ours: the field's optimiser for 200 passes over all training images, siamese augmentation",
+        epochs=200,
+        short=200,
+        decay_at=(0.5, 0.75),
+        restart=False,
+        augmentation="dsa",
+        networks=3,
+        kind="full_data",
     )
 )
 register_protocol(

@@ -12,7 +12,9 @@ from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Evaluator, Place
-from ddbench.evaluation.trainer import evaluate, schedule_of
+from ddbench.evaluation.protocols import check_ceiling
+from ddbench.evaluation.schedule import schedule_of
+from ddbench.evaluation.trainer import evaluate
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.notation import make_network
 from ddbench.records.schema import Score
@@ -47,6 +49,7 @@ def score(
     artifact = DistilledDataset.load(file)
     said = check_provenance(artifact.provenance, file)
     rules, place = PROTOCOLS.get(protocol or said.protocol), dataset or said.dataset
+    check_ceiling(said.method, rules)
     chosen = [make_network(name) for name in networks] or [said.network]
     number = count or said.networks or rules.networks
     _check_setting(said, chosen, number)

@@ -15,7 +15,7 @@ from ddbench.evaluation.selection import select
 from ddbench.io.atomic import read_sealed, warn_of_damage, write_sealed
 from ddbench.records.cell import Cell
 from ddbench.records.fields import Strict
-from ddbench.records.schema import CurvePoint, FurtherScore, Score, Selected
+from ddbench.records.schema import MOST_OF_START, CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
 
 
@@ -27,6 +27,7 @@ class Files:
         artifact: the finished one
         digest: of that; scores of another are not taken for its own
         snapshots: step and file of each
+        start: file of the artefact before the first step; None where there is none
         kept: scores by name, as JSON, until the record is written
     """
 
@@ -34,6 +35,7 @@ class Files:
     digest: str
     snapshots: Sequence[tuple[int, Path]]
     kept: Path
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Scores:
     """The fields of the same names of a `Result`."""
 
     scores: list[Score] = field(default_factory=list)
+    start: list[Score] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     also: list[FurtherScore] = field(default_factory=list)
     snapshots: Selected | None = None
@@ -103,6 +106,8 @@ def _known(files: Files) -> dict[str, Score]:
 def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:
     for seed in range(cell.networks):
         yield _Trial(f"score-{seed}", evaluator, files.artifact, seed)
+    for seed in range(_of_start(cell, files)):
+        yield _Trial(f"start-{seed}", evaluator, files.start or files.artifact, seed)
     for index, scoring in enumerate(cell.also or []):
         protocol = PROTOCOLS.get(scoring.protocol)
         other = evaluator.under(scoring.network, protocol)
@@ -114,10 +119,15 @@ def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:
         yield _Trial("final", evaluator, files.artifact, short=True)
 
 
+def _of_start(cell: Cell, files: Files) -> int:
+    return min(cell.networks, MOST_OF_START) if files.start is not None else 0
+
+
 def _scores(cell: Cell, files: Files, known: dict[str, Score]) -> Scores:
     snapshots = [known[f"snapshot-{index}"] for index in range(len(files.snapshots))]
     return Scores(
         scores=[known[f"score-{seed}"] for seed in range(cell.networks)],
+        start=[known[f"start-{seed}"] for seed in range(_of_start(cell, files))],
         curve=[
             CurvePoint(step=step, accuracy=score.accuracy)
             for (step, _), score in zip(files.snapshots, snapshots, strict=True)

@@ -1,4 +1,4 @@
-"""The space in which coresets compare images: features of a trained network or of a random one, or pixels."""
+"""Coresets: the space in which images are compared, the choice class by class, and how what was chosen is stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.recipe import Recipe
+from ddbench.decoders import parse_decoder
 from ddbench.meter.checkpoint import State
 
 if TYPE_CHECKING:
@@ -34,18 +37,32 @@ def feature_space(task: Task, meter: Meter, space: Space, steps: int, batch: int
     return _map_images(task, lambda images: embed(weights, images))
 
 
-def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
-    """Choose real images, (K * ipc, C, H, W), class by class; return them and their labels.
+def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int], Tensor], n: int) -> Tensor:
+    """Choose n real images of each class, (K * n, C, H, W), class by class; a class that has fewer repeats some.
 
     Args:
         features: of every training image, (N, F)
-        choose: (features of a class (N_c, F), ipc) -> the positions of the chosen rows, (ipc,)
+        choose: (features of a class (N_c, F), n) -> the positions of the chosen rows, (n,)
     """
     chosen = []
     for c in range(task.classes):
         indices = task.real.class_indices(c)
-        chosen.append(indices[choose(features[indices], task.ipc)])
-    return task.real.take(torch.cat(chosen))
+        positions = choose(features[indices], min(n, len(indices)))
+        chosen.append(indices[positions[torch.arange(n, device=positions.device) % len(positions)]])
+    return task.real.take(torch.cat(chosen))[0]
+
+
+def stored(task: Task, decoder: str, choose: Callable[[int], Tensor]) -> DistilledDataset:
+    """Store images as a decoder does before anything is learned.
+
+    Args:
+        decoder: `pixels`, `multi_formation`, ...
+        choose: n -> n images of each class, (K * n, C, H, W), class by class
+    """
+    made = parse_decoder(decoder)
+    parts = made.start(choose, task.shape, task.classes, task.ipc, task.generator("parts"))
+    parts["labels"] = task.target_labels(parts["labels"])
+    return DistilledDataset(parts, made, "index", Recipe(), task.fixed_initial)
 
 
 def _map_images(task: Task, embed: Callable[[Tensor], Tensor]) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Features = Callable[[Weights, Tensor], Tensor]
 """(weights, images) -> (N, F)"""
+Target = Tensor | list[Tensor]
+"""what a discrepancy needs of real features: (K, n, F), or (1, n_c, F) of each class where their numbers differ"""
 
 
 class Guide(NamedTuple):
@@ -43,17 +46,21 @@ class FeatureMatching:
         self._task, self._features, self._discrepancy = task, features, discrepancy
         self._embed, self._gradient = task.compiler.function(features), task.compiler.gradient(self.objective)
 
-    def target(self, weights: Weights, real: Tensor) -> Tensor:
-        """Return what the discrepancy needs of real features, (K, n, F), for images (K * N, C, H, W)."""
-        features = self._task.chunks.map(partial(self._embed, weights), real)
-        return self._discrepancy.summary(features.unflatten(0, (self._task.classes, -1)))
+    def target(self, weights: Weights, real: Sequence[Tensor]) -> Target:
+        """Return what the discrepancy needs of real features, for images of each class, (n_c, C, H, W)."""
+        features = self._task.chunks.map(partial(self._embed, weights), torch.cat(list(real)))
+        counts = [len(own) for own in real]
+        if min(counts) == max(counts):
+            return self._discrepancy.summary(features.unflatten(0, (len(real), -1)))
+        summaries = [self._discrepancy.summary(own[None]) for own in features.split(counts)]
+        return torch.cat(summaries) if len({own.shape for own in summaries}) == 1 else summaries
 
     def gradient(
         self,
         images: Tensor,
         labels: Tensor,
         weights: Weights,
-        target: Tensor,
+        target: Target,
         draws: Tensor | None = None,
         guide: Guide | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -68,15 +75,19 @@ class FeatureMatching:
         Returns:
             The gradient in the images, (K * m, C, H, W), and the objective, ().
         """
-        drawn = target.new_empty(0, target.shape[2]) if draws is None else draws
+        drawn = target[0].new_empty(0, target[0].shape[-1]) if draws is None else draws
         return self._gradient(images.detach(), labels, weights, target, drawn, guide)
 
     def objective(
-        self, images: Tensor, labels: Tensor, weights: Weights, target: Tensor, draws: Tensor, guide: Guide | None
+        self, images: Tensor, labels: Tensor, weights: Weights, target: Target, draws: Tensor, guide: Guide | None
     ) -> Tensor:
         """Add up the discrepancies of all classes, and the guide's loss: a pure function, differentiable; ()."""
         features = self._features(weights, images).unflatten(0, (self._task.classes, -1))  # (K, m, F)
-        total = self._discrepancy.between(target, features, draws).sum()
+        if isinstance(target, Tensor):
+            total = self._discrepancy.between(target, features, draws).sum()
+        else:
+            pairs = zip(target, features.split(1), strict=True)
+            total = torch.cat([self._discrepancy.between(real, own, draws) for real, own in pairs]).sum()
         if guide is not None:
             total = total + guide.strength * self._task.classes * self._task.loss(guide.weights, images, labels)
         return total

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ddbench.meter.meter import Meter
     from ddbench.task.task import Task
 
+LossGradient = Callable[[Weights, Tensor, Tensor], tuple[Weights, Tensor]]
+"""(weights, images, labels) -> gradient and value of the mean loss"""
 BatchGradient = Callable[[Weights], tuple[Weights, Tensor]]
 """weights -> gradient and value of the loss on one batch"""
 TINY = 1e-12
@@ -30,7 +32,7 @@ class Expert:
 
     Args:
         count: number of experts
-        epochs: epochs of a training; weights are kept before the first and after each
+        epochs: epochs of a training
         epoch_batches: batches of an epoch; None takes as many as a pass over the training data
         batch: images of a batch
         lr, momentum, weight_decay: of SGD
@@ -49,38 +51,41 @@ class Expert:
     sharpness: tuple[float, float] | None = None
 
 
-def expert_trajectories(task: Task, meter: Meter, expert: Expert) -> Tensor:
-    """Return the weights after every epoch of every expert, (count, epochs + 1, P) float32.
+def expert_trajectories(task: Task, meter: Meter, expert: Expert) -> list[Tensor]:
+    """Return each expert's weights before its training and after every epoch, (epochs + 1, P) float32 in host memory.
 
-    They are trained, or read from the cache and charged in full.
+    They are trained, or read from the cache and charged in full; every distillation seed has experts of its own.
     """
-
-    def make(generator: torch.Generator) -> dict[str, Tensor]:
-        return {"trajectories": train_experts(task, meter, generator, expert)}
-
     key = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(expert).items()}
-    return meter.cached("experts", key, make)["trajectories"]
+    del key["count"]
+    loss_gradient, found = task.compiler.gradient(task.loss), []
+    for number in range(expert.count):
+
+        def make(generator: torch.Generator, number: int = number) -> dict[str, Tensor]:
+            return {"trajectory": train_expert(task, meter, generator, expert, loss_gradient, f"experts/{number}")}
+
+        trajectory = meter.cached("experts", {**key, "number": number}, make, torch.device("cpu"))["trajectory"]
+        found.append(trajectory.pin_memory() if task.device.type == "cuda" else trajectory)
+    return found
 
 
-def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: Expert) -> Tensor:
-    """Train the experts and return their trajectories, (count, epochs + 1, P) float32.
+def train_expert(
+    task: Task, meter: Meter, generator: torch.Generator, expert: Expert, loss_gradient: LossGradient, loop: str
+) -> Tensor:
+    """Train an expert and return its trajectory, (epochs + 1, P) float32 in host memory.
 
     Args:
         generator: on the CPU; decides initial weights, order and augmentation
+        loss_gradient: of `task.loss`, as the task's compiler makes it
+        loop: name of the training's steps
     """
     per_epoch = expert.epoch_batches or -(-len(task.real) // expert.batch)
     like = _initial(task, generator)
-    trajectories = torch.zeros(expert.count, expert.epochs + 1, flatten(like).numel(), device=task.device)
-    state = State(trajectories=trajectories, order=torch.randperm(len(task.real), generator=generator), at=0)
-    state.weights = flatten(like)
+    state = State(weights=flatten(like), order=torch.randperm(len(task.real), generator=generator), at=0)
     state.velocity = torch.zeros_like(state.weights)
-    loss_gradient = task.compiler.gradient(task.loss)
-    for step in meter.steps(expert.count * expert.epochs * per_epoch, state, name="experts"):
-        number, within = divmod(step, expert.epochs * per_epoch)
-        if within == 0:
-            state.weights = flatten(_initial(task, generator))
-            state.velocity = torch.zeros_like(state.weights)
-            state.trajectories[number, 0] = state.weights
+    state.trajectory = torch.zeros(expert.epochs + 1, state.weights.numel())
+    state.trajectory[0] = state.weights
+    for step in meter.steps(expert.epochs * per_epoch, state, name=loop):
         images, labels = task.real.take(_next_indices(state, expert.batch, generator))
         if expert.augment:
             images = task.augmentation(images, generator)
@@ -88,10 +93,11 @@ def train_experts(task: Task, meter: Meter, generator: torch.Generator, expert: 
         gradient, loss = _gradient(gradient_at, unflatten(state.weights, like), expert.sharpness)
         state.velocity = expert.momentum * state.velocity + flatten(gradient) + expert.weight_decay * state.weights
         state.weights = state.weights - expert.lr * state.velocity
-        if (within + 1) % per_epoch == 0:
-            state.trajectories[number, (within + 1) // per_epoch] = state.weights
+        if (step + 1) % per_epoch == 0:
+            state.trajectory[(step + 1) // per_epoch] = state.weights
         meter.log(expert_loss=loss)
-    return trajectories
+    trajectory: Tensor = state.trajectory
+    return trajectory
 
 
 def sharpness_aware(

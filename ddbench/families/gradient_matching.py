@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -61,29 +61,46 @@ class GradientDistance:
 
         self._image_gradient = task.compiler.gradient(objective)
 
-    def of_all(self, weights: Weights, real: Batch, synthetic: Batch) -> tuple[Tensor, Tensor]:
+    def of_all(self, weights: Weights, real: Sequence[Tensor], synthetic: Batch) -> tuple[Tensor, Tensor]:
         """Compare the gradients of the mean losses over all images.
+
+        Args:
+            real: images of each class, (n_c, C, H, W)
+            synthetic: images and labels
 
         Returns:
             The gradient of the distance in the synthetic images, (M, C, H, W), and the distance, ().
         """
-        images, labels = synthetic
-        target, _ = self._task.chunks.gradient(self._weight_gradient, weights, *real)
-        return self._image_gradient(images.detach(), weights, target, labels)
+        counts = [len(own) for own in real]
+        return self._compare(weights, torch.cat(list(real)), self._labels(range(len(real)), counts), synthetic)
 
-    def by_class(self, weights: Weights, real: Batch, synthetic: Batch) -> tuple[Tensor, Tensor]:
-        """Compare the gradients of each class, for batches that lie class by class; distances are added.
+    def by_class(self, weights: Weights, real: Sequence[Tensor], synthetic: Batch) -> tuple[Tensor, Tensor]:
+        """Compare the gradients of each class; distances are added.
+
+        Args:
+            real: images of each class, (n_c, C, H, W)
+            synthetic: images and labels, as many of each class, class by class
 
         Returns:
             The gradient of that sum in the synthetic images, (M, C, H, W), and the sum, ().
         """
         total, gradients = synthetic[0].new_zeros(()), []
-        groups = (tensor.chunk(self._task.classes) for tensor in (*real, *synthetic))
-        for own_real, own_real_labels, own_images, own_labels in zip(*groups, strict=True):
-            own_gradient, value = self.of_all(weights, (own_real, own_real_labels), (own_images, own_labels))
-            gradients.append(own_gradient)
+        groups = zip(real, *(part.chunk(self._task.classes) for part in synthetic), strict=True)
+        for label, (own_real, *own) in enumerate(groups):
+            gradient, value = self._compare(weights, own_real, self._labels([label], [len(own_real)]), (own[0], own[1]))
+            gradients.append(gradient)
             total = total + value
         return torch.cat(gradients), total
+
+    def _compare(self, weights: Weights, real: Tensor, labels: Tensor, synthetic: Batch) -> tuple[Tensor, Tensor]:
+        target, _ = self._task.chunks.gradient(self._weight_gradient, weights, real, labels)
+        images, own_labels = synthetic
+        return self._image_gradient(images.detach(), weights, target, own_labels)
+
+    def _labels(self, classes: Sequence[int], counts: Sequence[int]) -> Tensor:
+        """Return each class as often as its images, without waiting for the device."""
+        repeated = torch.tensor(classes).repeat_interleave(torch.tensor(counts))
+        return repeated.to(self._task.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

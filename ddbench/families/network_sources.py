@@ -94,19 +94,20 @@ class InterpolatedExperts:
     Wang et al., "Dataset Distillation with Neural Characteristic Function", CVPR 2025, arXiv 2502.20653.
 
     Args:
-        trajectories: (experts, positions, P)
+        trajectories: of each expert, (positions, P) in host memory
     """
 
-    def __init__(self, task: Task, trajectories: Tensor) -> None:
-        self._task, self._first, self._last = task, trajectories[:, 0], trajectories[:, -1]
+    def __init__(self, task: Task, trajectories: list[Tensor]) -> None:
+        self._task, self._trajectories = task, trajectories
 
     def next(self) -> tuple[Weights, Weights]:
         """Return a point of a random expert, uniform between its ends, and that expert's last weights."""
         generator = self._task.generator("between", device="cpu")
-        expert = int(torch.randint(len(self._first), (), generator=generator))
+        expert = self._trajectories[int(torch.randint(len(self._trajectories), (), generator=generator))]
         share = float(torch.rand((), generator=generator))
-        point = share * self._first[expert] + (1 - share) * self._last[expert]  # (P,)
-        return unflatten(point, self._task.like), unflatten(self._last[expert], self._task.like)
+        first, last = (expert[at].to(self._task.device, non_blocking=True) for at in (0, -1))
+        point = share * first + (1 - share) * last  # (P,)
+        return unflatten(point, self._task.like), unflatten(last, self._task.like)
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from ddbench.task.task import Task
 
 
-def siamese_by_class(task: Task, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
+def siamese_by_class(task: Task, real: list[Tensor], synthetic: Tensor) -> tuple[list[Tensor], Tensor]:
     """Augment both batches, each class by an operation of its own.
 
     Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, arXiv 2102.08259.
 
     Args:
-        real: (K * n, C, H, W), class by class
+        real: images of each class, (n_c, C, H, W)
         synthetic: (K * m, C, H, W), class by class
     """
     generator = task.generator("augment", device="cpu")
     pairs = [
         siamese(task, own_real, own_synthetic, generator)
-        for own_real, own_synthetic in zip(real.chunk(task.classes), synthetic.chunk(task.classes), strict=True)
+        for own_real, own_synthetic in zip(real, synthetic.chunk(task.classes), strict=True)
     ]
-    return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+    return [pair[0] for pair in pairs], torch.cat([pair[1] for pair in pairs])
 
 
 def siamese(task: Task, real: Tensor, synthetic: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ SMALLEST_LR = 1e-4
 
 def check_segments(method: str, max_start: int, match_epochs: int, expert_epochs: int) -> None:
     """Refuse segments that end after the last epoch of the experts."""
-    needed = max_start + match_epochs - 1
+    needed = last_epoch(max_start, match_epochs)
     if needed > expert_epochs:
         raise UserError(
             f"max_start {max_start} and match_epochs {match_epochs} of {method} need "
@@ -29,16 +29,22 @@ def check_segments(method: str, max_start: int, match_epochs: int, expert_epochs
         )
 
 
-def random_segment(task: Task, trajectories: Tensor, epochs: int, starts: range) -> tuple[Tensor, Tensor]:
+def last_epoch(max_start: int, match_epochs: int) -> int:
+    """Return the last epoch of an expert that is ever reached from a start below `max_start`."""
+    return max_start - 1 + match_epochs
+
+
+def random_segment(task: Task, trajectories: list[Tensor], epochs: int, starts: range) -> tuple[Tensor, Tensor]:
     """Draw an expert and an epoch in `starts`; return the expert's weights there and `epochs` later, (P,) each.
 
     Args:
-        trajectories: (experts, expert epochs + 1, P)
+        trajectories: of each expert, (its epochs + 1, P) in host memory
     """
     generator = task.generator("stretch", device="cpu")
-    expert = int(torch.randint(len(trajectories), (), generator=generator))
+    expert = trajectories[int(torch.randint(len(trajectories), (), generator=generator))]
     epoch = int(torch.randint(starts.start, starts.stop, (), generator=generator))
-    return trajectories[expert, epoch], trajectories[expert, epoch + epochs]
+    start, target = (expert[at].to(task.device, non_blocking=True) for at in (epoch, epoch + epochs))
+    return start, target
 
 
 def minibatches(

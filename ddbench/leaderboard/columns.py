@@ -10,7 +10,7 @@ from ddbench.errors import printable
 from ddbench.leaderboard.grouping import conditions
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
-from ddbench.leaderboard.summaries import NOTHING
+from ddbench.leaderboard.summaries import ENDINGS, NOTHING
 from ddbench.records.cell import NEUTRAL, Cell, Pool
 from ddbench.stats import Interval
 
@@ -32,10 +32,12 @@ COLUMNS: dict[str, Column] = {
     "std %": lambda row, label: NOTHING if row.spread is None else f"{100 * row.spread:.1f}",
     "before %": lambda row, label: percent(row.metrics.get("before")),
     "success %": lambda row, label: percent(row.metrics.get("success")),
-    "n": lambda row, label: str(row.accuracy.n if row.accuracy else 0),
+    "n": lambda row, label: _count(row),
     "paper %": lambda row, label: _papers(row, lambda figure: f"{figure.accuracy:.1f}"),
     "ours - paper": lambda row, label: _papers(row, lambda figure: _difference(row, figure)),
+    "vs start": lambda row, label: percent(row.gain, signed=True),
     "vs random": lambda row, label: _versus_random(row),
+    "gap closed %": lambda row, label: NOTHING if row.gap_closed is None else f"{100 * row.gap_closed:.0f}",
     "seconds": lambda row, label: f"{row.seconds:.1f}",
     "stored kB": lambda row, label: kilobytes(row.total_bytes),
     "labels": lambda row, label: row.labels if row.accuracy else NOTHING,
@@ -50,6 +52,8 @@ OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "success %": lambda row: "success" in row.metrics,
     "paper %": lambda row: bool(row.published),
     "ours - paper": lambda row: bool(row.published),
+    "vs start": lambda row: row.gain is not None,
+    "gap closed %": lambda row: row.gap_closed is not None,
     "labels": lambda row: row.labels != "hard",
 }
 """columns that a table has only if this holds for one of its rows"""
@@ -180,12 +184,20 @@ def _held_out(cell: Cell) -> str:
 
 
 def percent(value: Interval | None, *, signed: bool = False) -> str:
-    """Write a share in percent: `89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed."""
+    """Write a share in percent: `89.1 ± 0.8`, `+20.3 ± 3.1`, or `89.1` from a single seed.
+
+    An interval of accuracies that would leave [0, 100] is written by its ends: `85.4 (63.7 to 100)`.
+    """
     if value is None:
         return NOTHING
     mean = round(100 * value.mean, 1) + 0.0  # no "-0.0"
     text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
-    return text if value.half_width is None else f"{text} ± {100 * value.half_width:.1f}"
+    if value.half_width is None:
+        return text
+    if not signed and value.leaves_accuracies:
+        low, high = (f"{round(100 * end, 1):g}" for end in value.within_accuracies)
+        return f"{text} ({low} to {high})"
+    return f"{text} ± {100 * value.half_width:.1f}"
 
 
 def state(row: Row) -> str:
@@ -196,11 +208,22 @@ def state(row: Row) -> str:
 
 
 def status(row: Row) -> str:
-    """Return `ok` or `truncated` if all runs are, else counts with reasons: `4 ok, 1 diverged (loss is NaN)`."""
-    if list(row.statuses) in (["ok"], ["truncated"]):
-        (name,) = row.statuses
-        return f"{name}{_reasons(row, name)}"
-    return ", ".join(f"{count} {name}{_reasons(row, name)}" for name, count in row.statuses.items())
+    """Return how all runs ended if that counts, else counts with reasons: `4 ok, 1 diverged (loss is NaN)`."""
+    found = [
+        (name, count, _reasons(row, "truncated" if name in ENDINGS else name)) for name, count in row.endings.items()
+    ]
+    if len(found) == 1 and found[0][0] in ("ok", *ENDINGS):
+        text = found[0][0] + found[0][2]
+    else:
+        text = ", ".join(f"{count} {name}{why}" for name, count, why in found)
+    return f"{text}; {row.below_start} of {len(row.runs)} below the start" if row.below_start else text
+
+
+def _count(row: Row) -> str:
+    """Return the seeds with scores, or `3 networks` where all seeds gave one set."""
+    if row.accuracy is None:
+        return "0"
+    return f"{row.accuracy.n} networks" if row.one_set else str(row.accuracy.n)
 
 
 def _versus_random(row: Row) -> str:

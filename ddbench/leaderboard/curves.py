@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ddbench.leaderboard.columns import Group, groups
+from ddbench.leaderboard.controls import REFERENCE, is_reference
 from ddbench.leaderboard.origins import Origins
-from ddbench.leaderboard.rows import REFERENCE, Row, rows
+from ddbench.leaderboard.rows import Row, rows
 from ddbench.records.schema import Record
 from ddbench.stats import Interval
 
@@ -59,7 +60,7 @@ def panels(records: Iterable[Record], origins: Origins | None = None) -> list[Pa
 
 
 def panel(group: Group) -> Panel:
-    means = [row.accuracy.mean for row in group.rows if row.method == REFERENCE and row.accuracy]
+    means = [row.accuracy.mean for row in group.rows if is_reference(row) and row.accuracy]
     curves = [_curve(row, group.label(row)) for row in group.rows if row.method != REFERENCE]
     drawn = tuple(curve for curve in curves if curve.points or curve.final)
     return Panel(group.heading, drawn, statistics.fmean(means) if means else None)

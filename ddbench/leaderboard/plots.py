@@ -21,9 +21,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
 from ddbench.io.atomic import canonical_json, digest, write_atomically
+from ddbench.leaderboard.controls import REFERENCE
 from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panels, spans_decades
 from ddbench.leaderboard.origins import CONTROL, Origins
-from ddbench.leaderboard.rows import REFERENCE
 from ddbench.records.schema import Record
 
 NUMBERS = "ddbench numbers"

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, summary
+from ddbench.leaderboard.controls import REFERENCE
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
 from ddbench.leaderboard.origins import CONTROL, Origins
-from ddbench.leaderboard.rows import REFERENCE, Row, rows
+from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.leaderboard.tables import link_definitions, pipe_table
 from ddbench.records.schema import Record

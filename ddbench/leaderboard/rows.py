@@ -10,16 +10,15 @@ from typing import Any
 
 from ddbench.leaderboard import summaries
 from ddbench.leaderboard.anytime import Anytime, anytime
-from ddbench.leaderboard.grouping import conditions, identity, oldest_first, runs_by_cell, storage_conditions
+from ddbench.leaderboard.controls import REFERENCE, References, gaps_closed
+from ddbench.leaderboard.grouping import conditions, identity, runs_by_cell, storage_conditions
 from ddbench.leaderboard.origins import Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
-from ddbench.records.cell import Budget, Cell
+from ddbench.records.cell import CEILING, Budget, Cell
 from ddbench.records.schema import LabelSource, Record
 from ddbench.records.states import State, evidence
 from ddbench.stats import Interval, front, interval, paired_difference, ranks
 
-REFERENCE = "random_real"
-"""control that every other method is compared with"""
 MANY = 10
 """smallest number of evaluation networks of a run from which their spread is estimated"""
 
@@ -37,9 +36,13 @@ class Row:
     runs: tuple[Record, ...]
     """the newest attempt of each seed, by seed"""
     accuracy: Interval | None
-    """accuracy in [0, 1] over seeds, each the mean over its evaluation networks; None when no run has scores"""
+    """accuracy in [0, 1] over seeds, each the mean over its evaluation networks, or over these networks where all seeds
+    gave one set; None when no run has scores"""
     versus_random: Interval | None
-    """difference to `random_real` under the same conditions, over common seeds; None for `random_real` itself"""
+    """difference to random images stored in the same way, under the same conditions and over common seeds; None for
+    those"""
+    gain: Interval | None
+    """accuracy beyond that of each run's own start, over seeds; None where no start was scored"""
     seconds: float
     """seconds charged to the budget"""
     seconds_by_phase: dict[str, float]
@@ -51,6 +54,8 @@ class Row:
     steps: str
     """`done/planned` of the loop named `distil`, or a dash for a method without one"""
     statuses: dict[str, int]
+    endings: dict[str, int]
+    """how the runs ended, in the words of tables"""
     states: dict[State, int]
     """what others have measured of the runs with scores, the least first"""
     reasons: dict[str, tuple[str, ...]]
@@ -66,6 +71,8 @@ class Row:
     rank: int | None = None
     """rank among the rows under equal conditions whose labels have the same source, see `ranks`; None where nothing can
     be tested"""
+    gap_closed: float | None = None
+    """share of the way from random images to all training data; None where either was not measured"""
     anytime: Anytime | None = None
     """anytime performance; None where no snapshots show it"""
     on_front: bool = False
@@ -121,8 +128,24 @@ class Row:
 
     @property
     def accuracies(self) -> list[float]:
-        """Accuracies of the seeds with scores, in [0, 1]."""
-        return [run.accuracy for run in self.runs if run.accuracy is not None]
+        """Accuracies of which `accuracy` is the mean, in [0, 1]."""
+        return summaries.samples(self.runs)
+
+    @property
+    def one_set(self) -> bool:
+        """True if all of several seeds gave the same distilled set."""
+        return summaries.one_set(self.runs)
+
+    @property
+    def below_start(self) -> int:
+        """Number of runs that ended below their start."""
+        return summaries.below_start(self.runs)
+
+    @property
+    def loads(self) -> tuple[float, float] | None:
+        """The least and the largest share of the machine that was in use during a run; None where nobody looked."""
+        found = [run.measured.load for run in self.representative if run.measured.load is not None]
+        return (min(found), max(found)) if found else None
 
     @property
     def spread(self) -> float | None:
@@ -136,8 +159,8 @@ class Row:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all parts that are stored."""
-        return sum(self.stored_bytes.values())
+        """Bytes of all parts that are stored; 0 for all training data, of which nothing is stored."""
+        return 0 if self.method == CEILING else sum(self.stored_bytes.values())
 
     @property
     def machines(self) -> str:
@@ -163,20 +186,21 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
     """
     figures, known = published or Published(), list(records)
     cells, agreeing = runs_by_cell(known), evidence(known)
-    references = _references(cells.values())
+    references = References(cells.values())
     made = [
         replace(
-            _row(runs, references.get(conditions(runs[0].result.cell), {}), agreeing),
+            _row(runs, references.of(runs[0]), agreeing),
             published=figures.of(runs[0].result.cell),
             published_across=figures.across(runs[0].result.cell),
             origin=(origins or {}).get(runs[0].result.cell.method),
         )
         for runs in cells.values()
     ]
-    timed = [row for table in _alike(made, lambda row: conditions(row.cell)) for row in _timed(table)]
+    placed = [replace(row, gap_closed=share) for row, share in zip(made, gaps_closed(made), strict=True)]
+    timed = [row for table in _alike(placed, lambda row: conditions(row.cell)) for row in _timed(table)]
     ranked = [row for peers in _alike(timed, _rank_conditions) for row in _ranked(peers)]
-    placed = [row for table in _alike(ranked, lambda row: storage_conditions(row.cell)) for row in _on_front(table)]
-    return sorted(placed, key=_order)
+    fronted = [row for table in _alike(ranked, lambda row: storage_conditions(row.cell)) for row in _on_front(table)]
+    return sorted(fronted, key=_order)
 
 
 def describe_budget(budget: Budget) -> str:
@@ -223,26 +247,19 @@ def _on_front(table: Sequence[Row]) -> Iterator[Row]:
         yield replace(row, on_front=row.accuracy is not None and (row.total_bytes, row.accuracy.mean) in best)
 
 
-def _references(cells: Iterable[list[Record]]) -> dict[str, dict[int, float]]:
-    """Return the reference's accuracy by conditions and seed; its own budget and settings do not matter."""
-    references: dict[str, dict[int, float]] = {}
-    for record in oldest_first(run for runs in cells for run in runs if run.result.cell.method == REFERENCE):
-        if record.accuracy is not None:
-            references.setdefault(conditions(record.result.cell), {})[record.result.seed] = record.accuracy
-    return references
-
-
 def _row(runs: Sequence[Record], reference: dict[int, float], agreeing: dict[int, list[Record]]) -> Row:
     cell = runs[0].result.cell
     shown = summaries.representative(runs)
     accuracies = {run.result.seed: run.accuracy for run in runs if run.accuracy is not None}
+    gains = [found for run in runs if (found := summaries.gain(run)) is not None]
     stored = summaries.medians([run.stored_bytes for run in shown])
     return Row(
         board=", ".join(sorted({run.board for run in runs})),
         cell=cell,
         runs=tuple(runs),
-        accuracy=interval(list(accuracies.values())) if accuracies else None,
+        accuracy=interval(summaries.samples(runs)) if accuracies else None,
         versus_random=None if cell.method == REFERENCE else paired_difference(accuracies, reference),
+        gain=interval(gains) if gains else None,
         seconds=statistics.median(run.charged_seconds for run in shown),
         seconds_by_phase=summaries.medians([run.measured.seconds for run in shown]),
         uncharged_seconds=summaries.medians([run.measured.uncharged_seconds for run in shown]),
@@ -250,6 +267,7 @@ def _row(runs: Sequence[Record], reference: dict[int, float], agreeing: dict[int
         stored_bytes={name: int(value) for name, value in stored.items()},
         steps=summaries.steps(shown),
         statuses=summaries.statuses(runs),
+        endings=summaries.endings(runs),
         states=summaries.states(runs, agreeing),
         reasons=summaries.reasons(runs),
         metrics=summaries.metrics(shown),

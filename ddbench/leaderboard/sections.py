@@ -38,7 +38,8 @@ STORAGE: dict[str, Column] = {
 def cost(group: Group) -> Lines:
     """Tabulate what each row cost, and its machine where rows were measured on several kinds or in several ways."""
     mixed = len({row.machines for row in group.rows}) > 1
-    return group.texts(COST | ({"machine": lambda row, label: row.machines} if mixed else {}))
+    columns = COST | ({"load": lambda row, label: _load(row)} if any(row.loads for row in group.rows) else {})
+    return group.texts(columns | ({"machine": lambda row, label: row.machines} if mixed else {}))
 
 
 def anytime(group: Group) -> Lines:
@@ -79,6 +80,13 @@ def phases(seconds: dict[str, float]) -> str:
     """Write seconds by phase, `distil 104.3 + experts 15.8`, without phases that round to 0."""
     named = [f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= LEAST_SECONDS]
     return " + ".join(named) or "0.0"
+
+
+def _load(row: Row) -> str:
+    if row.loads is None:
+        return NOTHING
+    least, most = (f"{100 * share:.0f}" for share in row.loads)
+    return f"{least} %" if least == most else f"{least}-{most} %"
 
 
 def _stored(stored: dict[str, int]) -> str:

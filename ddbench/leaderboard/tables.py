@@ -19,14 +19,24 @@ from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.sections import anytime, budgets, cost, storage
-from ddbench.leaderboard.summaries import NOTHING
+from ddbench.leaderboard.summaries import ENDINGS, NOTHING
 from ddbench.records.schema import Record
 from ddbench.records.states import State, reaches
 from ddbench.stats import Interval
 
 LEFT = ("method", "family", "charged seconds", "not charged", "machine", "labels", "state", "status")
 STATUS_WIDTH = 10
-TERMINAL_OMITS = ("family", "stored kB", "std %", "before %", "ours - paper", "labels", "state")
+TERMINAL_OMITS = (
+    "family",
+    "stored kB",
+    "gap closed %",
+    "vs start",
+    "std %",
+    "before %",
+    "ours - paper",
+    "labels",
+    "state",
+)
 """columns left out on a terminal, so that a line fits into 80 characters"""
 
 READING = {
@@ -38,18 +48,31 @@ READING = {
     ),
     "accuracy %": (
         "mean over n distillation seeds with scores, each the mean over its evaluation networks at the last step; ± "
-        "its 95 % interval."
+        "its 95 % interval, written by its ends where it would leave the range of accuracies."
     ),
     "std %": (
         "standard deviation over the evaluation networks of a run, pooled over runs: what papers write behind ±. For "
         "runs with ten networks or more."
     ),
     "paper %": "published figures of the same cell, listed below with their sources.",
-    "vs random": "difference to `random_real`, paired by seed; bold: its interval excludes 0.",
+    "n": (
+        "distillation seeds with scores; networks, where every seed gives the same images: the spread is then that of "
+        "networks trained on them."
+    ),
+    "vs start": "accuracy beyond that of what each run started from, by the same networks: what it has learned.",
+    "vs random": (
+        "difference to `random_real` stored in the same way (by the same decoder where the board has it, else as whole "
+        "images), paired by seed; bold: its interval excludes 0."
+    ),
+    "gap closed %": (
+        "share of the way from random images, stored whole, to `full_data`: networks trained on all training images, "
+        "under that row's own protocol."
+    ),
     "seconds": (
         "device seconds charged to the budget (core-seconds on a CPU); like steps (done/planned), memory and bytes, "
         "the median over runs."
     ),
+    "load": "share of the machine's cores in use during a run, by it and others; crowded core-seconds do less.",
     "machine": "seconds of different kinds of machines, or of compiled and eager runs, are no equal budgets.",
     "stored kB": "images, labels, learned recipe and initial weights together.",
     "labels": (
@@ -61,6 +84,7 @@ READING = {
         "`verified`: networks trained on the artefacts again in another environment; `replayed`: the same steps run "
         "again in another environment, with as good scores."
     ),
+    "status": "`budget used`: {budget used}. `barely begun`: {barely begun}.".format_map(ENDINGS),
     "in hand %": (
         "area under the accuracy in hand against charged seconds, divided by the budget (without one, by the longest "
         "run): what a run would have given, stopped at any moment. In hand is the newest snapshot, nothing (0 %) "
@@ -87,6 +111,8 @@ def markdown(
         return f"# {escape(title)}\n\nNo records yet.\n"
     tables = _tables(groups(made))
     shown = {column for _, lines in tables for column in (lines[0][1] if lines else ())}
+    if not any(ending in ENDINGS for row in made for ending in row.endings):
+        shown.discard("status")
     reading = [f"- **{column}**: {text}" for column, text in READING.items() if column in shown]
     parts = [f"# {escape(title)}", summary(made), "How to read:", "\n".join([*_protocols(made), *reading])]
     for heading, lines in tables:
@@ -223,7 +249,9 @@ def _fields(row: Row) -> dict[str, Any]:
         "budget_steps": cell.budget.steps,
         "budget_peak_bytes": cell.budget.peak_bytes,
         **_interval_fields("accuracy", row.accuracy),
+        **_interval_fields("versus_start", row.gain),
         **_interval_fields("versus_random", row.versus_random),
+        "gap_closed": _decimals(row.gap_closed),
         "metrics": _json({name: round(value.mean, 6) for name, value in row.metrics.items()}),
         "published": _json([figure.model_dump(include={"accuracy", "source", "read"}) for figure in row.published]),
         "seconds": _decimals(row.seconds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,17 @@ from torch import Tensor
 
 from ddbench.compute.clock import AHEAD, Clock, ProcessClock
 from ddbench.compute.environment import now
-from ddbench.compute.flops import FlopCounter
 from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.compute.memory import check_memory, peak_bytes
 from ddbench.errors import Stopped
 from ddbench.io.atomic import canonical_json
 from ddbench.meter.cache import Cache, CachedTensors, with_source
 from ddbench.meter.checkpoint import State
+from ddbench.meter.counting import StepCounter
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.log import Log
 from ddbench.meter.phases import PhaseTimer
-from ddbench.meter.resuming import Resumption
+from ddbench.meter.resuming import Resumption, group_of, together
 from ddbench.meter.snapshots import SNAPSHOTS, Snapshot, Snapshots
 from ddbench.records.cell import Budget
 
@@ -43,6 +43,7 @@ class Meter:
         path: path of the checkpoint file; None keeps nothing
         every: wall seconds between checkpoints; more where writing one takes longer than a second
         cache: cache for `cached`; None computes every time
+        seed: distillation seed, part of the key of everything that is cached
     """
 
     def __init__(
@@ -56,18 +57,18 @@ class Meter:
         cache: Cache | None = None,
         hooks: Hooks | None = None,
         device: torch.device | None = None,
+        seed: int = 0,
         snapshots: tuple[float, ...] = SNAPSHOTS,
     ) -> None:
         self.budget = budget
         self.attempts = 1
-        self.started = now()
-        """time when the first attempt started"""
-        self.flops_per_step: int | None = None
-        """operations of the first step of the main loop, which is the one with snapshots"""
-        self._hooks, self._cache, self._device = hooks or Hooks(), cache, device or torch.device("cpu")
+        self.started = now()  # of the first attempt
+        self._hooks, self._cache, self._seed = hooks or Hooks(), cache, seed
+        self._device = device or torch.device("cpu")
         self._generators = generators or Generators("unnamed")
         self.timer = PhaseTimer(clock or ProcessClock())
-        """seconds, charged and not"""
+        self.counter = StepCounter(self.timer, budget.seconds)
+        """counts the operations of the main loop's first step, unless its `total` is set before"""
         self._log = Log()
         self._snapshots = Snapshots(snapshots, self._hooks.snapshot, self._generators)
         self._resumption = Resumption(path, every, self._generators, self.timer, self._beside, self._device)
@@ -91,7 +92,8 @@ class Meter:
             n: planned steps
             state: everything the loop changes; saved and restored
             result: function that returns the current artefact, called for snapshots with the clock stopped
-            name: name of the loop, unique in a method; a loop that had finished before an interruption yields nothing
+            name: name of the loop, unique in a method; a loop that had finished before an interruption yields nothing.
+                Loops `experts/0`, `experts/1`, ... are reported together, as `experts`
         """
         if self._open is not None:
             raise RuntimeError(f"loop {name!r} starts inside loop {self._open!r}; flatten them into one")
@@ -109,19 +111,14 @@ class Meter:
                 if result is not None:
                     self._snapshot(result, step, n)
                 self._open = name
-                if self.flops_per_step is None and result is not None:
-                    with FlopCounter() as counter:
-                        yield step
-                    self.flops_per_step = counter.total
-                else:
+                with self.counter.step() if result is not None else nullcontext():
                     yield step
                 self._open = None
-                self.done[name] = step + 1
+                self._resumption.done[name] = step + 1
                 self._after_step(name, state, n)
         except GeneratorExit:
-            # The method left the loop, or its step raised; only its next call of the meter shows which.
             self._open = None
-            self._resumption.leave(name, state)
+            self._resumption.leave(name, state)  # by the method or an error; its next call of the meter shows which
             return
         self.finish()
         self._resumption.keep(name, state, finished=True)
@@ -131,24 +128,32 @@ class Meter:
         return self.timer.phase(name)
 
     def cached(
-        self, name: str, key: Mapping[str, Any], make: Callable[[torch.Generator], dict[str, Tensor]]
+        self,
+        name: str,
+        key: Mapping[str, Any],
+        make: Callable[[torch.Generator], dict[str, Tensor]],
+        device: torch.device | None = None,
     ) -> dict[str, Tensor]:
         """Return tensors that depend on `key` alone, computed once and charged in full to every run that uses them.
 
         Args:
             name: name of the phase they are charged to, e.g. `experts`
-            key: everything that decides them except data, network, device, threads and versions, which are added
+            key: everything that decides them except data, network, distillation seed, device, threads and versions,
+                which are added
             make: function that computes them with a CPU generator seeded from the key; the digest of the file that
                 defines it is added to the key. Its loops resume like any other. A result that the budget cut short is
                 returned but not stored.
+            device: where cached tensors are put; None is the run's device
         """
+        key = {**key, "seed": self._seed}
         self._keep_left()
         with self.paused("cache"):
-            entry = self._cache.get(name, with_source(key, make), self._device) if self._cache else None
-        if entry is None or not self._affords(entry):
-            return self._make(name, key, make)
+            entry = self._cache.get(name, with_source(key, make), device or self._device) if self._cache else None
+        spent = self._resumption.steps_done
+        if entry is None or not self.budget.affords(self.charged + entry.seconds, spent + sum(entry.steps.values())):
+            return self._make(name, key, make)  # what the rest of the budget does not cover is cut at the same step
         self._resumption.plan(entry.steps)
-        self.done.update(entry.steps)
+        self._resumption.done.update(entry.steps)
         self.timer.charge(name, entry.seconds)
         self._resumption.forget(entry.steps)
         return entry.tensors
@@ -159,7 +164,7 @@ class Meter:
         A value that is not finite, or more than `log.EXPLODED` times its first one, ends the run: within the step on a
         CPU, at most eight steps later on a GPU, and before a snapshot is taken.
         """
-        loop = self._open or self.timer.current
+        loop = group_of(self._open or self.timer.current)
         self._log.note(self._ticks, loop, self.done.get(loop, 0), values)
 
     # -- what the harness calls ---------------------------------------------------------------------------------
@@ -175,13 +180,18 @@ class Meter:
 
     @property
     def done(self) -> dict[str, int]:
-        """Steps done, by loop."""
-        return self._resumption.done
+        """Steps done, by name of the loop or of the loops reported together."""
+        return together(self._resumption.done)
 
     @property
     def planned(self) -> dict[str, int]:
-        """Planned steps, by loop."""
-        return self._resumption.planned
+        """Planned steps, likewise."""
+        return together(self._resumption.planned)
+
+    @property
+    def flops_per_step(self) -> int | None:
+        """Operations of the first step of the main loop, which is the one with snapshots."""
+        return self.counter.total
 
     @property
     def taken(self) -> list[Snapshot]:
@@ -209,19 +219,12 @@ class Meter:
 
     @property
     def uncharged(self) -> dict[str, float]:
-        """Seconds of snapshots, checkpoints, compilation and the cache, which are not charged, by phase."""
+        """Seconds of snapshots, checkpoints, compilation, counting and the cache, not charged, by phase."""
         return self.timer.uncharged
 
     @property
     def charged(self) -> float:
         return self.timer.charged
-
-    # -- budget -------------------------------------------------------------------------------------------------
-
-    def _affords(self, entry: CachedTensors) -> bool:
-        """Return whether the rest of the budget covers it; if not, it is made again, and cut at the same step."""
-        steps = self._resumption.steps_done + sum(entry.steps.values())
-        return self.budget.affords(self.charged + entry.seconds, steps)
 
     def _fraction(self, step: int, n: int) -> float:
         return min(1.0, max(step / n if n else 1.0, self.budget.share(self.charged, self._resumption.steps_done)))
@@ -233,7 +236,7 @@ class Meter:
         moment = time.monotonic()
         if moment - self._shown >= PROGRESS_SECONDS:
             self._shown = moment
-            done = self.done[name]
+            done = self._resumption.done[name]
             self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
         stopping = self._hooks.stopping()
         if stopping or self._resumption.due:
@@ -249,14 +252,13 @@ class Meter:
                 self._snapshots.take(result, fraction, step, self.charged)
 
     def _resume(self) -> None:
-        saved = self._resumption.read()
-        if saved is not None:
+        if (saved := self._resumption.read()) is not None:
             self._log.history = saved["history"]
             self.timer.uncharged = saved["uncharged"]
             self._snapshots.restore(saved["album"])  # its name in checkpoints from before
             self.attempts = saved["attempts"] + 1
             self.started, self._peak_before = saved["started"], saved["peak_bytes"]
-            self.flops_per_step = saved["flops_per_step"]
+            self.counter.total, self.counter.first = saved["flops_per_step"], saved.get("first_step")
             self.timer.remember(saved.get("usual", 0.0))
 
     def _beside(self) -> dict[str, Any]:
@@ -269,6 +271,7 @@ class Meter:
             "started": self.started,
             "peak_bytes": self.peak_bytes,
             "flops_per_step": self.flops_per_step,
+            "first_step": self.counter.first,
             "usual": self.timer.usual,
         }
 
@@ -283,15 +286,15 @@ class Meter:
         text = canonical_json(key).decode()
         generator = seeded(derive_seed(name, text))
         self._generators.adopt(f"cached:{name}:{text}", generator)
-        already, earlier = self.seconds.get(name, 0.0), set(self.planned)
+        already, earlier = self.seconds.get(name, 0.0), set(self._resumption.planned)
         with self.phase(name):
             tensors = {part: tensor.detach() for part, tensor in make(generator).items()}
             self._keep_left()
-        steps = {loop: self.done[loop] for loop in self.planned if loop not in earlier}
+            self._generators.drop(f"cached:{name}:{text}")
+        steps = {loop: done for loop, done in self._resumption.done.items() if loop not in earlier}
         if self._cache is not None and self._resumption.cut.isdisjoint(steps):
+            made = CachedTensors(tensors, self.seconds[name] - already, steps)
             with self.paused("cache"):
-                self._cache.put(
-                    name, with_source(key, make), CachedTensors(tensors, self.seconds[name] - already, steps)
-                )
+                self._cache.put(name, with_source(key, make), made)
             self._resumption.forget(steps)
         return tensors

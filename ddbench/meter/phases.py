@@ -10,7 +10,7 @@ from statistics import median
 from ddbench.compute.clock import Clock
 from ddbench.records.contradictions import MOST_SHARE
 
-EXCUSED = ("snapshots", "checkpoints", "cache", "compile")
+EXCUSED = ("snapshots", "checkpoints", "cache", "compile", "counting")
 """what the harness pauses for; what a method pauses for is shown, and not accounted for"""
 LENGTHS = 1001
 """number of steps whose lengths are remembered"""
@@ -85,6 +85,14 @@ class PhaseTimer:
         """Charge seconds that did not pass here to the phase `name`."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self._elsewhere += seconds
+
+    def excuse(self, name: str, seconds: float) -> None:
+        """Count seconds that were charged to the current phase under `name` instead, uncharged."""
+        if seconds > 0:
+            self.seconds[self.current] -= seconds
+            self._stepped -= seconds
+            self.uncharged[name] = self.uncharged.get(name, 0.0) + seconds
+            self._excused += seconds
 
     def settle(self) -> None:
         """Wait for the device and charge exactly the time that has passed."""

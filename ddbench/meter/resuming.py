@@ -15,6 +15,19 @@ from ddbench.meter.checkpoint import State
 from ddbench.meter.phases import PhaseTimer
 
 
+def group_of(loop: str) -> str:
+    """Return the name under which a loop is reported: `experts` for `experts/3`."""
+    return loop.partition("/")[0]
+
+
+def together(steps: Mapping[str, int]) -> dict[str, int]:
+    """Add up the steps of loops that are reported together."""
+    total = dict[str, int]()
+    for loop, count in steps.items():
+        total[group_of(loop)] = total.get(group_of(loop), 0) + count
+    return total
+
+
 class Resumption:
     """The loops of a run, and one checkpoint file with their last states.
 

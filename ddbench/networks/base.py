@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ddbench.errors import UserError, suggestion
+from ddbench.networks.running import RunningBatchNorm
 from ddbench.registry import NETWORKS
 
-NORMS = ("instance", "batch", "layer", "group", "none")
+NORMS = ("instance", "batch", "running_batch", "layer", "group", "none")
 POOLINGS: dict[str, type[nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -83,6 +84,8 @@ def normalisation(kind: str, shape: tuple[int, int, int]) -> nn.Module:
     if kind == "batch":
         # Running statistics would be state outside the weights: functional_call loses it, vmap refuses it.
         return nn.BatchNorm2d(channels, track_running_stats=False)
+    if kind == "running_batch":
+        return RunningBatchNorm(channels)
     if kind == "layer":
         return nn.LayerNorm(shape)
     if kind == "group":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ddbench.compute.compiling import Weights
 
+Result = TypeVar("Result")
 NUMBERS = {"cpu": 2**20, "cuda": 2**28}
 """largest number of values in a feature map of a chunk: on a CPU, it then fits into the processor's cache"""
 WHOLE = 10_000
@@ -42,8 +43,15 @@ class Chunks:
 
     def map(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Apply `function` to images (N, C, H, W), without gradients, (N, ...)."""
-        with torch.no_grad():
-            return torch.cat([function(chunk) for chunk in images.split(self.size(len(images)))])
+        return torch.cat(list(self.each(function, images)))
+
+    def each(self, function: Callable[..., Result], *batches: Tensor) -> Iterator[Result]:
+        """Apply `function` to the chunks of batches of equal length, without gradients, and yield each result."""
+        size = self.size(len(batches[0]))
+        for chunks in zip(*(batch.split(size) for batch in batches), strict=True):
+            with torch.no_grad():
+                result = function(*chunks)
+            yield result
 
     def gradient(
         self,

@@ -29,7 +29,8 @@ class ConvNet(Network):
 
     Args:
         shape: (C, H, W) of the images.
-        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), running_batch (trained networks are
+            tested with running averages of them), layer, group (4 groups) or none.
         activation: relu, leaky_relu, sigmoid or swish.
         pooling: average, max or none.
 

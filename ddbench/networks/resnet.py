@@ -44,7 +44,8 @@ class ResNet18(Network):
     The variant of the DC evaluation pool (arXiv 2006.05929), with instance norm unless said otherwise.
 
     Args:
-        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), running_batch (trained networks are
+            tested with running averages of them), layer, group (4 groups) or none.
 
     Raises:
         UserError: an unknown norm, or images below 9x9, whose last map of one pixel instance norm would erase.

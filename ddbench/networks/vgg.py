@@ -18,7 +18,8 @@ class VGG11(Network):
     first convolution pads the map to a multiple of 32, so 28x28 images become 32x32 maps.
 
     Args:
-        norm: instance, batch (always with the statistics of the current batch), layer, group (4 groups) or none.
+        norm: instance, batch (always with the statistics of the current batch), running_batch (trained networks are
+            tested with running averages of them), layer, group (4 groups) or none.
 
     Raises:
         UserError: an unknown norm, or images below 17x17.

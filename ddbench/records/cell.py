@@ -21,6 +21,10 @@ MOST_STEPS = 10**6
 MOST_MARGIN = 256
 
 
+CEILING = "full_data"
+"""control whose networks are trained on all training data; it alone is scored so"""
+
+
 DeviceKind = Literal["cpu", "cuda"]
 
 

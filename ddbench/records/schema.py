@@ -43,6 +43,8 @@ LABELS: dict[LabelSource, str] = {
     "static": "soft labels are stored with the images, the same in every epoch",
 }
 """what each source of labels means"""
+MOST_OF_START = 5
+"""networks that a run's start is scored with, at most"""
 SOFT = {"lr_labels": None, "soft_labels": False}
 """hyper-parameters of the methods that stored soft labels before records named the source of labels, with the value of
 each under which they did not"""
@@ -105,6 +107,9 @@ class Result(Strict):
     artifact: Digest | None = None
     """digest of the `.safetensors` file"""
     scores: list[Score] = []
+    start: Annotated[list[Score], LATER] = []
+    """scores of the artefact before the first step of the main loop, of as many networks as `scores`, at most
+    `MOST_OF_START`"""
     curve: list[CurvePoint] = []
     also: list[FurtherScore] = []
     """by the ways of `cell.also`, in its order"""
@@ -122,6 +127,9 @@ class Measured(Strict):
     outside_seconds: Annotated[Seconds | None, LATER] = None
     """the distillation as the command saw it, over the attempts that it saw to their end: on a CPU core-seconds of the
     run's process and of whatever it started, on a GPU wall seconds; None where nobody looked"""
+    load: Annotated[float | None, Field(ge=0, le=1), LATER] = None
+    """share of the machine's processor time that was in use, by this run and others, while its last attempt distilled;
+    None where nobody looked"""
     curve_seconds: list[Seconds] = []
     """charged seconds at each point of `result.curve`"""
     peak_bytes: Count = 0

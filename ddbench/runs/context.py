@@ -113,5 +113,6 @@ def make_meter(context: RunContext, generators: Generators, origin: Mapping[str,
         cache=Cache(context.cache, {**origin, **around}),
         hooks=Hooks(snapshot, progress, context.monitor.stopping),
         device=context.device,
+        seed=context.job.seed,
         snapshots=context.job.snapshots,
     )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.environment import environment, git_revision, versions
 from ddbench.compute.generators import Generators
+from ddbench.compute.load import MachineLoad
 from ddbench.compute.memory import limit_device_memory
 from ddbench.errors import CannotWrite, UserError
 from ddbench.evaluation.modality import Training, TrainingFile
@@ -43,6 +44,8 @@ class Distilled(Strict):
     uncharged: dict[str, float]
     peak_bytes: int
     flops_per_step: int | None
+    load: float | None
+    """share of the machine's processor time that was in use during the last attempt"""
     accounted: float
     """seconds of the last attempt until the file was written that are charged, or that the harness needed"""
     environment: dict[str, Any]
@@ -84,7 +87,7 @@ def distil(context: RunContext, opened: Opened, start: float = 0.0) -> Distilled
     limit_device_memory(cell.budget.peak_bytes, context.device)
     meter = _resumed_meter(context, opened.generators, training.origin)
     meter.uncharged["start"] = meter.uncharged.get("start", 0.0) + start
-    context.compiler.apart = meter.paused
+    context.compiler.apart, load = meter.paused, MachineLoad()
     artifact, outcome = _attempt(context, training, meter)
     limit_device_memory(None, context.device)
     named = artifact.with_provenance(_provenance(context, training, meter)) if artifact else None
@@ -100,6 +103,7 @@ def distil(context: RunContext, opened: Opened, start: float = 0.0) -> Distilled
         uncharged=meter.uncharged,
         peak_bytes=meter.peak_bytes,
         flops_per_step=meter.flops_per_step,
+        load=load.share(),
         accounted=start + meter.timer.accounted,
         environment=environment(context.device, cell.threads, context.compiler.enabled),
         log=meter.history,

@@ -51,6 +51,8 @@ def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Eva
     except (UserError, ValueError) as error:
         return Scored(refused=f"{type(error).__name__}: {error}")
     snapshots = [(found.step, context.snapshot_path(index)) for index, found in enumerate(distilled.snapshots)]
-    files = Files(context.artifact_path, distilled.artifact, snapshots, context.scores_path)
+    start = next((file for step, file in snapshots if step == 0), None)
+    shown = snapshots if job.curve else []
+    files = Files(context.artifact_path, distilled.artifact, shown, context.scores_path, start)
     scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point)
     return Scored(scores, artifact.stored_bytes(), artifact.label_source, clock.settle() - begun)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard.columns import Group
+from ddbench.leaderboard.controls import REFERENCE
 from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panel, spans_decades
 from ddbench.leaderboard.plots import spread
-from ddbench.leaderboard.rows import REFERENCE
 from ddbench.site.families import look
 
 LINE_HEIGHT = 15

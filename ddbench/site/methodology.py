@@ -12,6 +12,7 @@ from ddbench.evaluation import trainer
 from ddbench.leaderboard import anytime, grouping
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
+from ddbench.leaderboard.summaries import ENDINGS
 from ddbench.meter import snapshots
 from ddbench.records import cell, schema
 from ddbench.records.states import STATES
@@ -38,6 +39,7 @@ def methodology_values() -> dict[str, Any]:
         "sources": list(schema.LABELS.items()),
         "states": list(STATES.items()),
         "statuses": list(schema.STATUSES.items()),
+        "endings": list(ENDINGS.items()),
         "budget": _fields(cell.Budget, "budget."),
         "published": _fields(Figure),
         "record": [term for model, prefix in RECORD for term in _fields(model, prefix)],

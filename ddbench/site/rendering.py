@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddbench.leaderboard.columns import Strong
+from ddbench.leaderboard.summaries import ENDINGS
 from ddbench.site import docs
 from ddbench.site.format import (
     MINUS,
@@ -66,6 +67,7 @@ class Renderer:
         self._environment.tests["strong"] = lambda text: isinstance(text, Strong)
         self._environment.globals |= {
             "navigation": NAVIGATION,
+            "endings": tuple(ENDINGS),
             "board_page": board_page,
             "method_page": method_page,
             "protocol_page": protocol_page,

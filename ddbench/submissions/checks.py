@@ -13,7 +13,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.errors import UserError, suggestion
 from ddbench.evaluation.modality import Data
 from ddbench.evaluation.protocols import Protocol
-from ddbench.records.cell import Cell
+from ddbench.records.cell import CEILING, Cell
 from ddbench.records.metrics import METRICS
 from ddbench.records.schema import SCORED, FurtherScore, Record
 from ddbench.registry import MODALITIES, PROTOCOLS
@@ -71,12 +71,16 @@ def _of_record(record: Record) -> Iterator[str]:
     elif result.scores or result.also or result.artifact:
         yield f"status {result.status}, and scores or an artefact; a run that failed has neither"
     for name in {cell.protocol: None} | {scoring.protocol: None for scoring in cell.also or []}:
-        yield from _of_protocol(name, record.protocol if name == cell.protocol else record.also_protocols.get(name))
+        yield from _of_protocol(
+            cell.method, name, record.protocol if name == cell.protocol else record.also_protocols.get(name)
+        )
 
 
-def _of_protocol(name: str, described: Mapping[str, Any] | None) -> Iterator[str]:
+def _of_protocol(method: str, name: str, described: Mapping[str, Any] | None) -> Iterator[str]:
     if name not in PROTOCOLS:
         yield f"unknown protocol {name!r}; {suggestion(name, PROTOCOLS)}"
+    elif (PROTOCOLS.get(name).kind == "full_data") != (method == CEILING):
+        yield f"method {method} under protocol {name}; {CEILING} alone trains on all data"
     elif described is None:
         yield f"does not say what protocol {name} is"
     else:

@@ -121,6 +121,7 @@ def _job(claim: Claim, method: str | None, dataset: str | None) -> Job:
         method_source=source_digest(found),
         dataset=dataset or cell.dataset,
         snapshots=(),
+        curve=False,
         compile=record.measured.environment.get("compiled") is True,
         checkpoint_seconds=Board.model_fields["checkpoint_seconds"].default,
         stall_seconds=None,

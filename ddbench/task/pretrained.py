@@ -65,6 +65,7 @@ def load_pool(
     data: Dataset,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
+    preprocessing: str = "normalize",
 ) -> PretrainedPool:
     """The networks of a pool, in the image format of `data`: read, or each trained once and kept in the user's cache.
 
@@ -74,7 +75,7 @@ def load_pool(
         UserError: when the pool's data set or file is not the one that was named, does not fit, or a network does not
             learn.
     """
-    return _load(pool, network, data, device, 0, report)
+    return _load(pool, network, data, device, 0, report, preprocessing)
 
 
 def pool_for_training(networks: Tensor, module: torch.nn.Module) -> PretrainedPool:
@@ -88,9 +89,10 @@ def load_pool_for_scoring(
     data: Dataset,
     device: torch.device,
     report: Callable[[str, float], None] = lambda stage, share: None,
+    preprocessing: str = "normalize",
 ) -> PretrainedPool:
     """As `load_pool`, but `training` is empty: no network is trained that only a method would see."""
-    return _load(pool, network, data, device, pool.train, report)
+    return _load(pool, network, data, device, pool.train, report, preprocessing)
 
 
 def _load(
@@ -100,6 +102,7 @@ def _load(
     device: torch.device,
     first: int,
     report: Callable[[str, float], None],
+    preprocessing: str,
 ) -> PretrainedPool:
     """The networks of a pool from number `first` on; a file is read whole, its only network may be of both kinds."""
     module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(device)
@@ -107,7 +110,8 @@ def _load(
     if isinstance(pool, GivenWeights):
         vectors = read(pool, like)
     else:
-        vectors = _trained(pool, network, module, data, range(first, pool.train + pool.held_out), report)
+        numbers = range(first, pool.train + pool.held_out)
+        vectors = _trained(pool, network, module, data, numbers, report, preprocessing)
     return PretrainedPool(vectors[: pool.train - first], vectors[-pool.held_out :], like)
 
 
@@ -118,6 +122,7 @@ def _trained(
     data: Dataset,
     numbers: range,
     report: Callable[[str, float], None],
+    preprocessing: str,
 ) -> Tensor:
     """Networks of a pool by their numbers, (networks, P)."""
     source = load_dataset(pool.dataset)
@@ -133,7 +138,7 @@ def _trained(
     if source.digest == data.digest.partition("+")[0]:
         source = data  # of a split, the part that methods may see
     device = next(module.parameters()).device
-    trainer = _Trainer(pool, network, source, data.shape, module, device)
+    trainer = _Trainer(pool, network, source, data.shape, module, device, preprocessing)
 
     def vector(done: int, number: int) -> Tensor:
         return trainer.network(number, lambda share: report("pool", (done + share) / len(numbers)))
@@ -162,12 +167,16 @@ class _Trainer:
         shape: tuple[int, int, int],
         module: torch.nn.Module,
         device: torch.device,
+        preprocessing: str,
     ) -> None:
         self._pool, self._source, self._shape, self._module, self._device = pool, source, shape, module, device
+        self._preprocessing = preprocessing
         context = {"device": device.type, "versions": versions(), "code": _code(module)}
         self._cache = Cache(cache_folder() / "pools", context)
         settings = pool.model_dump(include={"margin", "steps", "batch", "lr"})
         self._key = {**settings, "network": str(network), "data": source.digest, "shape": list(shape)}
+        if preprocessing != "normalize":
+            self._key["preprocessing"] = preprocessing
         self._fresh = InitialWeights(module)
 
     def network(self, number: int, report: Callable[[float], None]) -> Tensor:
@@ -187,7 +196,7 @@ class _Trainer:
     @cached_property
     def _real(self) -> RealData:
         source = resized(self._source.to("cpu"), self._shape, self._pool.margin)
-        return RealData(source, Preprocessing.for_dataset(source).fit(source), self._device)
+        return RealData(source, Preprocessing.for_dataset(source, self._preprocessing).fit(source), self._device)
 
     def _trained(self, seed: str, report: Callable[[float], None]) -> Tensor:
         """After Adam on the source data."""

@@ -12,6 +12,7 @@ import torch
 
 from ddbench.compute.compiling import Weights
 from ddbench.data import Dataset, load_dataset
+from ddbench.data.preprocess import WHITENING
 from ddbench.errors import UserError
 from ddbench.records.cell import Cell, Pool
 from ddbench.task.settings.base import Setting, SettingInputs
@@ -38,12 +39,16 @@ class PretrainedSetting(Setting):
                 f"pool holds out {pool.held_out} networks to score with and {cell.networks} are asked for; "
                 "raise held_out"
             )
+        if cell.network.parameters.get("norm") == "running_batch":
+            raise UserError(
+                "networks of a pool keep no running statistics and network has norm='running_batch'; choose norm=batch"
+            )
         if not isinstance(pool, Pool):
             return
-        if cell.preprocessing != "normalize":
+        if cell.preprocessing in WHITENING:
             raise UserError(
                 f"networks of a pool are trained on normalised images and preprocessing is {cell.preprocessing!r}; "
-                "choose normalize"
+                "choose normalize or standardize"
             )
         if (classes := len(load_dataset(pool.dataset).classes)) != len(data.classes):
             raise UserError(

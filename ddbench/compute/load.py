@@ -1,0 +1,28 @@
+"""How busy a machine is: core-seconds of a crowded one are worth less, because cores share caches and memory."""
+
+from __future__ import annotations
+
+import psutil
+
+IDLE = ("idle", "iowait")
+VIRTUAL = ("guest", "guest_nice")
+"""times that others of the list include"""
+
+
+class MachineLoad:
+    """The share of the machine's processor time that was in use since this object was made."""
+
+    def __init__(self) -> None:
+        self._began = _times()
+
+    def share(self) -> float | None:
+        """Return the share, in [0, 1], of all processes together; None where no time has passed."""
+        idle, total = (now - then for now, then in zip(_times(), self._began, strict=True))
+        return None if total <= 0 else round(min(1.0, max(0.0, 1 - idle / total)), 3)
+
+
+def _times() -> tuple[float, float]:
+    """Return idle seconds and all seconds of all cores since the machine was started."""
+    spent = psutil.cpu_times()._asdict()
+    total = sum(seconds for name, seconds in spent.items() if name not in VIRTUAL)
+    return sum(spent.get(name, 0.0) for name in IDLE), total

@@ -1,0 +1,146 @@
+"""How a network comes of an artefact, or of all training data: gradient descent under a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
+from ddbench.artifacts.recipe import Recipe
+from ddbench.compute.compiling import Weights
+from ddbench.compute.generators import derive_seed, seeded
+from ddbench.data.augmentation import AUGMENTATIONS, Augmentation, cutmix
+from ddbench.errors import UserError
+from ddbench.evaluation.schedule import Schedule, schedule_of
+from ddbench.evaluation.selection import moments
+from ddbench.networks import InitialWeights
+from ddbench.networks.running import RunningStatistics
+
+if TYPE_CHECKING:
+    from ddbench.evaluation.trainer import ImageEvaluator
+
+
+def train_by_descent(
+    evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False, readings: int = 1
+) -> Iterator[Weights]:
+    """The seed's network, trained step by step: its weights at evenly spaced moments, the last at the end.
+
+    They are those of the network in evaluation mode.
+
+    What is yielded changes in place as the training goes on.
+    """
+    protocol = evaluator.protocol
+    generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
+    weights = _initial(evaluator, artifact, seed, generator)
+    count = len(artifact.decode(0, seeded(0))[1])
+    schedule = schedule_of(protocol, artifact.recipe, count, short)
+    augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
+    kind = _trained_kind(augmentation, artifact.label_kind)
+    batches = _batches(evaluator, artifact, schedule, augmentation, generator)
+    yield from _descend(evaluator, weights, schedule, batches, kind, readings)
+
+
+def train_on_all_data(
+    evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False, readings: int = 1
+) -> Iterator[Weights]:
+    """The seed's network, trained on the training images themselves, whatever the artefact."""
+    protocol, data = evaluator.protocol, evaluator.data
+    generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
+    weights = _initial(evaluator, artifact, seed, generator)
+    schedule = schedule_of(protocol, Recipe(), len(data.train_labels), short)
+    augmentation = AUGMENTATIONS[protocol.augmentation](data.name)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            for chosen in torch.randperm(len(data.train_labels), generator=generator).split(protocol.batch_size):
+                positions = chosen.to(evaluator.device, non_blocking=True)
+                images = evaluator.transform(data.train_images[positions])
+                yield augmentation.apply(images, generator), data.train_labels[positions]
+
+    yield from _descend(evaluator, weights, schedule, batches(), "index", readings)
+
+
+TRAINERS = {"train": train_by_descent, "full_data": train_on_all_data}
+"""how a network comes of an artefact, by the protocol's kind"""
+
+
+def _descend(
+    evaluator: ImageEvaluator,
+    weights: Weights,
+    schedule: Schedule,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    kind: str,
+    readings: int,
+) -> Iterator[Weights]:
+    """Train in place; yield the weights of evaluation mode at evenly spaced moments, the last at the end."""
+    optimizer, gradient = _optimizer(weights, schedule), evaluator.gradients[kind]
+    statistics = RunningStatistics(evaluator.module)
+    read = moments(len(schedule.lrs), readings)
+    for step, lr in enumerate(schedule.lrs):
+        evaluator.report(step / len(schedule.lrs))
+        if step == schedule.drop:
+            optimizer = _optimizer(weights, schedule)
+        optimizer.param_groups[0]["lr"] = lr
+        images, labels = next(batches)
+        statistics.update(weights, images)
+        found, _ = evaluator.chunks.gradient(gradient, weights, images, labels)
+        for name, weight in weights.items():
+            weight.grad = found[name]
+        optimizer.step()
+        if step + 1 in read:
+            yield statistics.fold(weights)
+
+
+def _initial(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
+    fresh = InitialWeights(evaluator.module)(generator)
+    start = evaluator.start(artifact, seed)
+    if start is None:
+        return {name: weight.to(evaluator.device, copy=True) for name, weight in fresh.items()}
+    ours, theirs = ({name: (w.shape, w.dtype) for name, w in own.items()} for own in (fresh, start))
+    if ours != theirs:
+        raise UserError("the artefact's initial weights are of another network; score it with the one it names")
+    return start
+
+
+def _optimizer(weights: Weights, training: Schedule) -> torch.optim.Optimizer:
+    lr, decay = training.lrs[0], training.weight_decay
+    if training.optimizer == "adam":
+        return torch.optim.Adam(weights.values(), lr=lr, weight_decay=decay)
+    return torch.optim.SGD(weights.values(), lr=lr, momentum=training.momentum, weight_decay=decay)
+
+
+def _batches(
+    evaluator: ImageEvaluator,
+    artifact: DistilledDataset,
+    schedule: Schedule,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
+    kind, device = _trained_kind(augmentation, artifact.label_kind), evaluator.device
+    fresh, epoch = artifact.decoder.fresh, 0
+    images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
+    while True:
+        if fresh and epoch:
+            images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
+        for chosen in _indices(schedule.order, len(labels), evaluator.protocol.batch_size, generator):
+            positions = chosen.to(device, non_blocking=True)
+            batch, own = images[positions], labels[positions]
+            batch = augmentation.apply(batch, generator)
+            if kind != artifact.label_kind:
+                own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
+            yield cutmix(batch, own, generator) if augmentation.mixes else (batch, own)
+        epoch += 1
+
+
+def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch.Generator) -> Iterable[Tensor]:
+    return order if order is not None else torch.randperm(count, generator=generator).split(batch_size)
+
+
+def _trained_kind(augmentation: Augmentation, kind: LabelKind) -> LabelKind:
+    """What labels are while training: mixed classes are probabilities."""
+    return "probabilities" if augmentation.mixes and kind in ("index", "logits") else kind

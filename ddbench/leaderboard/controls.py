@@ -1,0 +1,65 @@
+"""What rows are compared with: random images stored in the same way, and all training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ddbench.leaderboard.grouping import conditions, oldest_first
+from ddbench.records.cell import CEILING
+from ddbench.records.schema import Record
+
+if TYPE_CHECKING:
+    from ddbench.leaderboard.rows import Row
+
+REFERENCE = "random_real"
+"""control that every other method is compared with"""
+WHOLE = "pixels"
+"""parametrisation that stores images as they are"""
+
+
+class References:
+    """The accuracy of random images by seed, for each way of storing them; their budget does not matter.
+
+    Args:
+        cells: the runs of each cell
+    """
+
+    def __init__(self, cells: Iterable[list[Record]]) -> None:
+        self._found: dict[tuple[str, str], dict[int, float]] = {}
+        for record in oldest_first(run for runs in cells for run in runs if run.result.cell.method == REFERENCE):
+            if record.accuracy is not None:
+                key = conditions(record.result.cell), decoder(record)
+                self._found.setdefault(key, {})[record.result.seed] = record.accuracy
+
+    def of(self, run: Record) -> dict[int, float]:
+        """Return those under a run's conditions: through its own decoder, else of whole images, else none."""
+        alike = conditions(run.result.cell)
+        return self._found.get((alike, decoder(run))) or self._found.get((alike, WHOLE), {})
+
+
+def decoder(record: Record) -> str:
+    """Return the parametrisation of a run's images, as its method was asked for it."""
+    return str(record.result.cell.hyperparameters.get("decoder", WHOLE))
+
+
+def is_reference(row: Row) -> bool:
+    """Return whether a row is of random images that are stored whole."""
+    return row.method == REFERENCE and decoder(row.runs[0]) == WHOLE
+
+
+def gaps_closed(rows: Sequence[Row]) -> Iterator[float | None]:
+    """Yield for each row how much of the way it has gone from random images, stored whole, to all training data."""
+    tops = {_data_and_network(row): row.accuracy.mean for row in rows if row.method == CEILING and row.accuracy}
+    bottoms = {conditions(row.cell): row.accuracy.mean for row in rows if is_reference(row) and row.accuracy}
+    for row in rows:
+        top, bottom = tops.get(_data_and_network(row)), bottoms.get(conditions(row.cell))
+        between = row.method != CEILING and not is_reference(row)
+        if between and row.accuracy and top is not None and bottom is not None and top > bottom:
+            yield (row.accuracy.mean - bottom) / (top - bottom)
+        else:
+            yield None
+
+
+def _data_and_network(row: Row) -> tuple[str, str]:
+    return row.cell.dataset_digest, row.network
