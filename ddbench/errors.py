@@ -48,7 +48,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     "did you mean 'convnet'?"
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name.lower(), known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(known)}" if known else "none is registered"

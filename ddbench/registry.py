@@ -36,6 +36,11 @@ METHOD_FILE = "ddbench_method_"
 """prefix of the names of modules that were loaded from a method's file"""
 
 
+def folded(name: str) -> str:
+    """Return a name without case and signs."""
+    return "".join(sign for sign in name.lower() if sign.isalnum())
+
+
 class Registry(Generic[T]):
     """A mapping of names and aliases to registered objects.
 
@@ -73,11 +78,22 @@ class Registry(Generic[T]):
         return decorate
 
     def canonical(self, name: str) -> str:
-        """Return the registered name for a name or an alias; an unknown one raises UserError with the nearest."""
-        name = self._aliases.get(name, name)
-        if name not in self._objects:
+        """Return the registered name for a name or an alias, whatever its case and signs, `RaT-BPTT` or `CIFAR-10`.
+
+        Raises:
+            UserError: for an unknown name; the message has the nearest one.
+        """
+        found = self.find(name)
+        if found is None:
             raise UserError(f"unknown {self.kind} {name!r}; {suggestion(name, [*self._objects, *self._aliases])}")
-        return name
+        return found
+
+    def find(self, name: str) -> str | None:
+        """Return the registered name as `canonical` does; None for an unknown one."""
+        if name in self:
+            return self._aliases.get(name, name)
+        alike = {self._aliases.get(one, one) for one in (*self._objects, *self._aliases) if folded(one) == folded(name)}
+        return alike.pop() if len(alike) == 1 and folded(name) else None
 
     def get(self, name: str) -> T:
         """Return the object registered under a name or an alias."""

@@ -306,7 +306,10 @@ def write_npz(path: Path, **changes: Any) -> Path:
     ("changes", "sentence"),
     [
         ({"test_labels": None}, "t.npz has no array test_labels (it holds train_images, train_labels, test_images); "),
-        ({"train_labels": np.arange(9) % 2}, "t.npz: train_labels has shape (9,) for 10 images; save one label an im"),
+        (
+            {"train_labels": np.arange(9) % 2},
+            "t.npz: train_labels has shape (9,), not (10,); save one label for ea",
+        ),
         ({"test_labels": np.arange(10)}, "t.npz: test_labels holds 9; number the 2 classes of the train split 0..1"),
         ({"train_images": np.full((10, 8, 8), np.nan)}, "t.npz: train_images holds 640 NaN values; repair them and s"),
         ({"train_labels": np.array([{}] * 10)}, "t.npz: train_labels holds pickled Python objects, which are never l"),

@@ -12,7 +12,9 @@ import torch
 
 from ddbench.compute.generators import Generators
 from ddbench.errors import UserError
+from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.gradient_matching import GradientDistance, Turns
+from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.training import OnReal, OnSynthetic, Trained, Trainer
 from ddbench.families.trajectory_matching import learned_step_size
 from ddbench.leaderboard.origins import CONTROL
@@ -34,6 +36,7 @@ from methods.herding import Herding, herd
 from methods.k_center import KCenter, centers
 from methods.k_means import KMeansCentroids
 from methods.random_real import RandomReal
+from methods.random_soft_labels import RandomSoftLabels
 from methods.scalable_trajectory_matching import ScalableTrajectoryMatching
 
 discover()
@@ -139,6 +142,32 @@ def test_random_real_takes_what_every_method_starts_from() -> None:
     assert torch.equal(artifact.parts["labels"], labels)
     other = RandomReal().distill(tiny_task(generators=Generators("another")), free_meter())
     assert not torch.equal(other.parts["images"], images)
+
+
+@pytest.mark.parametrize("decoder", ["pixels", "multi_formation", "canvas,factor=2"])
+def test_unlearned_images_fill_the_storage_of_a_decoder(decoder: str) -> None:
+    started = SyntheticSet(tiny_task(ipc=4), decoder).artifact()
+    random = RandomReal(decoder=decoder).distill(tiny_task(ipc=4), free_meter())
+    assert all(torch.equal(random.parts[name], part) for name, part in started.parts.items())
+    for method in (Herding(space="pixels", decoder=decoder), KMeansCentroids(space="pixels", decoder=decoder)):
+        artifact = method.distill(tiny_task(ipc=4), free_meter())
+        assert {name: part.shape for name, part in artifact.parts.items()} == {
+            name: part.shape for name, part in started.parts.items()
+        }
+        assert artifact.decoder == started.decoder
+        assert not torch.equal(artifact.decode()[0], random.decode()[0])
+
+
+def test_soft_labels_of_random_images_are_the_experts_answers() -> None:
+    method, task = RandomSoftLabels(**RandomSoftLabels.tiny), tiny_task()
+    artifact = method.distill(task, free_meter())
+    images, _ = tiny_task().real_init()
+    expert = Expert(1, epochs=1, epoch_batches=2, batch=16, lr=1e-3, augment=True)
+    (trajectory,) = expert_trajectories(tiny_task(), free_meter(), expert)
+    torch.nn.utils.vector_to_parameters(trajectory[-1], task.network.parameters())
+    assert torch.equal(artifact.parts["images"], images)
+    assert torch.allclose(artifact.parts["labels"], task.network(images).softmax(1), atol=1e-6)
+    assert (artifact.label_kind, artifact.label_source) == ("probabilities", "static")
 
 
 def test_one_cluster_in_pixels_is_the_class_mean() -> None:

@@ -14,9 +14,9 @@ from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.sections import anytime, budgets, cost, phases, storage
 from ddbench.leaderboard.tables import pipe_table
 from ddbench.records.cell import Budget
-from ddbench.records.schema import Record
+from ddbench.records.schema import Record, Score
 from ddbench.stats import front
-from factories import make_record
+from factories import CONVNET, make_record
 
 WHOLE = {"name": "quick@1", "steps": 300, "epochs": None, "short": 300}
 SHORTER = {"name": "long@1", "steps": None, "epochs": 1000, "short": 300}
@@ -228,6 +228,27 @@ def test_the_overview_has_a_line_a_method_the_best_mean_rank_first_and_controls_
     assert written[2].split("|")[3].strip() == "71.1 ± 0.2"
     assert written[4].split("|")[4].strip() == "diverged"
     assert written[5].split("|")[4].strip() == "**96.1 ± 0.2**"
+
+
+def test_the_overview_shows_gains_whole_controls_alone_and_all_data_last() -> None:
+    tiles = {"hyperparameters": {"decoder": "multi_formation"}}
+    made = [
+        make_record("good", accuracies=(0.70,), start=[Score(network=CONVNET, seed=0, accuracy=0.60)]),
+        make_record(
+            "random_real",
+            accuracies=(0.65,),
+            finished="2024-01-01T00:00:00Z",
+            started="2024-01-01T00:00:00Z",
+            hyperparameters={},
+        ),
+        make_record("random_real", accuracies=(0.80,), **tiles),
+        make_record("full_data", accuracies=(0.95,), protocol="full-data-10@1", hyperparameters={}),
+    ]
+    assert texts(overview(groups(rows(made)))) == [
+        ["good", "70.0 (+10.0)"],
+        ["random_real", "65.0"],
+        ["full_data", "95.0"],
+    ]
 
 
 def test_the_overview_takes_the_newest_settings_not_the_best() -> None:

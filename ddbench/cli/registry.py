@@ -72,8 +72,8 @@ def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an 
     say(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
 
 
-def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.")]) -> None:
-    """Download a data set, or read it from where it lies, and check it.
+def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz, .csv or folder.")]) -> None:
+    """Download a data set, or read it from where it lies, check it, and say what was read.
 
     ddbench prepare cifar10
     """
@@ -83,6 +83,12 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz or folder.
     channels, height, width = data.shape
     size = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
     say(f"{data.name}: {size}, {len(data.classes)} classes, {channels} x {height} x {width}, {data.digest}")
+    counts = sorted(zip(data.counts.tolist(), data.classes, strict=True))
+    (fewest, rarest), (most, commonest) = counts[0], counts[-1]
+    if fewest < most:
+        say(f"training images of a class: from {fewest} ({rarest}) to {most} ({commonest})")
+    for note in data.notes:
+        say(note)
 
 
 def new_method(name: str, folder: Path | None = None) -> Path:

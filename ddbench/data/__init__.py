@@ -11,6 +11,7 @@ from ddbench.data import builtin as builtin  # registers the data sets
 from ddbench.data.dataset import Dataset, make_dataset, split_share
 from ddbench.data.folders import load_folder
 from ddbench.data.npz import load_npz
+from ddbench.data.options import Options, parse_options
 from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
 from ddbench.data.preprocess import KINDS, Preprocessing, Transform
 from ddbench.data.real import RealData
@@ -39,8 +40,9 @@ __all__ = [
 def load_dataset(name_or_path: str) -> Dataset:
     """Load a data set by name or path, on the CPU.
 
-    It is looked for in this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of class folders, an `.npz`
-    file. A registered one is read from `$DDBENCH_DATA` where that has it, else downloaded on first use.
+    It is looked for in this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of images, an `.npz` file,
+    a `.csv` file that labels images. A registered one is read from `$DDBENCH_DATA` where that has it, else downloaded
+    on first use. Brackets choose classes or resize: `cifar10[0-4]`, `./photos[size=64]`.
 
     >>> load_dataset("digits").shape
     (1, 8, 8)
@@ -57,14 +59,29 @@ def load_dataset(name_or_path: str) -> Dataset:
     if file is not None:
         return _load_file_once(file, _stamp(file))
     path = user_path(name)
-    if name and os.path.isdir(path):
+    if name and (os.path.isdir(path) or (path.suffix == ".csv" and os.path.isfile(path))):
         return load_folder(path)
+    base, options = parse_options(name)
+    if options is not None:
+        return _with_options(base, options)
     if path.suffix == ".npz":
         return _load_file_once(path, _stamp(path))
+    written = DATASETS.find(name)
+    if written is not None:
+        return load_dataset(written)
+    if name.startswith((".", "~", "/")) or os.sep in name:
+        raise UserError(f"nothing lies at {name}; give the path of a folder of images, an .npz or a .csv file")
     raise UserError(
         f"unknown dataset {name!r}; {suggestion(name, dataset_names())} "
         f"(or give the path of an .npz file or of a folder of class folders)"
     )
+
+
+def _with_options(base: str, options: Options) -> Dataset:
+    path = user_path(base)
+    lies_in_files = base not in DATASETS and (os.path.isdir(path) or path.suffix == ".csv")
+    data = load_folder(path, options.size) if lies_in_files else load_dataset(base)
+    return options.apply(data, f"{data.name.partition('[')[0]}{options}", is_resized=lies_in_files)
 
 
 def load_dataset_no_more() -> None:

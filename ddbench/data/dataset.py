@@ -53,6 +53,7 @@ class Dataset:
         test_labels: (M,) int64.
         classes: the K class names.
         given_digest: the digest to report instead of computing it (a moved or derived data set has one).
+        notes: what was done to the files when they were read.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     test_labels: Tensor
     classes: tuple[str, ...]
     given_digest: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,12 +136,8 @@ class Dataset:
 
     def without_test(self) -> Dataset:
         """This data set with an empty test split, under its own digest: what may be held while a method runs."""
-        return replace(
-            self,
-            test_images=self.test_images[:0],
-            test_labels=self.test_labels[:0],
-            given_digest=self.digest,
-        )
+        nothing = self.test_images[:0], self.test_labels[:0]
+        return replace(self, test_images=nothing[0], test_labels=nothing[1], given_digest=self.digest)
 
     def split(self, digest: str) -> Dataset:
         """Return the split that a digest names, `...+validation(0.1)` or `...+held_out(0.1)`, or the data set itself.
@@ -167,6 +165,7 @@ def make_dataset(
     test_labels: Array,
     classes: Sequence[str] | None = None,
     source: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Check arrays and copy them into a `Dataset` on the CPU.
 
@@ -175,6 +174,7 @@ def make_dataset(
         train_labels: (N,) integers in 0..K-1, every class at least once. `test_labels` alike, classes may be absent.
         classes: K names; None names them "0", "1", ...
         source: where the arrays came from, for messages; None takes the name.
+        notes: what was done to the files.
 
     Raises:
         UserError: one sentence naming the array, what it holds, and the fix.
@@ -194,7 +194,8 @@ def make_dataset(
     _check_range(where, "train_labels", train_labels, len(names))
     _check_range(where, "test_labels", test_labels, len(names))
     _check_classes(where, train_labels, names)
-    return Dataset(name, _nchw(train), _int64(train_labels), _nchw(test), _int64(test_labels), names)
+    halves = _nchw(train), _int64(train_labels), _nchw(test), _int64(test_labels)
+    return Dataset(name, *halves, names, notes=notes)
 
 
 def _checked_images(where: str, field: str, images: Array) -> Array:
@@ -224,9 +225,7 @@ def _check_labels(where: str, field: str, labels: Array, images: int) -> None:
     if labels.dtype.kind not in "iu":
         raise UserError(f"{where}: {field} has type {labels.dtype}; save integers, one class index an image")
     if labels.ndim != 1 or len(labels) != images:
-        raise UserError(
-            f"{where}: {field} has shape {labels.shape} for {images} images; save one label an image, ({images},)"
-        )
+        raise UserError(f"{where}: {field} has shape {labels.shape}, not ({images},); save one label for each image")
 
 
 def _class_names(where: str, classes: Sequence[str] | None, labels: Array) -> tuple[str, ...]:

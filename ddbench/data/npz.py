@@ -21,7 +21,8 @@ def load_npz(path: Path | str) -> Dataset:
     """Read a data set from the arrays of an `.npz` file; its name is the file's, without the ending.
 
     The file holds `train_images` and `test_images`, (N, H, W, C) or (N, H, W) uint8, `train_labels` and
-    `test_labels`, (N,) integers, and optionally `classes`, (K,) strings. Others are ignored.
+    `test_labels`, (N,) or (N, 1) integers, and optionally `classes`, (K,) strings. Others are ignored, as the
+    validation split of MedMNIST.
 
     Raises:
         UserError: one sentence naming the file, the array and the fix.
@@ -39,9 +40,9 @@ def load_npz(path: Path | str) -> Dataset:
     return make_dataset(
         path.stem,
         arrays["train_images"],
-        arrays["train_labels"],
+        _one_each(arrays["train_labels"]),
         arrays["test_images"],
-        arrays["test_labels"],
+        _one_each(arrays["test_labels"]),
         classes=_classes(path, arrays),
         source=str(path),
     )
@@ -74,6 +75,10 @@ def _member(path: Path, archive: Archive, field: str) -> Array:
         return archive.array(field)
     except ValueError as error:
         raise UserError(f"{path}: {field} {error}; write the file again with numpy.savez") from error
+
+
+def _one_each(labels: Array) -> Array:
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _classes(path: Path, arrays: Mapping[str, Array]) -> list[str] | None:

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, summary
-from ddbench.leaderboard.controls import REFERENCE
+from ddbench.leaderboard.controls import REFERENCE, WHOLE, decoder
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
 from ddbench.leaderboard.origins import CONTROL, Origins
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.leaderboard.tables import link_definitions, pipe_table
+from ddbench.records.cell import CEILING
 from ddbench.records.schema import Record
 
 MARKS = re.compile(r"(<!-- leaderboard: (?P<board>\S+) -->\n).*?(<!-- end of leaderboard -->)", re.DOTALL)
@@ -43,13 +44,18 @@ def readme_of(folder: Path) -> Path:
 def overview(found: Sequence[Group]) -> Lines:
     """Tabulate accuracy by method, and by budget where there are several: the best mean rank first, controls last.
 
-    Where a method ran with several settings in a group, the newest count: tables choose nothing by test accuracy.
+    Where a method ran with several settings in a group, the newest count: tables choose nothing by test accuracy. Of
+    controls, those are shown that store whole images; `full_data` comes last.
     """
+    tops = {row.dataset: row for group in found for row in group.rows if row.method == CEILING}
+    found = [group for group in found if group.rows[0].method != CEILING]
     members: dict[tuple[str, str], dict[int, Row]] = {}
     for index, group in enumerate(found):
         owner = {id(run): row for row in group.rows for run in row.runs}
         for run in oldest_first(run for row in group.rows for run in row.runs):
             row = owner[id(run)]
+            if _is_control(row) and decoder(run) != WHOLE:
+                continue
             members.setdefault((row.method, row.budget), {})[index] = row
     several = len({budget for _, budget in members}) > 1
     known = any(row.origin for group in found for row in group.rows)
@@ -62,16 +68,22 @@ def overview(found: Sequence[Group]) -> Lines:
             texts["family"] = row.origin.family if row.origin else NOTHING
         texts |= {column: _cell(shown.get(index)) for index, column in enumerate(columns)}
         lines.append((row, texts))
+    if tops:
+        row = next(iter(tops.values()))
+        texts = {"method": CEILING} | ({"family": row.origin.family if row.origin else NOTHING} if known else {})
+        below = {column: tops.get(group.rows[0].dataset) for column, group in zip(columns, found, strict=True)}
+        lines.append((row, texts | {column: _cell(top) for column, top in below.items()}))
     return lines
 
 
 def _block(board: str, records: Sequence[Record], folder: str, origins: Origins | None) -> str:
     made = rows(records, origins=origins)
     lines = overview(groups(made))
+    told = " In parentheses: points beyond what the runs themselves started from." if any(r.gain for r in made) else ""
     parts = [
         f"**Leaderboard [{board}]({folder}/{board}.md).** {summary(made)} ± is the 95 % interval over "
         "distillation seeds; bold: rank 1, nothing in the column with labels of the same source is significantly "
-        "better. Sorted by mean rank, "
+        f"better.{told} Sorted by mean rank, "
         f"controls last. [The board's page]({folder}/{board}.md) has ranks and their test, costs and storage; "
         f"[every record]({folder}/records/{board}) lies beside it.",
         pipe_table(lines),
@@ -88,15 +100,21 @@ def _columns(found: Sequence[Group]) -> list[str]:
 
 
 def _place(shown: Sequence[Row]) -> tuple[bool, float, float]:
-    control = shown[0].method == REFERENCE or (shown[0].origin is not None and shown[0].origin.family == CONTROL)
+    control = _is_control(shown[0])
     ranks = [row.rank for row in shown if row.rank is not None]
     means = [row.accuracy.mean for row in shown if row.accuracy]
     return control, statistics.fmean(ranks or [math.inf]), -statistics.fmean(means or [0.0])
 
 
+def _is_control(row: Row) -> bool:
+    return row.method == REFERENCE or (row.origin is not None and row.origin.family == CONTROL)
+
+
 def _cell(row: Row | None) -> str:
-    """Return the accuracy, bold at rank 1, or the statuses without one; nothing where the method did not run."""
+    """Return accuracy and gain, bold at rank 1, or the statuses without any; nothing where the method did not run."""
     if row is None:
         return ""
     text = percent(row.accuracy) if row.accuracy else ", ".join(row.statuses)
+    if row.gain is not None:
+        text = f"{text} ({round(100 * row.gain.mean, 1) + 0.0:+.1f})"
     return Strong(text) if row.rank == 1 else text

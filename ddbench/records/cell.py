@@ -19,6 +19,8 @@ MOST_STEPS = 10**6
 
 
 MOST_MARGIN = 256
+UNBRACKETED = str.maketrans({"[": "_", "]": None, "=": None})
+"""names of files have no brackets, which patterns read as sets"""
 
 
 CEILING = "full_data"
@@ -189,4 +191,5 @@ def run_key(cell: Cell, seed: int, method_source: str) -> str:
 
 def run_name(cell: Cell, seed: int, key: str) -> str:
     """`mnist-ipc10-seed0-<key>`"""
-    return f"{Path(cell.dataset).stem}-ipc{cell.ipc}-seed{seed}-{key}"
+    data = Path(cell.dataset).stem.translate(UNBRACKETED)
+    return f"{data}-ipc{cell.ipc}-seed{seed}-{key}"
