@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ddbench.artifacts.card import card as card
     from ddbench.artifacts.distilled_dataset import DistilledDataset as DistilledDataset
+    from ddbench.artifacts.export import export as export
     from ddbench.artifacts.releases import convert as convert
     from ddbench.artifacts.show import show as show
     from ddbench.artifacts.torch_dataset import DistilledImages as DistilledImages
@@ -46,6 +47,7 @@ _HOMES = {
     "artifacts.distilled_dataset": ("DistilledDataset",),
     "artifacts.recipe": ("Recipe",),
     "artifacts.show": ("show",),
+    "artifacts.export": ("export",),
     "artifacts.releases": ("convert",),
     "artifacts.torch_dataset": ("DistilledImages", "load"),
     "compute.compiling": ("Weights",),

@@ -26,6 +26,7 @@ from ddbench.artifacts.provenance import check_provenance
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.records.files import read_record
+from ddbench.records.run_folder import record_beside
 
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 FACTS = ("method", "dataset", "dataset_digest", "ipc", "network", "setting", "budget", "steps_done", "seed", "git")
@@ -127,7 +128,8 @@ def card(file: str | Path, out: str | Path, record: str | Path | None = None) ->
     """Write a dataset card, `README.md`, and the artefact into `out`, the folder of a Hugging Face data set.
 
     Args:
-        record: record of the run that made the artefact, for its scores
+        record: record of the run that made the artefact, for its scores; None takes the one that `ddbench distill` has
+            left beside the file, if there is one
 
     Raises:
         UserError: when the artefact or the record is not valid, they do not belong together, or `out` has another
@@ -137,6 +139,8 @@ def card(file: str | Path, out: str | Path, record: str | Path | None = None) ->
     file, out = Path(file), Path(out)
     artifact = DistilledDataset.load(file)
     check_provenance(artifact.provenance, file)
+    if record is None and record_beside(file).is_file():
+        record = record_beside(file)
     scored = read_record(record) if record else None
     if scored is not None and scored.result.artifact != file_digest(file):
         raise UserError(f"{record} is of the artefact {scored.result.artifact}, and {file} is {file_digest(file)}")

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 MAX_CLASSES = 20
 MAX_IMAGES = 10
 DPI = 150
+UNDATED: dict[str, dict[str, None] | None] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".jpg": None,
+    ".jpeg": None,
+}
+"""endings of pictures, and the metadata that is left out of each format"""
 TILE = 96
 """device pixels to which a small image is enlarged, or at least half of them"""
 GAP = 4
@@ -66,15 +74,25 @@ def drawable(artifact: DistilledDataset) -> tuple[Tensor, Tensor]:
     return Canvas.tiled(artifact.parts) if tileable else artifact.decode(0, seeded(0))
 
 
+def check_ending(path: Path) -> None:
+    """Refuse a picture's name whose ending says no format that is written.
+
+    Raises:
+        UserError: naming the ending.
+    """
+    if path.suffix.lower() not in UNDATED or path.is_dir():
+        raise UserError(f"{str(path)!r} does not end in {', '.join(UNDATED)}; pictures do")
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG atomically."""
-    write_atomically(path, _png(figure))
+    """Write a picture atomically, in the format of its ending."""
+    write_atomically(path, _encoded(figure, path.suffix.lower()))
 
 
-def _png(figure: Figure) -> bytes:
+def _encoded(figure: Figure, ending: str = ".png") -> bytes:
     """Encode a figure without dates: equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format=ending[1:], dpi=DPI, metadata=UNDATED[ending])
     return buffer.getvalue()
 
 
@@ -180,4 +198,4 @@ def preview(artifact: DistilledDataset) -> bytes:
     else:
         images = images / 4 + 0.5
     count = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    return _png(grid(images, labels, [str(c) for c in range(count)], repr(artifact)))
+    return _encoded(grid(images, labels, [str(c) for c in range(count)], repr(artifact)))

@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.artifacts.pictures import drawable, grid, save_figure
+from ddbench.artifacts.pictures import check_ending, drawable, grid, save_figure
 from ddbench.artifacts.provenance import data_of
 from ddbench.data import Preprocessing
 
 
 def show(file: str | Path, out: str | Path, dataset: str | None = None) -> None:
-    """Write a picture of a distilled set, its preprocessing undone, as a PNG; canvases are repeated two by two."""
+    """Write a picture of a distilled set, its preprocessing undone; canvases are repeated two by two.
+
+    Args:
+        out: its ending says the format: `.png`, `.pdf`, `.svg`, `.jpg`
+    """
+    check_ending(Path(out))
     file = Path(file)
     artifact = DistilledDataset.load(file)
     data = data_of(artifact, file, dataset)

@@ -12,6 +12,7 @@ for command in (
     boards.distill,
     artifacts.score,
     artifacts.show,
+    artifacts.export,
     artifacts.convert,
     artifacts.card,
     leaderboards.leaderboard,

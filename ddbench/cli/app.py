@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -21,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -51,8 +52,29 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from ddbench import __version__
+
+        typer.echo(f"ddbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run, score and compare dataset-distillation methods under equal budgets."""
+
+
 def main() -> None:
     """Run the command; a UserError becomes one sentence and exit code 2, output that cannot be written one and 1."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may be missing here
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without the sign ± ends no work
     try:
         try:
             app(prog_name="ddbench")

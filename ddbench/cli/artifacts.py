@@ -48,7 +48,7 @@ def show(
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("grid.png"),
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
 ) -> None:
-    """A picture of a distilled set.
+    """A picture of a distilled set: PNG, PDF, SVG or JPEG, as its name ends.
 
     ddbench show digits.safetensors --out digits.png
     """
@@ -56,6 +56,20 @@ def show(
 
     ddbench.show(file, out, dataset)
     say(f"wrote {out}")
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="An artefact, FILE.safetensors.")],
+    out: Annotated[Path, typer.Option(help="A new folder: a PNG an image, in class folders, and a sheet.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
+) -> None:
+    """The images of a distilled set as files.
+
+    ddbench export digits.safetensors --out digits
+    """
+    import ddbench
+
+    say(f"wrote {ddbench.export(file, out, dataset)} images into {out}")
 
 
 def convert(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ddbench.errors import UserError
 from ddbench.io.atomic import is_name
 
 DATA_VARIABLE = "DDBENCH_DATA"
@@ -12,9 +13,16 @@ CACHE_VARIABLE = "DDBENCH_CACHE"
 
 
 def cache_folder() -> Path:
-    """Return `$DDBENCH_CACHE`, or `~/.cache/ddbench`; it need not exist."""
+    """Return `$DDBENCH_CACHE`, or `~/.cache/ddbench`; it need not exist.
+
+    Raises:
+        UserError: where there is neither the variable nor a home.
+    """
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "ddbench"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "ddbench"
+    except RuntimeError as error:
+        raise UserError(f"you have no home folder here; name one for downloads in {CACHE_VARIABLE}") from error
 
 
 def data_folder() -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 RECORD = "record.json"
 ARTIFACT = "artifact.safetensors"
 TRACE = "error.txt"
@@ -17,3 +19,8 @@ SCORES = "scores.partial"
 CHECKPOINT = "checkpoint.pt"
 REMAINS = (CHECKPOINT, OUTCOME, OUTSIDE, SCORES)
 """what a folder has no use for once its record is written"""
+
+
+def record_beside(artifact: Path) -> Path:
+    """Return where `ddbench distill` keeps the record of the run that made a file: `digits.record.json`."""
+    return artifact.with_name(f"{artifact.stem}.record.json")

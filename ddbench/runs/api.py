@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
 from ddbench.boards.command_line import board_of
-from ddbench.boards.jobs import Selection, resolve
+from ddbench.boards.jobs import Job, Selection, resolve
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.io.locks import claimed
-from ddbench.records.run_folder import ARTIFACT, TRACE
+from ddbench.records.files import read_record, write_record
+from ddbench.records.run_folder import ARTIFACT, TRACE, record_beside
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
@@ -89,6 +91,8 @@ def distill(
 ) -> Record:
     """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
 
+    The record is kept beside the file. What is done already is returned, and nothing repeated.
+
     Args:
         method: a registered name, or a `.py` file that registers one
         dataset: a name, an `.npz` file or a folder of class folders
@@ -96,6 +100,9 @@ def distill(
         budget: `60s`, `2m`, `1h`; None takes every planned step
         settings: hyper-parameters
         compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
+
+    Raises:
+        UserError: for a part that does not fit, or where `out` is another run's file.
     """
     discover()
     out = Path(out)
@@ -119,6 +126,8 @@ def distill(
         where="distill",
     )
     jobs = [replace(job, seed=seed) for job in resolve(board, device)]
+    if out.exists():
+        return _done_already(out, jobs[0])
     work = out.with_name(f".{out.name}.work")
     with claimed(work):
         todo = plan_runs(jobs, work)
@@ -126,11 +135,25 @@ def distill(
         record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
         if record.result.artifact is not None:
             write_atomically(out, artifact_of(record, work).read_bytes())
+            write_record(record_beside(out), record)
         trace_of(out).unlink(missing_ok=True)
         if record.result.status not in UNFINISHED:
             for trace in work.glob(f"*/*/{TRACE}"):
                 write_atomically(trace_of(out), trace.read_bytes())
             shutil.rmtree(work)
+    return record
+
+
+def _done_already(out: Path, job: Job) -> Record:
+    """Return the record of the run that made the file.
+
+    Raises:
+        UserError: where that is another run, or unknown.
+    """
+    beside = record_beside(out)
+    record = read_record(beside) if beside.is_file() else None
+    if record is None or record.key != job.key or record.result.artifact != file_digest(out):
+        raise UserError(f"{out} exists, and it is not what this command makes; choose another --out, or remove it")
     return record
 
 
