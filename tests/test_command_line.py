@@ -14,6 +14,7 @@ from PIL import Image
 
 import ddbench
 from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.boards.command_line import board_of
 from ddbench.registry import DATASETS, METHODS, discover
 from factories import Call
 
@@ -58,6 +59,21 @@ def test_data_sets_go_by_any_case(written: str, name: str) -> None:
 def test_a_path_where_nothing_lies_is_said_to_be_that() -> None:
     with pytest.raises(ddbench.UserError, match=r"nothing lies at \./nowhere; give the path of a folder of images"):
         ddbench.load_dataset("./nowhere")
+
+
+@pytest.mark.parametrize("name", ["cpu", "quickstart", "wang2018"])
+def test_boards_that_ship_go_by_their_names(name: str) -> None:
+    assert board_of(name).board == name
+
+
+def test_a_file_comes_before_a_board_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cpu").write_text(
+        "board: mine\ndatasets: digits\nipc: 1\nprotocol: quick-300@1\nentries: [{methods: dm}]\n"
+    )
+    assert board_of("cpu").board == "mine"
+    with pytest.raises(ddbench.UserError, match="no board at gpu"):
+        board_of("gpu")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ def board_of(named: Board | Mapping[str, Any] | str | Path | None) -> Board:
     """A board from whatever names one.
 
     Args:
-        named: a board; the path of its file; a mapping, either a whole board with `entries` or options as those of
-            `ddbench evaluate`; None is the quickstart
+        named: a board; the path of its file, or the name of one that ships; a mapping, either a whole board with
+            `entries` or options as those of `ddbench evaluate`; None is the quickstart
 
     Raises:
         UserError: when it does not name one.
@@ -38,7 +38,7 @@ def board_of(named: Board | Mapping[str, Any] | str | Path | None) -> Board:
         return named
     if isinstance(named, Mapping):
         return make_board(named) if "entries" in named else _made_of(named)
-    return load_board(Path(named) if named is not None else SHIPPED / "quickstart.yaml")
+    return load_board(_shipped(Path(named)) if named is not None else SHIPPED / "quickstart.yaml")
 
 
 def board_from(path: Path | None, options: Mapping[str, Any]) -> Board:
@@ -51,6 +51,12 @@ def board_from(path: Path | None, options: Mapping[str, Any]) -> Board:
     if path is not None and foreign:
         raise UserError(f"{path} says how to run its cells; leave out --{foreign[0]}, or the file")
     return board_of(path or options or None)
+
+
+def _shipped(path: Path) -> Path:
+    """Return the file of a board that ships, where only its name is given, as `cpu`."""
+    file = SHIPPED / f"{path.name}.yaml"
+    return file if path.name == str(path) and not path.exists() and file.is_file() else path
 
 
 def _made_of(options: Mapping[str, Any]) -> Board:

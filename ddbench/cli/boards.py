@@ -26,7 +26,7 @@ from ddbench.cli.app import (
 
 def evaluate(
     context: typer.Context,
-    board: Annotated[Path | None, typer.Argument(help="A board's YAML; none runs the quickstart.")] = None,
+    board: Annotated[Path | None, typer.Argument(help="A board's YAML or name; none runs the quickstart.")] = None,
     methods: Methods = None,
     datasets: Datasets = None,
     ipc: Ipcs = None,
@@ -47,7 +47,7 @@ def evaluate(
     Running it again resumes what was interrupted and repeats nothing.
 
         ddbench evaluate                                          # every family on the embedded digits
-        ddbench evaluate configs/cpu.yaml --workers 2
+        ddbench evaluate cpu --workers 2                          # a board that ships, by its name
         ddbench evaluate configs/cifar10.yaml --executor ray --out /shared/cifar10
         ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
         ddbench evaluate -m dm -m dc -d mnist --ipc 1 --budget 2m --seeds 3
