@@ -46,7 +46,7 @@ def evaluate(
             quickstart
         out: None is `runs/BOARD`
         device: `auto`, `cpu`, `cuda` or `cuda:N`
-        workers: runs side by side on this machine; None is one
+        workers: runs side by side on this machine; None is one on a CPU, or one on each GPU
         executor: `local`, or `ray` for a cluster, see `ddbench.runs.executors.ray`
         again: run anew what is done; older records stay
         selection: a part of the board; the tables hold whatever `out` has records of

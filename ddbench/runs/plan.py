@@ -16,6 +16,7 @@ from ddbench.records.run_folder import ARTIFACT, RECORD, TRAINING
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.records.source_digest import made_by, source_file
 from ddbench.registry import find_method
+from ddbench.runs.common_cause import CommonCause, FirstFailures
 from ddbench.runs.executors import Assignment, Event, Executor, Listener
 from ddbench.runs.executors.local import Local
 from ddbench.runs.keeper import Keeper
@@ -107,7 +108,7 @@ def run_jobs(
     """Carry out what is left and return every record, old and new.
 
     A run whose process dies leaves a record that says so; the others go on. Interrupted, every run is left at a
-    checkpoint and the same call goes on from there.
+    checkpoint and the same call goes on from there. Where the first two fail for one reason, it stops.
 
     Args:
         out: the board's folder, `claimed` since before the plan_runs: what others finish meanwhile would be made again
@@ -119,6 +120,7 @@ def run_jobs(
     remove_parts(out)
     shutil.rmtree(out / "cache" / TRAINING, ignore_errors=True)  # of a command that was killed
     folders = {job.key: folder for job, folder in todo.jobs}
+    finished, first = list[Record](), FirstFailures(job.cell.method for job, _ in todo.jobs)
     keeper = Keeper({path.parent for path in _paths(out)} - set(folders.values()))
     changed, looked = dict[tuple[str, str], Record](), time.monotonic()
 
@@ -135,8 +137,18 @@ def run_jobs(
                 looked = time.monotonic()
             keeper.note(folders[event.job.key])
         on_event(event)
+        if event.kind == "finished" and event.record is not None:
+            finished.append(event.record)
+            first.note(event.record)
 
-    records = [*todo.records, *chosen.run(todo.jobs, out, listen)]
+    try:
+        made = chosen.run(todo.jobs, out, listen)
+    except CommonCause:
+        made, left = finished, len(todo.jobs) - len(finished)
+        if left:
+            told = f"stopped, since every run so far failed for this reason; the same command does the {left} left"
+            on_event(Event(todo.jobs[-1][0], "warning", told))
+    records = [*todo.records, *made]
     if todo.jobs:
         look(todo.jobs[-1][0])
     return [changed.get(_attempt_of(record), record) for record in records]

@@ -59,7 +59,7 @@ def make_executor(name: str, device: str = "auto", workers: int | None = None) -
     Args:
         name: `local` or `ray`
         device: `auto`, `cpu`, `cuda` or, of this machine, `cuda:N`
-        workers: runs side by side on this machine; None is one
+        workers: runs side by side on this machine; None is one on a CPU, or one on each GPU
 
     Raises:
         UserError: when it is unknown or not installed, or the device is not there.
@@ -67,7 +67,7 @@ def make_executor(name: str, device: str = "auto", workers: int | None = None) -
     if name == "local":
         from ddbench.runs.executors.local import Local
 
-        return Local.named(device, workers or 1)
+        return Local.named(device, workers)
     if name == "ray":
         from ddbench.runs.executors.ray import Ray
 

@@ -29,18 +29,19 @@ class Local:
     devices: list[torch.device]
 
     @classmethod
-    def named(cls, device: str, workers: int) -> Local:
-        """So many runs side by side on a CPU, or one on each of so many GPUs.
+    def named(cls, device: str, workers: int | None) -> Local:
+        """So many runs side by side on a CPU, or one on each of so many GPUs; None is one, and all GPUs.
 
         Args:
             device: `auto`, `cpu`, `cuda` or `cuda:N`
         """
         found = resolve_device(device)
         if found.type == "cpu":
-            return cls([found] * workers)
+            return cls([found] * (workers or 1))
         if found.index is not None:
             return cls([found])
-        return cls([torch.device("cuda", index) for index in range(min(workers, torch.cuda.device_count()))])
+        there = torch.cuda.device_count()
+        return cls([torch.device("cuda", index) for index in range(min(workers or there, there))])
 
     @property
     def device(self) -> torch.device:
