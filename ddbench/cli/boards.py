@@ -39,6 +39,7 @@ def evaluate(
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster (RAY_ADDRESS).")] = "local",
+    shard: Annotated[str | None, typer.Option(help="A share of the runs, for job arrays: 2/4.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/BOARD].")] = None,
 ) -> None:
@@ -50,6 +51,7 @@ def evaluate(
         ddbench evaluate cpu --workers 2                          # a board that ships, by its name
         ddbench evaluate configs/cifar10.yaml --executor ray --out /shared/cifar10
         ddbench evaluate configs/mnist.yaml --method herding --ipc 1    # a part of a board
+        ddbench evaluate cifar10 --shard $SLURM_ARRAY_TASK_ID/8 --out /shared/cifar10   # then once without --shard
         ddbench evaluate -m dm -m dc -d mnist --ipc 1 --budget 2m --seeds 3
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
 
@@ -62,6 +64,7 @@ def evaluate(
     from ddbench.cli.progress import Display
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
+    from ddbench.runs.shards import parse_shard
 
     given = {name: value for name, value in context.params.items() if value not in (None, [], (), {})}
     options = {name: value for name, value in given.items() if name in (*CellFields.model_fields, *SELECTING)}
@@ -79,6 +82,8 @@ def evaluate(
             executor=executor,
             again=again,
             selection=selection,
+            shard=parse_shard(shard) if shard else None,
+            on_warning=say,
             on_start=display.todo,
             on_event=display.event,
         )

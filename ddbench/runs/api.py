@@ -21,6 +21,7 @@ from ddbench.records.schema import UNFINISHED, Record
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
 from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, read_runs, run_jobs
+from ddbench.runs.shards import gather, shard_folder, share_of
 
 
 def evaluate(
@@ -32,8 +33,10 @@ def evaluate(
     executor: str = "local",
     again: bool = False,
     selection: Selection | None = None,
+    shard: tuple[int, int] | None = None,
     on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_warning: Callable[[str], None] = lambda sentence: None,
 ) -> list[Record]:
     """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
 
@@ -50,8 +53,11 @@ def evaluate(
         executor: `local`, or `ray` for a cluster, see `ddbench.runs.executors.ray`
         again: run anew what is done; older records stay
         selection: a part of the board; the tables hold whatever `out` has records of
+        shard: number and count of a share of the runs, such as (2, 4), which other commands may carry out at the same
+            time, each in a folder below `out`; without one, what shares have finished is gathered first
         on_start: told what is left to do
         on_event: told what happens, for a display
+        on_warning: told what is left out, a sentence each
 
     Raises:
         UserError: before anything is written, when a part of the board does not fit.
@@ -63,7 +69,10 @@ def evaluate(
     chosen, where = board_of(board), make_executor(executor, device, workers)
     folder = Path(out) if out is not None else Path("runs") / chosen.board
     jobs = resolve(chosen, where.device, selection)
+    if shard is not None:
+        jobs, folder = share_of(jobs, shard), shard_folder(folder, shard)
     with claimed(folder):
+        gather(folder, on_warning)
         plan = plan_runs(jobs, folder, again)
         on_start(plan)
         records = run_jobs(plan, folder, executor=where, on_event=on_event)
