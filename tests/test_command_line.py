@@ -15,8 +15,9 @@ from PIL import Image
 import ddbench
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.boards.command_line import board_of
+from ddbench.boards.jobs import resolve
 from ddbench.registry import DATASETS, METHODS, discover
-from factories import Call
+from factories import METHOD, Call
 
 DISTIL = ("distill", "random_real", "-d", "digits", "--ipc", "2", "--network", "convnet,depth=1,width=8")
 
@@ -127,6 +128,15 @@ def test_what_is_distilled_already_is_not_distilled_again(call: Call, distilled:
 
 def test_a_card_has_the_scores_of_the_record_beside_the_file(distilled: Path, tmp_path: Path) -> None:
     assert "Not measured yet" not in ddbench.card(distilled, tmp_path / "card").read_text()
+
+
+@pytest.mark.usefixtures("methods")
+@pytest.mark.parametrize("cell", ["<stdin>", "<ipython-input-1-5e2a>"])
+def test_a_method_of_a_notebooks_cell_is_refused_in_a_sentence(cell: str) -> None:
+    content = METHOD.format(name="mine", start="pass", body="pass", end="return result()")
+    exec(compile(content, cell, "exec", dont_inherit=True), {"__name__": "a_cell"})
+    with pytest.raises(ddbench.UserError, match="Method has no file, as code of a notebook's cell; write it into"):
+        resolve(board_of({"methods": ["mine"], "ipc": 1}), "cpu")
 
 
 # -- surroundings -----------------------------------------------------------------------------------------------------

@@ -36,8 +36,18 @@ def source_digest(made: type[Any] | Callable[..., Any]) -> str:
 
 
 def source_file(made: type[Any] | Callable[..., Any]) -> Path:
-    """Return the file that defines a class or a function."""
-    return Path(inspect.getfile(made))
+    """Return the file that defines a class or a function.
+
+    Raises:
+        UserError: for code without one, as of a notebook's cell: other processes could not run it.
+    """
+    try:
+        path = Path(inspect.getfile(made))
+    except (OSError, TypeError):
+        path = Path("")
+    if not path.is_file():
+        raise UserError(f"{made.__name__} has no file, as code of a notebook's cell; write it into one and name that")
+    return path
 
 
 def file_source_digest(path: Path, package: Path | None = None) -> str:
