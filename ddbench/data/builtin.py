@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
+import shutil
+import struct
 import sys
+import warnings
+import zlib
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 
@@ -17,6 +24,22 @@ from ddbench.errors import UserError
 from ddbench.registry import DATASETS
 
 DIGITS = tuple("0123456789")
+IMAGES = {
+    "mnist": (60_000, 10_000), "fashion_mnist": (60_000, 10_000), "usps": (7291, 2007), "svhn": (73_257, 26_032),
+    "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000),
+}  # fmt: skip
+"""training and test images of what is downloaded"""
+FILES = {
+    "MNIST": ("MNIST",),
+    "FashionMNIST": ("FashionMNIST",),
+    "USPS": ("usps.bz2", "usps.t.bz2"),
+    "SVHN": ("train_32x32.mat", "test_32x32.mat"),
+    "CIFAR10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    "CIFAR100": ("cifar-100-python", "cifar-100-python.tar.gz"),
+}
+"""what torchvision keeps of each of its classes"""
+DAMAGE = (ValueError, EOFError, TypeError, KeyError, AssertionError, zlib.error, pickle.UnpicklingError, struct.error)
+"""what its readers raise for files that are not what was downloaded"""
 
 
 @DATASETS.register("digits")
@@ -79,14 +102,18 @@ def _digits() -> Dataset:
 def _download(name: str, kind: str, classes: tuple[str, ...] | None = None) -> Dataset:
     """Read the torchvision class `kind` from the cache folder, where it is downloaded on first use.
 
+    What lies there and is damaged, or has another number of images, is set aside and downloaded anew.
+
     Raises:
         UserError: when the download or its integrity check fails.
     """
     try:
-        # torchvision reports a download on standard output, which belongs to --json.
-        with contextlib.redirect_stdout(sys.stderr):
-            train, test = (_split(kind, part) for part in ("train", "test"))
-    except (OSError, RuntimeError, HTTPException) as error:
+        halves = _sound_halves(name, kind)
+        if halves is None:
+            _set_aside(kind)
+            halves = _halves(kind)
+        train, test = halves
+    except (OSError, RuntimeError, HTTPException, *DAMAGE) as error:
         raise UserError(
             f"cannot get {name}: {_one_line(error)}; connect once and run `ddbench prepare {name}` "
             f"(it fills the folder named by {CACHE_VARIABLE}, now {cache_folder()}), or put {name}.npz with arrays "
@@ -94,6 +121,38 @@ def _download(name: str, kind: str, classes: tuple[str, ...] | None = None) -> D
             f"into the folder named by {DATA_VARIABLE}"
         ) from error
     return make_dataset(name, *_arrays(train), *_arrays(test), classes or tuple(train.classes))
+
+
+def _sound_halves(name: str, kind: str) -> tuple[Any, Any] | None:
+    """Return both splits; None where what lies in the cache cannot be read, or is not what it should be."""
+    before = _there(kind)
+    try:
+        halves = _halves(kind)
+    except (OSError, *DAMAGE) as error:
+        if not before or isinstance(error, URLError):
+            raise
+        return None
+    counts = tuple(len(half.data) for half in halves)
+    return halves if not before or counts == IMAGES.get(name, counts) else None
+
+
+def _halves(kind: str) -> tuple[Any, Any]:
+    # torchvision reports a download on standard output, which belongs to --json.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _split(kind, "train"), _split(kind, "test")
+
+
+def _there(kind: str) -> list[Path]:
+    """Return what the cache holds of a data set."""
+    return [path for name in FILES[kind] if (path := cache_folder() / "datasets" / name).exists()]
+
+
+def _set_aside(kind: str) -> None:
+    for path in _there(kind):
+        aside = path.with_name(f"{path.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        warnings.warn(f"{path} is damaged; it is kept as {aside.name}, and downloaded again", RuntimeWarning, 2)
 
 
 def _split(kind: str, part: str) -> Any:
