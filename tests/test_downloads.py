@@ -70,6 +70,6 @@ def test_without_a_network_the_way_out_is_said(cache: Path, monkeypatch: pytest.
     monkeypatch.setattr("torchvision.datasets.MNIST", reader(cache, ValueError("bad magic"), reachable=False))
     with (
         pytest.warns(RuntimeWarning, match="is damaged"),
-        pytest.raises(ddbench.UserError, match=r"cannot get mnist: .*no network.*connect once and run `ddbench prepare"),
+        pytest.raises(ddbench.UserError, match=r"cannot get mnist: .*no network.*connect once and run `ddbench prep"),
     ):
         load_dataset("mnist")
