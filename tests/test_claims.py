@@ -30,7 +30,7 @@ from ddbench.records.files import read_record, read_records
 from ddbench.records.run_folder import ARTIFACT, RECORD
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest
-from ddbench.registry import discover
+from ddbench.registry import METHODS, discover
 from ddbench.runs.plan import plan_runs, run_jobs
 from ddbench.submissions import filing
 from ddbench.submissions.checks import complaints, recorded_data
@@ -144,6 +144,24 @@ def raise_scores(content: dict[str, Any]) -> None:
 
 
 # -- from end to end --------------------------------------------------------------------------------------------------
+
+
+def test_a_template_s_paper_is_refused_and_uncommitted_changes_are_said(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(METHODS.get("distribution_matching"), "paper", "https://arxiv.org/abs/...")
+    (complaint,) = file(runs)
+    assert complaint == (
+        "method distribution_matching says that its paper is https://arxiv.org/abs/...; name it in the method's file "
+        "and run again"
+    )
+    monkeypatch.undo()
+    for path in runs.glob(f"*/*/{RECORD}"):
+        forge(path, lambda content: content["measured"]["environment"].update(git="0123456789ab+"))
+    (note,) = [note for note in submit(runs, tables(runs)).notes if "uncommitted" in note]
+    assert note.startswith(
+        f"{len(list(runs.glob(f'*/*/{RECORD}')))} runs were made from a working tree with uncommitted"
+    )
 
 
 def test_a_run_is_submitted_verified_and_rendered(runs: Path, call: Call) -> None:

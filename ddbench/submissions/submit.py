@@ -15,7 +15,7 @@ from ddbench.records.files import dump_record, read_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest, made_by, short_digest
-from ddbench.registry import discover
+from ddbench.registry import METHODS, discover
 from ddbench.submissions.checks import complaints, recorded_data
 from ddbench.submissions.claim import Claim, read_claims
 from ddbench.submissions.filing import all_or_none, plan_filing
@@ -66,7 +66,10 @@ def submit(
     claims, wrong = read_claims(paths)
     held = held_records(to)
     given = _sources(sources, {claim.record.method_source for claim in claims})
-    wrong += _complaints(claims, given, {Path(path).stem: path for path in datasets}, configs)
+    wrong += [
+        *_unnamed_papers(claims),
+        *_complaints(claims, given, {Path(path).stem: path for path in datasets}, configs),
+    ]
     filing = plan_filing([] if wrong else claims, to, held)
     if wrong or filing.complaints:
         return Submission(wrong or filing.complaints)
@@ -74,7 +77,8 @@ def submit(
     files = filing.files | dict(_copied(given, new, to))
     with all_or_none(files):
         tables = write_tables(to, to, origins()) if files else []
-    return Submission(notes=[*filing.notes, *_new_boards(new, configs)], written=list(files), tables=tables)
+    notes = [*filing.notes, *_new_boards(new, configs), *_uncommitted(new)]
+    return Submission(notes=notes, written=list(files), tables=tables)
 
 
 def add_record(record: Record, to: Path = Path("leaderboards")) -> list[Path]:
@@ -123,6 +127,23 @@ def _copied(given: Mapping[str, Path], records: Iterable[Record], folder: Path) 
         place = folder / "sources" / name
         if record.method_source in given and not place.exists():
             yield place, given[record.method_source].read_bytes()
+
+
+def _unnamed_papers(claims: Iterable[Claim]) -> Iterator[str]:
+    """Complain of methods whose link to a paper is the one that `ddbench new` writes."""
+    for method in sorted({claim.record.result.cell.method for claim in claims} & set(METHODS)):
+        paper = METHODS.get(method).paper
+        if paper.endswith("..."):
+            yield f"method {method} says that its paper is {paper}; name it in the method's file and run again"
+
+
+def _uncommitted(records: Iterable[Record]) -> Iterator[str]:
+    changed = [record for record in records if str(record.measured.environment.get("git")).endswith("+")]
+    if changed:
+        yield (
+            f"{len(changed)} runs were made from a working tree with uncommitted changes; commit them and run again, "
+            "so that others can repeat what you ran"
+        )
 
 
 def _new_boards(records: Iterable[Record], configs: Path) -> Iterator[str]:
