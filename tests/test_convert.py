@@ -75,11 +75,21 @@ def test_a_folder_of_trajectory_matching_scores_with_its_step_size(tmp_path: Pat
     assert score(out, count=1)[0].accuracy > 0.4
 
 
+def converted(file: Path, layout: str, **options: Any) -> DistilledDataset:
+    return convert(file, layout, "digits", file.parent / "converted.safetensors", network=NETWORK, **options)
+
+
 def test_kinds_of_labels_are_told_apart(tmp_path: Path) -> None:
     images, labels = chosen()
-    assert read_release(mtt_folder(tmp_path, images, labels), "mtt").label_kind == "index"
-    soft = torch.full((20, 10), 0.1)
-    assert read_release(mtt_folder(tmp_path, images, soft), "mtt").label_kind == "probabilities"
+    rows = torch.nn.functional.one_hot(labels, 10)
+    soft = 0.5 * rows + 0.05
+    for given in (labels, labels.int(), labels.float(), labels[:, None], rows, rows.float()):
+        artifact = converted(mtt_folder(tmp_path, images, given), "mtt")
+        assert artifact.label_kind == "index"
+        assert torch.equal(artifact.parts["labels"], labels)
+    assert converted(mtt_folder(tmp_path, images, soft), "mtt").label_kind == "probabilities"
+    assert converted(mtt_folder(tmp_path, images, soft.double()), "mtt").label_kind == "probabilities"
+    assert converted(mtt_folder(tmp_path, images, 5 * soft - 2), "mtt").label_kind == "logits"
 
 
 def test_images_of_kernel_methods_have_their_channels_moved(tmp_path: Path) -> None:
@@ -126,17 +136,31 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         read_release(tmp_path, "dm")
     with pytest.raises(UserError, match=r"nothing at .*; give the res_"):
         read_release(tmp_path / "none.pt", "dc")
-    with pytest.raises(UserError, match=r"no file .*images_best.pt; it is part of this layout"):
+    with pytest.raises(UserError, match=r"holds no tensors of images; give the folder with images_best.pt"):
         read_release(tmp_path, "mtt")
     torch.save({"images": images}, tmp_path / "x.pt")
     with pytest.raises(UserError, match=r"holds no 'data' with images and labels"):
         read_release(tmp_path / "x.pt", "dc")
-    with pytest.raises(UserError, match=r"images of shape \(20, 64\) and labels of shape \(20,\)"):
-        read_release(mtt_folder(tmp_path, images.flatten(1), labels), "mtt")
-    with pytest.raises(UserError, match=r"holds 19 images for 10 classes of digits"):
+    with pytest.raises(UserError, match=r"images of shape \(20,\) and labels of shape \(20,\)"):
+        read_release(dc_file(tmp_path, labels, labels), "dc")
+    with pytest.raises(UserError, match=r"holds 19 images for 10 classes of digits; give one with as many of each"):
         convert(dc_file(tmp_path, images[1:], labels[1:]), "dc", "digits", out)
-    with pytest.raises(UserError, match=r"does not fit 'digits': images have shape"):
+    with pytest.raises(UserError, match=r"does not fit 'digits': images have shape \(1, 7, 8\)"):
         convert(dc_file(tmp_path, images[:, :, 1:], labels), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"does not fit 'digits': classes have \[1, 3, "):
+        convert(dc_file(tmp_path, images, labels.index_fill(0, torch.tensor(0), 1)), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"holds labels from 1 to 10; number the 10 classes from 0 to 9"):
+        convert(dc_file(tmp_path, images, labels + 1), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"labels that are no whole numbers"):
+        convert(dc_file(tmp_path, images, labels + 0.5), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"labels of shape \(20, 1, 1\); save one class or one row"):
+        convert(dc_file(tmp_path, images, labels[:, None, None]), "dc", "digits", out)
+    with pytest.raises(UserError, match=r"does not end in .safetensors"):
+        convert(dc_file(tmp_path, images, labels), "dc", "digits", tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"decoder 'canvas' is that of no release"):
+        convert(dc_file(tmp_path, images, labels), "dc", "digits", out, decoder="canvas")
+    with pytest.raises(UserError, match=r"unknown preprocessing 'normalise'; did you mean 'normalize'"):
+        convert(dc_file(tmp_path, images, labels), "dc", "digits", out, preprocessing="normalise")
     (tmp_path / "y.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"y.pt "):
         read_release(tmp_path / "y.pt", "dc")
@@ -152,25 +176,31 @@ def test_what_is_no_sound_set_is_refused(tmp_path: Path) -> None:
             read_release(path, "dc")
     torch.save({"data": [[images / 0, labels]]}, path)
     with pytest.raises(UserError, match=r"x.pt does not make a sound artefact \(.*not finite\); give another release"):
-        read_release(path, "dc")
-    with pytest.raises(UserError, match=r"does not make a sound artefact \(recipe.lr must be positive, got -1.0\)"):
+        converted(path, "dc")
+    with pytest.raises(UserError, match=r"lr_best.pt holds the step size -1.0; remove it to train with the protocol's"):
         read_release(mtt_folder(tmp_path, images, labels, -1.0), "mtt")
     with pytest.raises(UserError, match="one label for each"):
-        read_release(mtt_folder(tmp_path, images, torch.tensor(1)), "mtt")
+        read_release(mtt_folder(tmp_path, images, torch.tensor(1), 0.1), "mtt")
+
+
+def test_the_format_of_old_releases_of_pytorch_is_refused_with_the_fix(tmp_path: Path) -> None:
+    torch.save(chosen(), tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(
+        UserError, match=r"x.pt is in the format of PyTorch before 1.6; save it again .*torch\.save\(tor"
+    ):
+        read_release(tmp_path / "x.pt", "pair")
 
 
 def test_numbers_of_any_precision_are_read(tmp_path: Path) -> None:
-    images, _ = chosen()
-    shares = torch.full((20, 10), 0.1, dtype=torch.float64)
-    artifact = read_release(mtt_folder(tmp_path, images.half(), shares, 0.5), "mtt")
-    assert artifact.label_kind == "probabilities"
+    images, labels = chosen()
+    artifact = converted(mtt_folder(tmp_path, images.half(), labels, 0.5), "mtt")
     assert torch.equal(artifact.parts["images"], images.half().float())
 
 
 def test_cifar100_of_the_authors_is_normalised_as_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_npz(tmp_path / "cifar100.npz", resized(tiny_dataset(), (3, 8, 8)))
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
-    images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 0, 1, 1, 2, 2])
+    images, labels = torch.randn(6, 3, 8, 8), torch.tensor([0, 0, 1, 1, 2, 2])
     np.savez(tmp_path / "k.npz", images=images.permute(0, 2, 3, 1).numpy(), labels=np.eye(3)[labels])
     files = {"dc": dc_file(tmp_path, images, labels), "mtt": mtt_folder(tmp_path, images, labels)}
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddbench.io.torch_files import load_tensors
+from ddbench.io.torch_files import OldFormat, load_tensors
 
 FIVE = torch.arange(30.0).reshape(5, 6)
 DTYPES = [
@@ -83,9 +83,48 @@ def test_containers_and_plain_values_come_back_equal(tmp_path: Path) -> None:
     assert load_tensors(saved(tmp_path / "x.pt", value)) == value
 
 
-def test_numbers_of_numpy_are_left_out(tmp_path: Path) -> None:
-    loaded = load_tensors(saved(tmp_path / "x.pt", {"a": [np.float64(0.5), np.int64(3), 1], "b": FIVE}))
-    assert loaded["a"] == [None, None, 1]
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_is_read(tmp_path: Path, protocol: int) -> None:
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    value = {"data": [[FIVE.clone().requires_grad_(), array]], "more": [torch.nn.Parameter(FIVE), array, "é" * 300]}
+    loaded = load_tensors(saved(tmp_path / "x.pt", OrderedDict(value), pickle_protocol=protocol))
+    assert torch.equal(loaded["data"][0][0], FIVE)
+    assert torch.equal(loaded["more"][0], FIVE)
+    assert torch.equal(loaded["data"][0][1], torch.from_numpy(array))
+    assert loaded["more"][1] is loaded["data"][0][1]
+    assert loaded["more"][2] == "é" * 300
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3)[:, ::-1], np.zeros((0, 2)), np.array(3.0), np.arange(4, dtype=np.uint8),
+        np.array([True, False]), np.arange(3, dtype=np.float16), np.arange(3, dtype=np.int8),
+    ],
+)  # fmt: skip
+def test_arrays_of_numpy_come_back_as_tensors(tmp_path: Path, array: Any, protocol: int) -> None:
+    loaded = load_tensors(saved(tmp_path / "x.pt", [array], pickle_protocol=protocol))[0]
+    assert loaded.shape == array.shape
+    assert torch.equal(loaded, torch.from_numpy(array.copy()))
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}], object), np.arange(3, dtype=">f4")])
+def test_arrays_of_anything_else_are_refused(tmp_path: Path, array: Any, protocol: int) -> None:
+    with pytest.raises(ValueError, match=r"^holds (an array of something else|more) than (plain|tensors)"):
+        load_tensors(saved(tmp_path / "x.pt", [array], pickle_protocol=protocol))
+
+
+def test_a_tensor_with_its_channels_last_keeps_its_axes(tmp_path: Path) -> None:
+    images = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
+    loaded = load_tensors(saved(tmp_path / "x.pt", images.to(memory_format=torch.channels_last)))
+    assert torch.equal(loaded, images)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    loaded = load_tensors(saved(tmp_path / "x.pt", {"a": [np.float64(0.5), np.int64(3), np.str_("x"), 1], "b": FIVE}))
+    assert loaded["a"] == [0.5, 3, None, 1]
     assert torch.equal(loaded["b"], FIVE)
 
 
@@ -111,14 +150,13 @@ REFUSED = r"^holds more than tensors and numbers \({}\), and was not read$"
     ("value", "what"),
     [
         (Bomb(), "posix mkdir"),
-        (np.zeros(3), r"numpy\._core\.multiarray _reconstruct"),
         (torch.zeros(2, 2).to_sparse(), r"torch\.serialization _get_layout"),
         (torch.zeros(2, device="meta"), r"torch\._utils _rebuild_meta_tensor_no_storage"),
         (torch.zeros(2, dtype=torch.complex64), "torch ComplexFloatStorage"),
         (Path("x"), "pathlib.*"),
         ({1, 2}, "__builtin__ set"),
     ],
-    ids=["code", "array", "sparse", "meta", "complex", "path", "set"],
+    ids=["code", "sparse", "meta", "complex", "path", "set"],
 )
 def test_whatever_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, what: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -138,6 +176,9 @@ STORAGE = [
 ]
 TENSOR = [b"ctorch._utils\n_rebuild_tensor_v2\n", b"(", *STORAGE]
 DOUBLED = [b"N", *[b"q\x05h\x05\x86"] * 60]  # 2^60 of nothing, in tuples of two
+NAME = b"X\xe8\x03\0\0" + 1000 * b"a" + b"\x8c\x01a\x93"
+DTYPE = [b"cnumpy\ndtype\n", b"X\x02\0\0\0f4\x85R"]
+ARRAY = [b"cnumpy.core.multiarray\n_reconstruct\n)R"]
 HUGE = b"\x8a\x06" + bytes(5) + b"\x01"  # 2^40
 
 
@@ -166,7 +207,13 @@ def test_instructions_make_a_tensor(tmp_path: Path) -> None:
             "has no .*/data/../$",
         ),
         ([b"ccollections\nOrderedDict\n", b"cos\nsystem\n", b"\x85", b"\x81"], REFUSED.format("NEWOBJ")),
-        ([b"X\x02\0\0\0os", b"X\x06\0\0\0system", b"\x93"], REFUSED.format("STACK_GLOBAL")),
+        ([b"X\x02\0\0\0os", b"X\x06\0\0\0system", b"\x93)R"], REFUSED.format("os system")),
+        ([b"K\x01K\x02\x93"], "a function without a name"),
+        ([NAME, b"\x86R"], "is damaged"),
+        ([*ARRAY, b"(K\x01" + HUGE + b"\x85", *DTYPE, b"\x89C\x04aaaatb"], "is damaged .*4 bytes are no"),
+        ([*ARRAY, b"(K\x01)", *DTYPE, b"\x89Ntb"], "something else than plain numbers"),
+        ([*ARRAY, b")b"], "an array without a state"),
+        ([b"c_codecs\nencode\nX\x02\0\0\0\xc4\x80X\x06\0\0\0latin1\x86R"], "bytes that are none"),
         ([b"cos\nsystem\n", b"X\x02\0\0\0ls\x85", b"R"], REFUSED.format("os system")),
         ([b"c__builtin__\nbytearray\n", HUGE + b"\x85", b"R"], REFUSED.format("__builtin__ bytearray")),
         ([b"ctorch\nTensor\n", HUGE + b"\x85", b"R"], REFUSED.format("torch Tensor")),
@@ -215,13 +262,25 @@ def test_storages_are_as_long_as_they_say(tmp_path: Path) -> None:
 
 def test_too_many_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddbench.io.torch_files.MOST_INSTRUCTIONS", 100)
-    with pytest.raises(ValueError, match=r"^has a pickle of more than 100 bytes$"):
-        load_tensors(saved(tmp_path / "x.pt", FIVE))
+    with pytest.raises(ValueError, match=r"^has a pickle of more than 100 instructions$"):
+        load_tensors(saved(tmp_path / "x.pt", [FIVE] * 100))
+
+
+def test_an_array_that_is_named_again_and_again_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddbench.io.torch_files.MOST_BYTES", 1000)
+    text = b"X\x64\0\0\0" + 100 * b"a" + b"q\x00"
+    again = b"c_codecs\nencode\nh\x00X\x06\0\0\0latin1\x86R"
+    with pytest.raises(ValueError, match=r"^has arrays of more than 1000 bytes$"):
+        load_tensors(instructions(tmp_path / "x.pt", text, *[again] * 22))
+    with pytest.raises(ValueError, match=r"^has a pickle of more than 1000 bytes$"):
+        load_tensors(instructions(tmp_path / "x.pt", text * 10))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    with pytest.raises(ValueError, match=r"^is truncated or no zip archive$"):
+    with pytest.raises(OldFormat, match=r"^is in the format of PyTorch before 1\.6$"):
         load_tensors(saved(path, FIVE, _use_new_zipfile_serialization=False))
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"^is truncated or no zip archive$"):

@@ -1,189 +1,271 @@
-"""Reading of distilled sets that others have published, in the layouts of their releases, as data, never as code."""
+"""Conversion of distilled sets that others have published, read as data, never as code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ddbench.artifacts.checks import check_artifact
 from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
 from ddbench.artifacts.recipe import Recipe
-from ddbench.data import Dataset, Preprocessing, load_dataset
+from ddbench.artifacts.release_checks import are_pixels, order_warning, unit_warning
+from ddbench.artifacts.release_files import Released
+from ddbench.artifacts.release_layouts import LAYOUTS, found, layout_named, recognise
+from ddbench.data import KINDS, Dataset, Preprocessing, Transform, load_dataset
 from ddbench.data.preprocess import PINNED
-from ddbench.errors import UserError, suggestion
-from ddbench.io.archives import open_archive
-from ddbench.io.torch_files import load_tensors
+from ddbench.decoders import Decoder, MultiFormation, Pixels, parse_decoder
+from ddbench.decoders.base import check_divides
+from ddbench.errors import UserError, printable, suggestion
 from ddbench.records.notation import make_network
 from ddbench.registry import PROTOCOLS, discover
 
-
-@dataclass(frozen=True)
-class Released:
-    """The content of a release.
-
-    Args:
-        images: images, (N, C, H, W), as its authors preprocess them
-        labels: labels, (N,) classes or (N, K)
-        kind: kind of the labels
-        lr: learned step size
-    """
-
-    images: Tensor
-    labels: Tensor
-    kind: LabelKind
-    lr: Tensor | None = None
-
-    def artifact(self) -> DistilledDataset:
-        return DistilledDataset.pixels(
-            self.images.float(),
-            self.labels.long() if self.kind == "index" else self.labels.float(),
-            label_kind=self.kind,
-            recipe=Recipe(lr=self.lr),
-        )
+AUTO = "auto"
+"""layout that stands for the one that is recognised"""
+NONE = "none"
+"""preprocessing of pixels in [0, 1], or in 0..255 as uint8"""
+AUTHORS_OF_CIFAR10 = ("dc", "mtt")
+"""layouts whose authors normalise CIFAR-100 by the statistics of CIFAR-10"""
 
 
-def read_release(path: Path, layout: str) -> DistilledDataset:
+def read_release(path: Path, layout: str) -> Released:
     """Read a distilled set from a file or folder of this layout.
 
     Raises:
-        UserError: for an unknown layout, a file that is missing, damaged or holds anything but data, and for images or
-            labels of another shape than the layout's.
+        UserError: for an unknown layout, a file that is missing, damaged or holds anything but data, and for images
+            and labels of different numbers.
     """
-    if layout not in LAYOUTS:
-        raise UserError(f"unknown layout {layout!r}; {suggestion(layout, LAYOUTS)}")
+    kind = layout_named(layout)
     if not path.exists():
-        raise UserError(f"nothing at {path}; give the {WHERE[layout]}")
-    released = LAYOUTS[layout](path)
-    if released.images.ndim != 4 or released.labels.ndim == 0 or len(released.images) != len(released.labels):
+        raise UserError(f"nothing at {path}; give the {kind.what}")
+    released = kind.read(path)
+    images, labels = released.images, released.labels
+    if images.ndim < 2 or labels.ndim == 0 or len(images) != len(labels) or images.numel() == 0:
         raise UserError(
-            f"{path} holds images of shape {tuple(released.images.shape)} and labels of shape "
-            f"{tuple(released.labels.shape)}; as {layout} there must be one label for each of (N, C, H, W) images"
+            f"{path} holds images of shape {tuple(images.shape)} and labels of shape {tuple(labels.shape)}; "
+            f"as {layout} there must be one label for each of (N, C, H, W) images"
         )
-    try:
-        return released.artifact()
-    except (ValueError, FloatingPointError) as error:
-        raise UserError(f"{path} does not make a sound artefact ({error}); give another release") from error
-
-
-def _condensation(path: Path) -> Released:
-    """Read `res_*.pt` of Zhao & Bilen's repository (DC, DSA, DM): the last of the experiments in it."""
-    content = _content(path)
-    try:
-        images, labels = content["data"][-1]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds no 'data' with images and labels; is it of another layout?") from error
-    return Released(_numbers(path, images), _numbers(path, labels), "index")
-
-
-def _trajectories(path: Path) -> Released:
-    """Read the files that end in best in a folder of Cazenavette et al.'s code or its forks (MTT, TESLA, FTD, DATM)."""
-    images, labels = (_tensor(path / f"{name}_best.pt") for name in ("images", "labels"))
-    lr = _tensor(path / "lr_best.pt").float() if (path / "lr_best.pt").is_file() else None
-    if labels.ndim != 2:
-        return Released(images, labels, "index", lr)
-    labels = labels.float()
-    shares = bool((labels >= 0).all()) and torch.allclose(labels.sum(1), torch.ones(len(labels)), atol=1e-3)
-    return Released(images, labels, "probabilities" if shares else "logits", lr)
-
-
-def _kernel(path: Path) -> Released:
-    """Read an `.npz` of kernel methods (KIP, FRePo): `images` (N, H, W, C) and `labels` (N, K), regression targets."""
-    try:
-        with open_archive(path) as archive:
-            images, labels = (torch.from_numpy(archive.array(name).astype(np.float32)) for name in ("images", "labels"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no .npz with images and labels as plain numbers ({_reason(error)})") from error
-    return Released(images.permute(0, 3, 1, 2) if images.ndim == 4 else images, labels, "targets")
-
-
-LAYOUTS: Mapping[str, Callable[[Path], Released]] = {
-    "dc": _condensation,
-    "mtt": _trajectories,
-    "kip": _kernel,
-}
-WHERE = {"dc": "res_*.pt file", "mtt": "folder with images_best.pt and labels_best.pt", "kip": ".npz file"}
-
-
-def _tensor(path: Path) -> Tensor:
-    return _numbers(path, _content(path))
-
-
-def _numbers(path: Path, value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise UserError(f"{path} holds a {type(value).__name__} where a tensor is needed; is it of another layout?")
-    return value
-
-
-def _content(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"no file {path}; it is part of this layout")
-    try:
-        return load_tensors(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} {_reason(error)}; give one that torch.save wrote, of tensors alone, with PyTorch 1.6 or later"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return released
 
 
 def convert(
     file: str | Path, layout: str, dataset: str, out: str | Path, *,
-    preprocessing: str = "normalize", protocol: str = "dc-300@1", network: str = "convnet",
+    preprocessing: str | None = None, decoder: str = "pixels", protocol: str = "dc-300@1", network: str = "convnet",
+    report: Callable[[str], None] = lambda sentence: None,
 ) -> DistilledDataset:  # fmt: skip
     """Write an artefact from a distilled set that others have published.
 
+    Units and the order of labels are compared with the data set's; what is doubtful is warned of.
+
     Args:
-        layout: layout of the release: `dc` (DC, DSA, DM), `mtt` (MTT, TESLA, FTD, DATM) or `kip` (KIP, FRePo)
+        file: file or folder of the release
+        layout: name of its layout, or `auto`, which recognises it by what it holds
         dataset: data set that it was distilled from
-        preprocessing: preprocessing of its images, `normalize`, `zca`, ...
+        preprocessing: what its images went through: `normalize`, `zca`, ..., or `none` for pixels in [0, 1] or uint8;
+            None stands for what is usual for the layout
+        decoder: `multi_formation,factor=2` where each stored image holds tiles, as IDC's
         protocol: protocol that `score` uses by default
         network: network that `score` uses by default
+        report: function that is told the layout and the files that were read
 
     Raises:
-        UserError: when the release cannot be read as this layout, or does not fit the data set.
+        UserError: when the release cannot be read, or does not fit the data set.
     """
     discover()
     file, out = Path(file), Path(out)
     if out.suffix != ".safetensors":
         raise UserError(f"{str(out)!r} does not end in .safetensors; artefacts do")
-    artifact, data = read_release(file, layout), load_dataset(dataset)
-    each, rest = divmod(len(artifact.parts["labels"]), len(data.classes))
-    if rest or not each:
-        raise UserError(
-            f"{file} holds {len(artifact.parts['labels'])} images for {len(data.classes)} classes of {data.name}"
-        )
-    try:
-        check_artifact(artifact, data.shape, len(data.classes), each)
-    except ValueError as error:
-        raise UserError(f"{file} does not fit {data.name!r}: {error}") from error
-    rules = PROTOCOLS.get(protocol)
+    stored_by, data = _decoder(decoder), load_dataset(dataset)
+    file = found(file)
+    layout = recognise(file) if layout == AUTO else layout
+    released = read_release(file, layout)
+    images = _in_axes(file, released.images, data)
+    said = _said(preprocessing, layout, images, data)
+    report(f"read {', '.join(released.files)} as layout {layout} ({LAYOUTS[layout].papers}), preprocessing {said}")
+    transform = _released_by(data, said, layout).fit(data)
+    images = _floating(file, images, said)
+    finished = images if said != NONE else transform(255 * images)
+    artifact = _artifact(file, released, finished, data, stored_by)
+    _check(file, artifact, data, released)
+    for sentence in (
+        unit_warning(images, data, None if said == NONE else transform),
+        order_warning(*artifact.decode(), data, transform, _fix_of_order(layout)),
+    ):
+        if sentence is not None:
+            warnings.warn(printable(f"{file}: {sentence}"), RuntimeWarning, stacklevel=2)
+    return _saved(artifact, out, data, transform, layout, protocol, network)
+
+
+def _saved(
+    artifact: DistilledDataset, out: Path, data: Dataset, transform: Transform, layout: str, protocol: str, network: str
+) -> DistilledDataset:
     provenance = {
         "method": f"converted from {layout}",
         "dataset": data.name,
         "dataset_digest": data.digest,
-        "preprocessing": _released(data, preprocessing, layout).fit(data).describe(),
+        "preprocessing": transform.describe(),
         "network": make_network(network).model_dump(mode="json"),
-        "ipc": each,
-        "protocol": rules.name,
+        "ipc": len(artifact.parts["labels"]) // len(data.classes),
+        "protocol": PROTOCOLS.get(protocol).name,
     }
     converted = artifact.with_provenance(provenance)
     converted.save(out)
     return converted
 
 
-def _released(data: Dataset, kind: str, layout: str) -> Preprocessing:
-    """Return the preprocessing of a release's images: its authors normalise CIFAR-100 by the statistics of CIFAR-10."""
-    own = Preprocessing.for_dataset(data, kind)
-    if (data.name, own.kind) != ("cifar100", "normalize") or layout not in ("dc", "mtt"):
+def _decoder(text: str) -> Decoder:
+    decoder = parse_decoder(text)
+    if not isinstance(decoder, Pixels | MultiFormation):
+        raise UserError(f"decoder {decoder.name!r} is that of no release; use pixels or multi_formation,factor=2")
+    return decoder
+
+
+def _in_axes(file: Path, images: Tensor, data: Dataset) -> Tensor:
+    """Return images, stored in one of several orders of axes, as (N, C, H, W).
+
+    Raises:
+        UserError: where they are of another shape than the data set's.
+    """
+    channels, height, width = data.shape
+    shape = tuple(images.shape[1:])
+    if shape == data.shape:
+        return images
+    if shape == (height, width, channels):
+        return images.permute(0, 3, 1, 2)
+    if channels == 1 and shape in ((height, width), (height * width,)):
+        return images.reshape(-1, *data.shape)
+    if shape == (1, height, width) and channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    fix = f"give the data set that they were distilled from, or as {data.name!r} reads at that size, such as [size=64]"
+    if shape == (channels * height * width,):
+        fix = "their axes cannot be told apart; save them as (N, C, H, W) or (N, H, W, C)"
+    raise UserError(
+        f"{file} does not fit {data.name!r}: images have shape {shape}, the task's have {data.shape}; {fix}"
+    )
+
+
+def _said(preprocessing: str | None, layout: str, images: Tensor, data: Dataset) -> str:
+    """Return what the images went through: as was said, or as is usual for the layout."""
+    if preprocessing is not None:
+        if preprocessing not in (NONE, *KINDS):
+            raise UserError(f"unknown preprocessing {preprocessing!r}; {suggestion(preprocessing, (NONE, *KINDS))}")
+        return preprocessing
+    usual = LAYOUTS[layout].preprocessing
+    if usual != "pixels":
+        return usual
+    normal = Preprocessing.for_dataset(data).fit(data)
+    return NONE if not images.is_floating_point() or are_pixels(images.float(), data, normal) else "normalize"
+
+
+def _released_by(data: Dataset, said: str, layout: str) -> Preprocessing:
+    """Return the preprocessing that the artefact's images have; pixels are normalised."""
+    own = Preprocessing.for_dataset(data, "normalize" if said == NONE else said)
+    if (data.name, said) != ("cifar100", "normalize") or layout not in AUTHORS_OF_CIFAR10:
         return own
     mean, std = PINNED["cifar10"]
     return replace(own, mean=mean, std=std)
+
+
+def _floating(file: Path, images: Tensor, said: str) -> Tensor:
+    """Return images as float32; pixels of 8 bits are divided by 255.
+
+    Raises:
+        UserError: for whole numbers that cannot be what was said.
+    """
+    if images.is_floating_point():
+        return images.float()
+    low, high = int(images.min()), int(images.max())
+    if said != NONE:
+        kind = str(images.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{file} holds images of type {kind} from {low} to {high}, which {said!r} does not give; "
+            "convert pixels with --preprocessing none, or save the images in floating point"
+        )
+    if low < 0 or high > 255:
+        raise UserError(f"{file} holds images of whole numbers from {low} to {high}; save pixels as 0..255")
+    return images.float() / 255
+
+
+def _artifact(file: Path, released: Released, images: Tensor, data: Dataset, decoder: Decoder) -> DistilledDataset:
+    labels, kind = _labels(file, released, data.classes)
+    recipe = Recipe(lr=released.lr, order=released.order, epochs=released.epochs)
+    name = "images"
+    if isinstance(decoder, MultiFormation):
+        name, images = "tiles", _tiles(images, decoder.factor)
+    try:
+        return DistilledDataset({name: images, "labels": labels}, decoder, kind, recipe)
+    except (ValueError, FloatingPointError) as error:
+        raise UserError(f"{file} does not make a sound artefact ({error}); give another release") from error
+
+
+def _tiles(images: Tensor, factor: int) -> Tensor:
+    """Cut images, (N, C, H, W), into (N, factor * factor, C, H / factor, W / factor)."""
+    height, width = images.shape[2:]
+    check_divides("factor", factor, "multi_formation", height, width)
+    cut: Tensor = images.unflatten(3, (factor, width // factor)).unflatten(2, (factor, height // factor))
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
+def _labels(file: Path, released: Released, classes: tuple[str, ...]) -> tuple[Tensor, LabelKind]:
+    """Return labels, (N,) classes or (N, K), and their kind, told by their numbers where the layout does not say."""
+    labels = released.labels.squeeze(1) if released.labels.shape[1:] == (1,) else released.labels
+    if labels.ndim == 1:
+        return _numbered(file, _whole(file, labels), released.names, classes), "index"
+    if labels.ndim != 2:
+        raise UserError(f"{file} holds labels of shape {tuple(labels.shape)}; save one class or one row for each image")
+    rows = labels.float()
+    single = bool(((rows == 0) | (rows == 1)).all()) and bool((rows.sum(1) == 1).all())
+    if released.kind is not None:
+        return rows, released.kind
+    if single:
+        return rows.argmax(1), "index"
+    shares = bool((rows >= 0).all()) and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
+    return rows, "probabilities" if shares else "logits"
+
+
+def _whole(file: Path, labels: Tensor) -> Tensor:
+    if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+        raise UserError(f"{file} holds labels that are no whole numbers; save one class or one row for each image")
+    return labels.long()
+
+
+def _numbered(file: Path, labels: Tensor, names: tuple[str, ...] | None, classes: tuple[str, ...]) -> Tensor:
+    """Return labels that number the data set's classes; those of folders that bear their names go by these."""
+    if names is not None:
+        if len(names) != len(classes):
+            raise UserError(
+                f"{file} holds {len(names)} folders of pictures for {len(classes)} classes; give one for each"
+            )
+        lowered = [name.lower() for name in classes]
+        if sorted(name.lower() for name in names) == sorted(set(lowered)):
+            return torch.tensor([lowered.index(name.lower()) for name in names])[labels]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(classes):
+        raise UserError(
+            f"{file} holds labels from {low} to {high}; number the {len(classes)} classes from 0 to {len(classes) - 1}"
+        )
+    return labels
+
+
+def _check(file: Path, artifact: DistilledDataset, data: Dataset, released: Released) -> None:
+    """Refuse an artefact that no board could take."""
+    count, classes = len(artifact.parts["labels"]), len(data.classes)
+    each, rest = divmod(count, classes)
+    if rest or not each:
+        raise UserError(
+            f"{file} holds {count} images for {classes} classes of {data.name}; give one with as many of each"
+        )
+    try:
+        check_artifact(artifact, data.shape, classes, each)
+    except ValueError as error:
+        raise UserError(f"{file} does not fit {data.name!r}: {error}") from error
+
+
+def _fix_of_order(layout: str) -> str:
+    if layout == "folder":
+        return "rename the folders as the data set's classes, or by their numbers from 0"
+    return "number the labels as the data set's classes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -74,32 +75,44 @@ def export(
 
 def convert(
     file: Annotated[Path, typer.Argument(help="A file or folder of the release.")],
-    layout: Annotated[
-        str, typer.Option("--from", help="dc (DC, DSA, DM), mtt (MTT, TESLA, FTD, DATM), kip (KIP, FRePo).")
-    ],
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="What it was distilled from.")],
     out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
-    preprocessing: Annotated[str, typer.Option(help="What its images went through: normalize, zca, ...")] = "normalize",
+    layout: Annotated[
+        str, typer.Option("--from", help="auto, or dc, pair, mtt, kip, wang2018, folder; see docs/releases.md.")
+    ] = "auto",
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(help="What its images went through: normalize, zca, ...; none for pixels.", show_default="usual"),
+    ] = None,
+    decoder: Annotated[str, typer.Option(help="multi_formation,factor=2 where images hold tiles.")] = "pixels",
     protocol: ProtocolOption = "dc-300@1",
     network: NetworkOption = "convnet",
 ) -> None:
     """An artefact from a distilled set that others have published; nothing in it is run.
 
-    ddbench convert res_DC_CIFAR10_ConvNet_1ipc.pt --from dc -d cifar10 --out dc.safetensors
+    ddbench convert res_DC_CIFAR10_ConvNet_1ipc.pt -d cifar10 --out dc.safetensors
 
     ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
+
+    ddbench convert data.pt -d cifar10 --decoder multi_formation,factor=2 --out idc.safetensors
     """
     import ddbench
 
-    ddbench.convert(
-        file,
-        layout,
-        dataset,
-        out,
-        preprocessing=preprocessing,
-        protocol=protocol or "dc-300@1",
-        network=network or "convnet",
-    )
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", RuntimeWarning)
+        ddbench.convert(
+            file,
+            layout,
+            dataset,
+            out,
+            preprocessing=preprocessing,
+            decoder=decoder,
+            protocol=protocol or "dc-300@1",
+            network=network or "convnet",
+            report=say,
+        )
+    for doubt in doubts:
+        say(f"warning: {doubt.message}")
     say(f"wrote {out}; `ddbench score {out}` scores it")
 
 

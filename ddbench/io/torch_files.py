@@ -1,8 +1,8 @@
 """Reading of tensors from a file of `torch.save`, without unpickling it.
 
-The pickle in such a file is a list of instructions. Those that tensors in containers need are followed here; any other
-is refused, and none calls anything. PyTorch's own reader with `weights_only` calls constructors, which a few bytes can
-make allocate terabytes.
+The pickle in such a file, of protocol 2 to 5, is a list of instructions. Those that tensors and numpy's arrays in
+containers need are followed here; any other is refused, and none calls anything. PyTorch's own reader with
+`weights_only` calls constructors, which a few bytes can make allocate terabytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import torch
 from torch import Tensor
 
 from ddbench.io.archives import Archive, open_archive
+from ddbench.io.pickled_arrays import MOST_SIDES, PickledArray, PickledType, array_tensor, is_plain
 
 MOST_INSTRUCTIONS = 2**21
-"""largest number of bytes of instructions: some thousand tensors and a hundred thousand numbers"""
+"""largest number of instructions: some ten thousand tensors and a hundred thousand numbers"""
+MOST_BYTES = 2**26
+"""largest number of bytes of instructions; numpy's arrays lie among them"""
 STORAGES = {
     f"torch {name}Storage": dtype
     for name, dtype in {
@@ -35,28 +38,41 @@ STORAGES = {
         "Bool": torch.bool,
     }.items()
 }
-LEFT_OUT = ("numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode")
-"""functions that make numpy's numbers; releases keep accuracies in them, which nothing here reads"""
-VALUES = ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "GLOBAL")
+VALUES = (
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "GLOBAL",
+)  # fmt: skip
 """instructions that put their argument on the stack; a GLOBAL is its name"""
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+LONGEST_NAME = 1000
+OLD_BEGINNING = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""first bytes of what PyTorch wrote before release 1.6: its magic number, pickled"""
+
+
+class OldFormat(ValueError):
+    """The file is no archive, but one pickle after another, as PyTorch wrote it before release 1.6."""
 
 
 def load_tensors(path: Path) -> Any:
     """Load what `torch.save` of PyTorch 1.6 or later wrote: tensors, lists, tuples, dictionaries, plain values.
 
+    Parameters come back as tensors, ordered dictionaries as plain ones, numpy's arrays as tensors, its scalars as
+    numbers.
+
     Raises:
-        ValueError: when the file is damaged, is not PyTorch's, or holds anything else; the predicate of a sentence.
+        OldFormat: when an older release wrote the file; the predicate of a sentence.
+        ValueError: when the file is damaged, is not PyTorch's, or holds anything else; likewise.
         OSError: when it is missing or cannot be read.
     """
+    _check_format(path)
     with open_archive(path) as archive:
         pickles = [name for name in archive.names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("is no file of torch.save")
         instructions = archive.read(pickles[0])
-        if len(instructions) > MOST_INSTRUCTIONS:
-            raise ValueError(f"has a pickle of more than {MOST_INSTRUCTIONS} bytes")
+        if len(instructions) > MOST_BYTES:
+            raise ValueError(f"has a pickle of more than {MOST_BYTES} bytes")
         machine = _Machine(archive, pickles[0].removesuffix("data.pkl"))
         try:
             return machine.follow(instructions)
@@ -73,21 +89,26 @@ class _Machine:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._buffers: dict[str, bytearray] = {}
+        self._room = 2 * MOST_BYTES
 
     def follow(self, instructions: bytes) -> Any:
-        for name, argument in _steps(instructions):
+        for count, (name, argument) in enumerate(_steps(instructions)):
+            if count == MOST_INSTRUCTIONS:
+                raise ValueError(f"has a pickle of more than {MOST_INSTRUCTIONS} instructions")
             self._step(name, argument)
         return self._stack.pop()
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self._stack
         match name:
-            case "PROTO" | "STOP":
+            case "PROTO" | "FRAME" | "STOP":
                 pass
             case "MARK":
                 self._marks.append(len(stack))
             case "BINPUT" | "LONG_BINPUT":
-                self._memo[argument] = stack[-1]
+                self._remember(argument)
+            case "MEMOIZE":
+                self._remember(len(self._memo))
             case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[argument])
             case "EMPTY_LIST":
@@ -104,8 +125,10 @@ class _Machine:
                 self._update([stack.pop(-2), stack.pop()])
             case "SETITEMS":
                 self._update(self._marked())
-            case "BUILD":  # the state of one of numpy's types
-                stack.pop()
+            case "BUILD":
+                self._build(stack.pop())
+            case "STACK_GLOBAL":
+                stack.append(_name(stack.pop(-2), stack.pop()))
             case "BINPERSID":
                 stack.append(self._storage(stack.pop()))
             case "REDUCE":
@@ -119,6 +142,28 @@ class _Machine:
                 stack.append(tuple(stack.pop() for _ in range(TUPLES[name]))[::-1])
             case _:
                 raise _refusal(name)
+
+    def _remember(self, place: int) -> None:
+        self._memo[place] = self._stack[-1]
+        if isinstance(self._stack[-1], PickledArray):
+            self._stack[-1].places.append(place)
+
+    def _build(self, state: object) -> None:
+        """Give one of numpy's types or arrays its state; what else has one, such as a dictionary, goes without."""
+        last = self._stack[-1]
+        if isinstance(last, PickledType):
+            last.give(state)
+        elif isinstance(last, PickledArray):
+            self._stack[-1] = last.built(state)
+            self._spent(self._stack[-1].numpy())
+            self._memo.update(dict.fromkeys(last.places, self._stack[-1]))
+
+    def _spent(self, content: Any) -> Any:
+        """Return bytes, or an array, that were copied; a pickle that names some again and again fills no memory."""
+        self._room -= memoryview(content).nbytes
+        if self._room < 0:
+            raise ValueError(f"has arrays of more than {MOST_BYTES} bytes")
+        return content
 
     def _marked(self) -> list[Any]:
         start = self._marks.pop()
@@ -149,8 +194,21 @@ class _Machine:
                 return arguments[0]
             case "collections OrderedDict":
                 return {}
-            case _ if function in LEFT_OUT:
-                return None
+            case "_codecs encode":
+                return self._spent(_encoded(*arguments))
+            case "__builtin__ bytes" | "builtins bytes" if len(arguments) == 0:
+                return b""
+            case "numpy dtype":
+                return PickledType(arguments[0])
+        match function.replace("numpy._core.", "numpy.core."):
+            case "numpy.core.multiarray _reconstruct":
+                return PickledArray()
+            case "numpy.core.multiarray scalar":
+                kind, content = arguments
+                return array_tensor(kind, (), content).item() if is_plain(kind) else None
+            case "numpy.core.numeric _frombuffer":
+                content, kind, shape, order = arguments
+                return array_tensor(kind, shape, self._spent(content), order == "F")
         raise _refusal(function)
 
     def _storage(self, identity: Sequence[Any]) -> Tensor:
@@ -169,6 +227,13 @@ class _Machine:
         return torch.frombuffer(buffer, dtype=dtype) if count else torch.empty(0, dtype=dtype)
 
 
+def _check_format(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(OLD_BEGINNING)) == OLD_BEGINNING:
+                raise OldFormat("is in the format of PyTorch before 1.6")
+
+
 def _steps(instructions: bytes) -> Iterator[tuple[str, Any]]:
     """Yield names and arguments of a pickle's instructions."""
     try:
@@ -182,6 +247,22 @@ def _refusal(what: str) -> ValueError:
     return ValueError(f"holds more than tensors and numbers ({what}), and was not read")
 
 
+def _name(module: object, name: object) -> str:
+    if not (isinstance(module, str) and isinstance(name, str) and len(module) + len(name) < LONGEST_NAME):
+        raise TypeError("a function without a name")
+    return f"{module} {name}"
+
+
+def _encoded(text: object, encoding: object) -> bytes:
+    """Return bytes that protocol 2 stores as text."""
+    if not (isinstance(text, str) and encoding == "latin1"):
+        raise TypeError("bytes in another encoding")
+    try:
+        return text.encode("latin1")
+    except UnicodeEncodeError as error:
+        raise TypeError("bytes that are none") from error
+
+
 def _tensor(numbers: object, offset: object, shape: object, stride: object) -> Tensor:
     if not (isinstance(numbers, Tensor) and isinstance(offset, int) and _whole(shape) and _whole(stride)):
         raise TypeError("a tensor without sides")
@@ -191,4 +272,6 @@ def _tensor(numbers: object, offset: object, shape: object, stride: object) -> T
 
 
 def _whole(sides: object) -> TypeGuard[tuple[int, ...]]:
-    return isinstance(sides, tuple) and all(isinstance(side, int) for side in sides)
+    if not isinstance(sides, tuple) or len(sides) > MOST_SIDES:
+        return False
+    return all(isinstance(side, int) and abs(side) < 2**63 for side in sides)
