@@ -144,21 +144,20 @@ def _is_leftover(entry: Path) -> bool:
 
 
 def _load(root: Path, listing: Labelled, size: int | None, said: Counter[str]) -> tuple[Array, NDArray[np.int64]]:
-    _check_room(root, listing, size)
-    pictures = []
+    wanted, pictures = _checked_size(root, listing, size), []
     for file, _ in listing:
         picture = read_picture(file, said)
-        if size is not None and picture.size != (size, size):
-            said[f"resized and cropped to {size}x{size}"] += 1
-            picture = cropped(picture, size)
+        if picture.size != wanted:
+            said[f"resized and cropped to {wanted[0]}x{wanted[1]}"] += 1
+            picture = cropped(picture, wanted)
         pictures.append(picture)
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     images = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])  # (N, H, W) or (N, H, W, 3)
     return images, np.array([label for _, label in listing], dtype=np.int64)
 
 
-def _check_room(root: Path, listing: Labelled, size: int | None) -> None:
-    """Refuse pictures of several sizes, where one is not given, and what their files can hardly hold."""
+def _checked_size(root: Path, listing: Labelled, size: int | None) -> tuple[int, int]:
+    """Return width and height of all pictures; refuse several where none is given, and what files can hardly hold."""
     first = listing[0][0]
     width, height = upright_size(first)
     if size is None:
@@ -176,3 +175,4 @@ def _check_room(root: Path, listing: Labelled, size: int | None) -> None:
             f"{len(listing)} images of {width}x{height} pixels, as {first} says, are more than {RATIO} times the size "
             "of their files; resize them"
         )
+    return width, height

@@ -31,7 +31,8 @@ def upright_size(file: Path) -> tuple[int, int]:
     """
     with _opened(file) as opened:
         width, height = opened.size
-        return (height, width) if opened.getexif().get(ORIENTATION) in SIDEWAYS else (width, height)
+        known = opened.format != "PNG" or "exif" in opened.info  # else Pillow would unpack the pixels to look for it
+        return (height, width) if known and opened.getexif().get(ORIENTATION) in SIDEWAYS else (width, height)
 
 
 def read_picture(file: Path, said: Counter[str]) -> Image.Image:
@@ -55,9 +56,9 @@ def read_picture(file: Path, said: Counter[str]) -> Image.Image:
         return _opaque(upright, said)
 
 
-def cropped(picture: Image.Image, side: int) -> Image.Image:
-    """Resize a picture so that its shorter side has this length, and cut the middle square out."""
-    return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
+def cropped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize a picture until it just covers this width and height, and cut the middle out."""
+    return ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
 
 
 def _opaque(picture: Image.Image, said: Counter[str]) -> Image.Image:
