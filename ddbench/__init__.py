@@ -59,7 +59,7 @@ _HOMES = {
     "evaluation.score_file": ("score",),
     "meter.checkpoint": ("State",),
     "meter.meter": ("Meter",),
-    "networks.base": ("NETWORKS",),
+    "networks.build": ("NETWORKS",),
     "records.files": ("read_record",),
     "records.schema": ("Record",),
     "registry": ("METHODS", "discover", "register_method"),

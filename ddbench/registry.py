@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,11 +20,12 @@ from ddbench.errors import UserError, suggestion
 from ddbench.io.atomic import digest
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ddbench.data.dataset import Dataset
     from ddbench.decoders.base import Decoder
     from ddbench.evaluation.modality import Modality
     from ddbench.evaluation.protocols import Protocol
-    from ddbench.networks.base import Network
     from ddbench.task.task import Method
 
 T = TypeVar("T")
@@ -32,8 +33,12 @@ PLUGIN_GROUP = "ddbench.methods"
 """entry points of methods"""
 EXTENSION_GROUP = "ddbench.extensions"
 """entry points of what scoring needs too: modalities, data sets, networks, decoders, protocols and metrics"""
+NETWORK_GROUP = "ddbench.networks"
+"""entry points of networks: classes of modules, which need not know of ddbench"""
 METHOD_FILE = "ddbench_method_"
 """prefix of the names of modules that were loaded from a method's file"""
+NETWORK_FILE = "ddbench_network_"
+"""prefix of the names of modules that were loaded from a network's file"""
 
 
 def folded(name: str) -> str:
@@ -114,7 +119,7 @@ class Registry(Generic[T]):
 
 METHODS: Registry[type[Method]] = Registry("method")
 DATASETS: Registry[Callable[[], Dataset]] = Registry("dataset")
-NETWORKS: Registry[Callable[..., Network]] = Registry("network")
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network")
 DECODERS: Registry[type[Decoder]] = Registry("decoder")
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 MODALITIES: Registry[Modality] = Registry("modality")
@@ -162,6 +167,13 @@ def discover_all_but_methods() -> None:
         importlib.import_module(f"ddbench.{name}")
     for point in entry_points(group=EXTENSION_GROUP):
         _import_guarded(point.name, point.load)
+    for point in entry_points(group=NETWORK_GROUP):
+        if point.name not in NETWORKS:
+            _import_guarded(point.name, functools.partial(_register_network, point))
+
+
+def _register_network(point: EntryPoint) -> None:
+    NETWORKS.register(point.name, module=point.module)(point.load())
 
 
 def discover() -> None:
@@ -189,10 +201,12 @@ def discover() -> None:
 def is_discovered() -> bool:
     """Return True if another process can find all that is registered, by `discover` or in a method's file."""
     registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES)
-    announced = [point for group in (PLUGIN_GROUP, EXTENSION_GROUP) for point in entry_points(group=group)]
+    announced = [
+        point for group in (PLUGIN_GROUP, EXTENSION_GROUP, NETWORK_GROUP) for point in entry_points(group=group)
+    ]
     packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in announced)}
     modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
-    return all(module in packages or module.startswith(METHOD_FILE) for module in modules)
+    return all(module in packages or module.startswith((METHOD_FILE, NETWORK_FILE)) for module in modules)
 
 
 def load_method_file(path: Path) -> type[Method]:

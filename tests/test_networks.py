@@ -18,6 +18,7 @@ from ddbench.errors import UserError
 from ddbench.networks import Chunks, InitialWeights, build_network, parameter_count
 from ddbench.networks.base import extra_padding
 from ddbench.networks.chunks import largest_map
+from ddbench.registry import NETWORKS
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 NAMES = ["convnet", "mlp", "lenet", "alexnet", "alexcifarnet", "vgg11", "resnet18"]
@@ -246,6 +247,36 @@ def test_initial_weights_take_the_precision_of_the_network() -> None:
 def test_initial_weights_refuse_a_layer_they_do_not_know() -> None:
     with pytest.raises(TypeError, match="distribution for the parameters of PReLU"):
         InitialWeights(nn.Sequential(nn.Linear(2, 2), nn.PReLU()))
+
+
+class Gated(nn.Module):
+    """A network of an extension, with its own embedding and a parameter whose distribution nobody knows."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, *, width: int = 4) -> None:
+        super().__init__()
+        self.hidden, self.gate = nn.Linear(math.prod(shape), width), nn.Parameter(torch.rand(width) + 2)
+        self.classifier = nn.Linear(width, classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.gate * self.hidden(x.flatten(1)).tanh()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.classifier(self.embed(x))
+
+
+def test_a_registered_network_with_an_unknown_layer_draws_its_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NETWORKS, "_objects", {"gated": Gated})
+    network = build_network("gated", GREY, 3, {"width": 5})
+    assert type(network) is Gated
+    draw, before = InitialWeights(network.double()), torch.random.get_rng_state()
+    first, again, other = draw(seeded(1)), draw(seeded(1)), draw(seeded(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name, _ in network.named_parameters())
+    assert not torch.equal(first["gate"], other["gate"])
+    assert 2 <= float(first["gate"].min()) <= float(first["gate"].max()) < 3
+    assert {weight.dtype for weight in first.values()} == {torch.float64}
+    generator = seeded(1)
+    assert not torch.equal(draw(generator)["gate"], draw(generator)["gate"])
 
 
 def test_a_whole_number_may_not_be_written_as_a_float() -> None:

@@ -19,6 +19,7 @@ from ddbench.errors import UserError
 from ddbench.evaluation.protocols import check_ceiling
 from ddbench.meter.snapshots import SNAPSHOTS
 from ddbench.records.cell import Budget, Cell, DeviceKind, GivenWeights, Pool, Scoring, run_key, run_name
+from ddbench.records.network_files import NetworkFiles, files_of
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import METHODS, MODALITIES, PROTOCOLS, find_method
 from ddbench.task.hyperparameters import make_method
@@ -53,6 +54,8 @@ class Job:
     checkpoint_seconds: float
     stall_seconds: float | None
     """silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
+    network_files: NetworkFiles = ()
+    """places of the networks that were named by a file"""
     decoys: str | None = None
     """folder that the run's own process finds where it looks for data; None leaves it without one"""
 
@@ -182,6 +185,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
             compile=board.compile,
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
+            network_files=files_of(cell.all_networks),
         )
         for seed in range(planned.seeds)
     ]

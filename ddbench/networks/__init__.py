@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from ddbench.networks.alexcifarnet import AlexCifarNet
 from ddbench.networks.alexnet import AlexNet
-from ddbench.networks.base import InitialWeights, Network, build_network, parameter_count
+from ddbench.networks.base import Network, parameter_count
+from ddbench.networks.build import build_network
 from ddbench.networks.chunks import Chunks
 from ddbench.networks.convnet import ConvNet
 from ddbench.networks.imagenet import Torchvision
+from ddbench.networks.initial_weights import InitialWeights
 from ddbench.networks.lenet import LeNet
 from ddbench.networks.mlp import MLP
 from ddbench.networks.resnet import ResNet18
+from ddbench.networks.timm_models import timm_model
 from ddbench.networks.vgg import VGG11
 
 __all__ = [
@@ -27,4 +30,5 @@ __all__ = [
     "Torchvision",
     "build_network",
     "parameter_count",
+    "timm_model",
 ]

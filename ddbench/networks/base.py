@@ -1,18 +1,13 @@
-"""Shared parts of the architectures: the two-part network, layers by name, construction and initial weights."""
+"""Shared parts of the architectures: the two-part network, layers by name, and what they refuse."""
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor, nn
 
 from ddbench.errors import UserError, suggestion
 from ddbench.networks.running import RunningBatchNorm
-from ddbench.registry import NETWORKS
 
 NORMS = ("instance", "batch", "running_batch", "layer", "group", "none")
 POOLINGS: dict[str, type[nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -23,10 +18,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
 }
 GROUPS = 4
-MOST_WIDE = 2**12
-"""largest value of a parameter, such as a width or a depth"""
-MOST_PARAMETERS = 2**29
-"""largest number of parameters, 2 GiB; VGG-19 for ImageNet has a quarter"""
 INITIALISATIONS = ("default", "xavier")
 
 
@@ -36,7 +27,12 @@ class Network(nn.Module):
     It has no buffers and draws nothing, so `torch.func.functional_call` needs a dictionary of parameters alone.
     """
 
-    def __init__(self, features: nn.Module, classifier: nn.Linear, init: str = "default") -> None:
+    own_initialisation = False
+    """true if fresh weights are what its own code gives it, in place of `init`"""
+    remake: Callable[[], nn.Module] | None = None
+    """makes it anew; set by `build_network`"""
+
+    def __init__(self, features: nn.Module, classifier: nn.Module, init: str = "default") -> None:
         super().__init__()
         check_choice("init", init, INITIALISATIONS)
         self.features = features
@@ -142,104 +138,6 @@ def check_side(network: str, shape: tuple[int, int, int], smallest: int) -> None
         )
 
 
-def build_network(name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]) -> Network:
-    """Build the registered network for (C, H, W) images and K classes.
-
-    Args:
-        parameters: keyword parameters of the architecture; the others keep their defaults.
-
-    Raises:
-        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, or
-            more parameters than fit into memory.
-    """
-    factory = NETWORKS.get(name)
-    signature = inspect.signature(factory, eval_str=True)
-    keywords = {key: p.annotation for key, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
-    for key, value in parameters.items():
-        if key not in keywords:
-            fix = suggestion(key, keywords) if keywords else "it takes none"
-            raise UserError(f"network {name!r} has no parameter {key!r}; {fix}")
-        if not _fits(value, keywords[key]):
-            raise UserError(f"{key} of network {name!r} is {value!r}; it must be of type {keywords[key].__name__}")
-        if isinstance(value, int) and value > MOST_WIDE:
-            raise UserError(f"{key} of network {name!r} is {value}; {MOST_WIDE} is the most")
-    with torch.device("meta"):  # allocates no memory
-        count = parameter_count(factory(shape, classes, **parameters))
-    if count > MOST_PARAMETERS:
-        raise UserError(f"network {name!r} would have {count} parameters; {MOST_PARAMETERS} are the most")
-    return factory(shape, classes, **parameters)
-
-
-def _fits(value: object, annotation: object) -> bool:
-    # In Python True is an int and 1 is no float; a user means neither.
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation in (str, bool):
-        return type(value) is annotation
-    return True
-
-
 def parameter_count(network: nn.Module) -> int:
     """Return how many numbers the parameters of a network have."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-class InitialWeights:
-    """Draws fresh weights of a network in one kernel.
-
-    With `default`, as in PyTorch, weights and biases of convolutions and linear layers are uniform in +-1/sqrt(fan_in),
-    see `Conv2d.reset_parameters`. With `xavier`, their weights are normal with variance 2 / (fan_in + fan_out) and
-    their biases 0 (Glorot & Bengio, AISTATS 2010). Weights of normalisations are 1 and their biases 0.
-
-    Raises:
-        TypeError: for a layer whose distribution is not known here.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        parameters, init = dict(network.named_parameters()), getattr(network, "init", "default")
-        places = _places(network, init)
-        self._draw = torch.randn if init == "xavier" else torch.rand
-        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
-        self._sizes = [parameter.numel() for parameter in parameters.values()]
-        dtype = next(iter(parameters.values())).dtype
-        scale, offset = (
-            torch.cat([torch.full((p.numel(),), places[name][part], dtype=dtype) for name, p in parameters.items()])
-            for part in (0, 1)
-        )
-        self._maps = {torch.device("cpu"): (scale, offset)}
-
-    def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw weights by parameter name, on the generator's device, without `requires_grad`; views of one tensor."""
-        scale, offset = self._map_on(generator.device)
-        drawn = self._draw(scale.shape, generator=generator, dtype=scale.dtype, device=scale.device)
-        parts = torch.split(torch.addcmul(offset, drawn, scale), self._sizes)
-        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
-
-    def _map_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        if device not in self._maps:
-            scale, offset = self._maps[torch.device("cpu")]
-            self._maps[device] = (scale.to(device), offset.to(device))
-        return self._maps[device]
-
-
-def _places(network: nn.Module, init: str) -> dict[str, tuple[float, float]]:
-    """Return by parameter name the scale and the offset that turn standard random numbers into its values."""
-    return {
-        name: _place(layer, values, init)
-        for path, layer in network.named_modules()
-        for name, values in layer.named_parameters(prefix=path, recurse=False)
-    }
-
-
-def _place(layer: nn.Module, values: Tensor, init: str) -> tuple[float, float]:
-    if isinstance(layer, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
-        return 0.0, float(values is layer.weight)
-    if not isinstance(layer, nn.Conv2d | nn.Linear):
-        raise TypeError(f"InitialWeights knows no distribution for the parameters of {type(layer).__name__}")
-    if init == "default":
-        bound = 1 / math.sqrt(layer.weight[0].numel())
-        return 2 * bound, -bound
-    fan_in, fan_out = (layer.weight.select(axis, 0).numel() for axis in (0, 1))
-    return 0.0 if values is layer.bias else math.sqrt(2 / (fan_in + fan_out)), 0.0

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddbench.compute.compiling import Weights
 
@@ -27,10 +28,11 @@ class Chunks:
 
     def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
         device = next(network.parameters()).device
-        whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-        most = NUMBERS[device.type] // largest_map(network, torch.zeros(1, *shape, device=device))
-        self.most = WHOLE if whole else max(1, most)
+        self.most = WHOLE
         """largest number of images of a chunk"""
+        if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+            largest = largest_map(network, torch.zeros(1, *shape, device=device))
+            self.most = max(1, NUMBERS[device.type] // largest)
 
     def size(self, count: int) -> int:
         """Return the size of chunks for `count` images: large, and a divisor of the count if possible.

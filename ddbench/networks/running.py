@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 MOMENTUM = 0.1
-"""weight of the newest batch in the averages, as PyTorch's default"""
+"""weight of the newest batch in the averages, as PyTorch's default; a layer may have its own"""
 Moments = tuple[Tensor, Tensor]
 """mean and unbiased variance of each channel, (C,)"""
 
@@ -19,16 +19,21 @@ class RunningBatchNorm(nn.BatchNorm2d):
     """Batch norm: by the statistics of the batch in training mode, in evaluation mode by what its weights say alone.
 
     A network stays a pure function of its parameters: `RunningStatistics.fold` puts the averages into them.
+
+    Args:
+        eps: added to variances
+        momentum: weight of the newest batch in the averages
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, track_running_stats=False)
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = MOMENTUM) -> None:
+        super().__init__(channels, eps, momentum, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
+        """Normalise features (N, C) or maps (N, C, ...)."""
         if self.training:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        each = (-1, *[1] * (x.ndim - 2))
+        return x * self.weight.view(each) + self.bias.view(each)
 
 
 class RunningStatistics:
@@ -51,7 +56,7 @@ class RunningStatistics:
             return
         for name, batch in _moments(self._network, self._layers, weights, images).items():
             pairs = zip(self._averages[name], batch, strict=True)
-            mean, variance = (average.lerp(new, MOMENTUM) for average, new in pairs)
+            mean, variance = (average.lerp(new, self._layers[name].momentum or MOMENTUM) for average, new in pairs)
             self._averages[name] = mean, variance
 
     def fold(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,7 +75,7 @@ def _moments(
     found: dict[str, Moments] = {}
 
     def look(name: str, x: Tensor) -> None:
-        variance, mean = torch.var_mean(x, (0, 2, 3))
+        variance, mean = torch.var_mean(x, (0, *range(2, x.ndim)))
         found[name] = mean, variance
 
     hooks = [

@@ -172,6 +172,11 @@ class Cell(Strict):
     set is scored all the same"""
 
     @property
+    def all_networks(self) -> list[NetworkSpec]:
+        """The architectures that a run of the cell needs: its own, and those of the further ways of scoring."""
+        return [self.network, *(way.network for way in self.also or [])]
+
+    @property
     def most_networks(self) -> int:
         """The largest number of networks that a way of scoring the cell takes."""
         return max([self.networks, *(way.networks for way in self.also or [])])

@@ -12,8 +12,11 @@ from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.fields import sentence
+from ddbench.records.network_files import CODE, is_file_of_network, named_network
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+PACKAGES = ("timm", "torchvision")
+"""packages whose models are networks, `timm:resnet18`"""
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -42,13 +45,33 @@ def _parse_quantity(text: str, units: Mapping[str, float], wanted: str) -> float
 
 
 def parse_network(value: object) -> object:
-    """Parse a network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`."""
+    """Parse a network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`.
+
+    `timm:NAME` and `torchvision:NAME` are models of these packages. `./net.py:Small` is a class of a file, which is
+    read for its digest and not run.
+    """
     if isinstance(value, str):
         name, *settings = value.split(",")
-        return {"name": name, "parameters": _plain(parse_settings(settings))}
+        return _network(name, parse_settings(settings))
     if isinstance(value, Mapping) and "parameters" not in value:
-        return {"name": value.get("name"), "parameters": _plain({k: v for k, v in value.items() if k != "name"})}
+        return _network(value.get("name"), {k: v for k, v in value.items() if k != "name"})
     return value
+
+
+def _network(name: object, parameters: dict[str, Any]) -> dict[str, Any]:
+    parameters = _plain(parameters)
+    if not isinstance(name, str):
+        return {"name": name, "parameters": parameters}
+    package, colon, model = name.partition(":")
+    if is_file_of_network(name):
+        if CODE in parameters:
+            raise ValueError(f"{CODE} is the digest of the file, and not to be set; leave it out")
+        name, parameters[CODE] = named_network(name)
+    elif package in PACKAGES and colon:
+        name, parameters["model"] = package, model
+    elif colon:
+        raise ValueError(f"a class of a file is written ./{package}.py:{model}, a model of a package timm:NAME")
+    return {"name": name, "parameters": parameters}
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ddbench.evaluation.modality import Place
 from ddbench.meter.cache import Cache
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.meter import Meter
+from ddbench.records.network_files import remember_files
 from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, SCORES
 
 
@@ -55,6 +56,7 @@ class RunContext:
 
     @classmethod
     def of(cls, job: Job, folder: Path, cache: Path, device: torch.device, monitor: RunMonitor) -> RunContext:
+        remember_files(job.network_files)
         budget = job.cell.budget
         compiled = worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile
         return cls(job, folder, cache, device, Compiler(compiled), monitor)

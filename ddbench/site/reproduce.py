@@ -11,6 +11,7 @@ from typing import Any
 
 from ddbench.compute.compiling import worth_compiling
 from ddbench.records.cell import Budget, Cell, NetworkSpec
+from ddbench.records.network_files import CODE
 from ddbench.records.notation import parse_settings
 from ddbench.records.schema import Record, Result
 from ddbench.site.content import shipped
@@ -84,7 +85,12 @@ def _settings(cell: Cell) -> list[object]:
 
 
 def _network(network: NetworkSpec) -> str:
-    return ",".join([network.name, *(f"{name}={_yaml(value)}" for name, value in sorted(network.parameters.items()))])
+    """Return the text of `--network`; the file of one's own network is looked for in the current folder."""
+    name, settings = network.name, dict(network.parameters)
+    if settings.pop(CODE, None) is not None:
+        stem, _, cls = name.rpartition(".")
+        name = f"./{stem}.py:{cls}"
+    return ",".join([name, *(f"{key}={_yaml(value)}" for key, value in sorted(settings.items()))])
 
 
 def _yaml(value: Any) -> str:

@@ -18,6 +18,7 @@ from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
 from ddbench.io.locks import claimed
 from ddbench.records.cell import Budget, Cell
+from ddbench.records.network_files import files_of
 from ddbench.records.schema import COUNTED, Score
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import discover, find_method
@@ -125,6 +126,7 @@ def _job(claim: Claim, method: str | None, dataset: str | None) -> Job:
         compile=record.measured.environment.get("compiled") is True,
         checkpoint_seconds=Board.model_fields["checkpoint_seconds"].default,
         stall_seconds=None,
+        network_files=files_of(cell.all_networks),
     )
 
 
