@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ddbench.registry import register_method as register_method
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
+    from ddbench.runs.api import plan as plan
     from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
@@ -63,7 +64,7 @@ _HOMES = {
     "records.files": ("read_record",),
     "records.schema": ("Record",),
     "registry": ("METHODS", "discover", "register_method"),
-    "runs.api": ("distill", "evaluate"),
+    "runs.api": ("distill", "evaluate", "plan"),
     "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),

@@ -88,7 +88,6 @@ class Other(DistilledDataset):
 '''
 REFUSED = {
     "loads_test_images": {"start": "from ddbench.data import load_dataset; load_dataset('digits')"},
-    "asks_a_hook": {"start": "seen(meter)"},
     "returns_a_subclass": {"end": "return Other({'images': images, 'labels': labels})"},
     "stores_another_part": {
         "end": "return DistilledDataset({'images': images, 'labels': labels, 'notes': torch.ones(7)})"
@@ -100,6 +99,7 @@ REFUSED = {
     "stores_weights_where_none_belong": {
         "end": "return replace(result(), initial=task.initial(torch.Generator().manual_seed(0)))"
     },
+    "asks_a_hook": {"start": "seen(meter)"},  # last: a board whose first runs fail alike is stopped
 }
 SAID = {
     "loads_test_images": "load_dataset is closed to it",

@@ -26,8 +26,10 @@ from factories import Call, write_board, write_method
 NETWORK = "convnet,depth=1,width=8"
 COMMANDS = [
     "evaluate",
+    "plan",
     "distill",
     "score",
+    "export",
     "leaderboard",
     "submit",
     "verify",
@@ -118,7 +120,7 @@ def test_prepare_says_what_there_is(call: Call) -> None:
     code, out, err = call("prepare", "digits")
     digest = load_dataset("digits").digest
     said = f"digits: 1438 training and 359 test images, 10 classes, 1 x 8 x 8, {digest}\n"
-    assert (code, out, err) == (0, "", said)
+    assert (code, out, err) == (0, "", f"{said}training images of a class: from 139 (8) to 146 (5)\n")
 
 
 def test_check_says_so(call: Call) -> None:
@@ -242,7 +244,7 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
     assert (code, out) == (0, "")
     assert " 1/1 distribution_matching digits ipc 2 seed 3" in err
     assert "4 of 20000 distil steps; `ddbench score mine.safetensors` scores it" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.record.json", "mine.safetensors"]
     artifact = DistilledDataset.load(tmp_path / "mine.safetensors")
     assert artifact.parts["images"].shape == (20, 1, 8, 8)
     provenance = artifact.provenance

@@ -30,7 +30,17 @@ from ddbench.records.files import read_record
 from ddbench.records.network_files import files_of, remember_files
 from ddbench.records.notation import make_network
 from ddbench.records.run_folder import record_beside
-from ddbench.registry import NETWORK_GROUP, NETWORKS, discover, discover_all_but_methods
+from ddbench.registry import (
+    DATASETS,
+    DECODERS,
+    METHODS,
+    MODALITIES,
+    NETWORK_GROUP,
+    NETWORKS,
+    PROTOCOLS,
+    discover,
+    discover_all_but_methods,
+)
 from ddbench.site.reproduce import _network
 from factories import Call, jobs_of
 
@@ -388,6 +398,8 @@ def test_an_entry_point_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     discover_all_but_methods()
     monkeypatch.setattr(NETWORKS, "_objects", dict(NETWORKS._objects))
     monkeypatch.setattr(NETWORKS, "modules", set(NETWORKS.modules))
+    for others in (METHODS, DATASETS, DECODERS, PROTOCOLS, MODALITIES):  # what other tests have registered
+        monkeypatch.setattr(others, "modules", set())
     monkeypatch.setattr(registry, "BROKEN", {})
     points = [Point("plain"), Point("broken"), Point("mlp")]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == NETWORK_GROUP else [])

@@ -9,6 +9,7 @@ __all__ = ["app", "main"]
 
 for command in (
     boards.evaluate,
+    boards.plan,
     boards.distill,
     artifacts.score,
     artifacts.show,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +15,7 @@ from ddbench.cli.app import (
     Datasets,
     Device,
     Ipcs,
+    Json,
     Methods,
     NetworkOption,
     ProtocolOption,
@@ -22,6 +24,9 @@ from ddbench.cli.app import (
     messages,
     say,
 )
+
+if TYPE_CHECKING:
+    from ddbench.runs.plan import Plan
 
 
 def evaluate(
@@ -64,6 +69,7 @@ def evaluate(
     from ddbench.cli.progress import Display
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
+    from ddbench.runs.api import forecast_left
     from ddbench.runs.shards import parse_shard
 
     given = {name: value for name, value in context.params.items() if value not in (None, [], (), {})}
@@ -73,18 +79,25 @@ def evaluate(
     chosen = board_from(board, options)
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
+    side_by_side = workers or (2 if board is None and not methods and executor == "local" else None)
     with Display(messages) as display:
+
+        def start(todo: Plan) -> None:
+            display.todo(todo)
+            if todo.jobs and executor == "local":
+                say(str(forecast_left(todo, device, side_by_side)))
+
         records = ddbench.evaluate(
             chosen,
             folder,
             device=device,
-            workers=workers or (2 if board is None and not methods and executor == "local" else None),
+            workers=side_by_side,
             executor=executor,
             again=again,
             selection=selection,
             shard=parse_shard(shard) if shard else None,
             on_warning=say,
-            on_start=display.todo,
+            on_start=start,
             on_event=display.event,
         )
     output = Console(highlight=False)
@@ -93,6 +106,36 @@ def evaluate(
     say(f"tables, curves and pictures: {folder}")
     if any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):
         raise typer.Exit(SOME_FAILED)
+
+
+def plan(
+    board: Annotated[Path | None, typer.Argument(help="A board's YAML or name; none is the quickstart.")] = None,
+    methods: Methods = None,
+    datasets: Datasets = None,
+    ipc: Ipcs = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of its runs [runs/BOARD].")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is left of a board, and how long it will take on this machine. Runs nothing.
+
+    ddbench plan cpu --workers 2
+
+    ddbench plan configs/cifar10.yaml --method dm --ipc 10
+    """
+    import ddbench
+    from ddbench.boards.jobs import Selection
+    from ddbench.cli.forecasts import WIDE, forecast_json, forecast_table
+
+    selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ()))
+    forecast = ddbench.plan(board, out, device=device, workers=workers, selection=selection)
+    if as_json:
+        typer.echo(json.dumps(forecast_json(forecast)))
+        return
+    if forecast.cells:
+        Console(highlight=False, width=max(WIDE, messages.width)).print(forecast_table(forecast))
+    typer.echo(str(forecast))
 
 
 def distill(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
-from ddbench.boards.command_line import board_of
+from ddbench.boards.command_line import SHIPPED, board_of
 from ddbench.boards.jobs import Job, Selection, resolve
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
@@ -20,6 +20,8 @@ from ddbench.records.run_folder import ARTIFACT, TRACE, record_beside
 from ddbench.records.schema import UNFINISHED, Record
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
+from ddbench.runs.executors.local import Local
+from ddbench.runs.forecast import Forecast, forecast, records_like
 from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, read_runs, run_jobs
 from ddbench.runs.shards import gather, shard_folder, share_of
 
@@ -79,6 +81,38 @@ def evaluate(
         render(read_runs(folder), folder, chosen.title or chosen.board, origins())
         _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
     return records
+
+
+def plan(
+    board: Board | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    selection: Selection | None = None,
+) -> Forecast:
+    """Say what `evaluate` with the same arguments has left to do, and how long that will take on this machine.
+
+    >>> print(ddbench.plan("cpu", workers=2))  # doctest: +SKIP
+
+    Raises:
+        UserError: when a part of the board does not fit, or a command is at work in `out`.
+    """
+    discover()
+    chosen, where = board_of(board), make_executor("local", device, workers)
+    folder = Path(out) if out is not None else Path("runs") / chosen.board
+    jobs = resolve(chosen, where.device, selection)
+    if not folder.is_dir():
+        return forecast_left(Plan([(job, folder) for job in jobs], [], [], []), device, workers)
+    with claimed(folder):
+        return forecast_left(plan_runs(jobs, folder), device, workers)
+
+
+def forecast_left(todo: Plan, device: str = "auto", workers: int | None = None) -> Forecast:
+    """Say how long what is left of a board will take on this machine, from its own records and those that are filed."""
+    jobs, where = [job for job, _ in todo.jobs], Local.named(device, workers)
+    filed = records_like(SHIPPED.parent / "leaderboards" / "records", jobs)
+    return forecast(jobs, [*todo.records, *filed], where.device, len(where.devices))
 
 
 def distill(

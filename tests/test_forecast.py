@@ -1,0 +1,135 @@
+"""What a board will take, said before it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ddbench
+from ddbench.boards.jobs import Job, Selection
+from ddbench.data import load_dataset
+from ddbench.records.cell import run_key
+from ddbench.records.files import write_record
+from ddbench.records.schema import Record, Score
+from ddbench.registry import discover
+from ddbench.runs import forecast as forecasts
+from ddbench.runs.forecast import CellForecast, duration, forecast, records_like
+from factories import SOURCE, Call, jobs_of, make_record, write_board
+
+discover()
+
+CPU = torch.device("cpu")
+SPEED = 0.01
+"""seconds an image, of any network in these tests"""
+TESTED = len(load_dataset("digits").test_labels) / 3
+"""what a test costs, in images that a network is trained on"""
+SCORED = 3 * 5 + TESTED
+"""likewise one network under `short-3@1`, three steps of five images"""
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecasts._Speeds, "_measure", lambda self, network, data: SPEED)
+
+
+def cell_of(jobs: list[Job], *records: Record) -> CellForecast:
+    (cell,) = forecast(jobs, records, CPU).cells
+    return cell
+
+
+def like(job: Job, seconds: float, evaluation: float, **changes: Any) -> Record:
+    """Return a record of the job's cell that was scored with two networks, as SCORED counts them."""
+    cell = job.cell.model_copy(update=changes.pop("cell", {}))
+    scores = [Score(network=cell.network, seed=seed, accuracy=0.5) for seed in range(2)]
+    measured = {"seconds": {"distil": seconds}, "uncharged_seconds": {"evaluation": evaluation}}
+    key = run_key(cell, 0, SOURCE)
+    return make_record(**{"cell": cell, "key": key, "scores": scores, **measured, **changes})
+
+
+@pytest.mark.usefixtures("short")
+def test_scoring_is_counted_in_images_at_the_speed_of_this_machine() -> None:
+    bare = cell_of(jobs_of("dm", snapshots=[], seeds=3))
+    assert bare.runs == 3
+    assert bare.evaluate == pytest.approx(2 * SCORED * SPEED)
+    curve = cell_of(jobs_of("dm", snapshots=[0, 0.5], curve_seeds=1, seeds=1))
+    points = 2 * (2 * 5 + TESTED)  # two steps of five images
+    assert curve.evaluate == pytest.approx((4 * SCORED + points) * SPEED)  # two networks, and two of the start
+    assert cell_of(jobs_of("dm", snapshots=[0, 0.5], ipc=2)).stored == 3 * 4 * 20 * 64
+
+
+@pytest.mark.usefixtures("short")
+def test_without_records_a_run_takes_its_budget_or_what_nobody_knows() -> None:
+    bounded, free = cell_of(jobs_of("dm", budget=90)), cell_of(jobs_of("dm"))
+    assert (bounded.distil, bounded.basis) == (90, "budget")
+    assert (free.distil, free.basis) == (None, "unknown")
+    whole = forecast(jobs_of("dm", "dc", seeds=2, snapshots=[]), [], CPU, workers=2)
+    assert whole.hours == pytest.approx(4 * 2 * SCORED * SPEED / 2 / 3600)
+    assert "the distilling of 2 cells that nothing is known of" in str(whole)
+
+
+@pytest.mark.usefixtures("short")
+def test_records_of_the_cell_are_scaled_by_the_speed_of_their_machine() -> None:
+    jobs = jobs_of("dm", budget=90)
+    twice_as_fast = 2 * SCORED * SPEED / 2
+    ended_early = like(jobs[0], 20.0, twice_as_fast, steps=(8, 8))
+    assert cell_of(jobs, ended_early).distil == pytest.approx(40)
+    assert cell_of(jobs, ended_early).basis == "records"
+    assert cell_of(jobs, like(jobs[0], 60.0, twice_as_fast, steps=(8, 8))).distil == 90
+    cut = like(jobs[0], 20.0, 2 * twice_as_fast, steps=(2, 8))
+    assert cell_of(jobs, cut).distil == pytest.approx(80)  # it needed four times as long
+    failed = like(jobs[0], 1.0, 1.0, status="diverged")
+    assert cell_of(jobs, failed).basis == "budget"
+
+
+@pytest.mark.usefixtures("short")
+def test_like_cells_are_scaled_by_iterations_and_images_a_step() -> None:
+    (job,) = jobs_of("dm", ipc=2)
+    batch, iterations = job.cell.hyperparameters["batch_real"], job.cell.hyperparameters["iterations"]
+    other = {"ipc": 1, "hyperparameters": job.cell.hyperparameters | {"iterations": iterations // 2}}
+    record = like(job, 10.0, 2 * SCORED * SPEED, cell=other)
+    found = cell_of([job], record)
+    assert found.basis == "like cells"
+    assert found.distil == pytest.approx(10 * 2 * (2 + batch) / (1 + batch))
+    elsewhere = like(job, 10.0, 1.0, cell={"dataset_digest": "sha256:" + "d" * 64})
+    assert cell_of([job], elsewhere).basis == "unknown"
+
+
+@pytest.mark.usefixtures("short")
+def test_filed_records_of_other_methods_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:
+    (job,) = jobs_of("random_real")
+    record = like(job, 1.0, 1.0)
+    for method in ("random_real", "other"):
+        write_record(tmp_path / "board" / method / f"{record.name}.json", record)
+    (tmp_path / "board" / "random_real" / "digits-ipc1-damaged.json").write_text("{")
+    assert records_like(tmp_path, [job]) == [record]
+
+
+def test_plan_counts_what_is_left_and_runs_nothing(tmp_path: Path, call: Call) -> None:
+    write_board(tmp_path, "random_real", "class_mean", seeds=2, budget=60)
+    code, out, _ = call("plan", "board.yaml", "--out", "out", "--device", "cpu", "--json")
+    said = json.loads(out)
+    assert (code, said["runs"], [cell["method"] for cell in said["cells"]]) == (0, 4, ["random_real", "class_mean"])
+    assert not (tmp_path / "out").exists()
+    code, out, _ = call("plan", "board.yaml", "--method", "class_mean", "--out", "elsewhere", "--device", "cpu")
+    assert code == 0
+    assert "class_mean" in out
+    assert out.splitlines()[-1].startswith("2 runs, about ")
+
+
+@pytest.mark.slow  # a board
+def test_what_is_done_is_not_planned(tmp_path: Path) -> None:
+    write_board(tmp_path, "random_real", "class_mean")
+    board, out = tmp_path / "board.yaml", tmp_path / "out"
+    ddbench.evaluate(board, out, device="cpu", selection=Selection(("random_real",)))
+    assert [cell.cell.method for cell in ddbench.plan(board, out, device="cpu").cells] == ["class_mean"]
+    ddbench.evaluate(board, out, device="cpu")
+    assert str(ddbench.plan(board, out, device="cpu")) == "nothing left to do"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(20, "20 s"), (50, "1 min"), (299, "5 min"), (7500, "2 h 5 min")])
+def test_durations_are_written_in_the_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
