@@ -58,6 +58,8 @@ def test_scoring_is_counted_in_images_at_the_speed_of_this_machine() -> None:
     curve = cell_of(jobs_of("dm", snapshots=[0, 0.5], curve_seeds=1, seeds=1))
     points = 2 * (2 * 5 + TESTED)  # two steps of five images
     assert curve.evaluate == pytest.approx((4 * SCORED + points) * SPEED)  # two networks, and two of the start
+    control = cell_of(jobs_of("random_real", snapshots=[0, 0.5], curve_seeds=1, seeds=1))
+    assert control.evaluate == pytest.approx(2 * SCORED * SPEED)  # it takes no snapshots
     assert cell_of(jobs_of("dm", snapshots=[0, 0.5], ipc=2)).stored == 3 * 4 * 20 * 64
 
 

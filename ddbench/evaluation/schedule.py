@@ -34,16 +34,19 @@ def schedule_of(protocol: Protocol, recipe: Recipe, count: int, short: bool = Fa
     """The training that `protocol` gives an artefact of `count` images with this recipe."""
     if recipe.order is not None and "order" in protocol.honours:
         return _learned_plan(protocol, recipe, recipe.order)
-    batches = -(-count // protocol.batch_size)
-    steps = protocol.steps or (protocol.epochs or 0) * batches
-    if short:
-        steps = protocol.short * (1 if protocol.steps else batches)
+    steps = steps_of(protocol, count, short)
     lr = float(recipe.lr.mean()) if recipe.lr is not None and "lr" in protocol.honours else protocol.lr
     shares = protocol.decay_at if isinstance(protocol.decay_at, tuple) else (protocol.decay_at,)
     falls = [round(share * steps) for share in shares]
     lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
     drop = falls[0] if protocol.restart else None
     return Schedule(lrs, drop, protocol.momentum, protocol.weight_decay, None, protocol.optimizer)
+
+
+def steps_of(protocol: Protocol, count: int, short: bool = False) -> int:
+    """Return the steps of a training on `count` images whose recipe has no order of its own."""
+    batches = 1 if protocol.steps else -(-count // protocol.batch_size)
+    return batches * (protocol.short if short else protocol.steps or protocol.epochs or 0)
 
 
 def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Schedule:

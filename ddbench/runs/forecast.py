@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,21 +14,24 @@ from typing import Literal
 
 import torch
 
-from ddbench.artifacts.recipe import Recipe
 from ddbench.boards.jobs import Job
 from ddbench.data import Dataset, load_split
 from ddbench.evaluation.protocols import Protocol
-from ddbench.evaluation.schedule import schedule_of
+from ddbench.evaluation.schedule import steps_of
 from ddbench.networks import build_network
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
-from ddbench.registry import PROTOCOLS
+from ddbench.registry import PROTOCOLS, find_method
 
-PROBE_SECONDS, PROBE_IMAGES = 0.25, 32
-"""how long, and with how many images a step, the speed of a network is measured"""
+PROBE_SECONDS, PROBE_IMAGES = 0.1, 16
+"""how long, and with how many images a step, the speed of a network is measured after a step that warms up"""
+SLOW_SECONDS = 0.5
+"""a first step that takes longer is the measurement"""
 TESTED = 1 / 3
 """what an image costs that a network is tested on, of one that it is trained on: it goes forward only"""
+CONTROL = "control"
+"""family of the methods that take no snapshots"""
 Basis = Literal["records", "like cells", "budget", "unknown"]
 
 
@@ -146,8 +150,7 @@ class _Sizes:
     def scored(self, protocol: Protocol, short: bool = False) -> float:
         """Images that one network costs, in images trained on."""
         count = self.images if protocol.kind == "train" else len(self.data.train_labels)
-        steps = len(schedule_of(protocol, Recipe(), count, short).lrs)
-        return steps * min(count, protocol.batch_size) + TESTED * len(self.data.test_labels)
+        return steps_of(protocol, count, short) * min(count, protocol.batch_size) + TESTED * len(self.data.test_labels)
 
 
 @contextmanager
@@ -177,20 +180,24 @@ class _Speeds:
         classes = len(data.classes)
         module = build_network(network.name, data.shape, classes, network.parameters).to(self.device)
         images = torch.zeros(PROBE_IMAGES, *data.shape, device=self.device)
-        started, steps = 0.0, -1  # the first step warms up
-        while steps < 1 or time.perf_counter() - started < PROBE_SECONDS:
-            module(images).sum().backward()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            steps += 1
-            started = started or time.perf_counter()
-        return (time.perf_counter() - started) / (steps * PROBE_IMAGES)
+        first, later = self._step_seconds(module, images), list[float]()
+        while first < SLOW_SECONDS and sum(later) < PROBE_SECONDS:
+            later.append(self._step_seconds(module, images))
+        return statistics.fmean(later or [first]) / PROBE_IMAGES
+
+    def _step_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
+        started = time.perf_counter()
+        module(images).sum().backward()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - started
 
 
 def _evaluation_seconds(job: Job, data: _Sizes, speeds: _Speeds) -> float:
     cell, protocol = job.cell, job.protocol()
-    starts = min(cell.networks, MOST_OF_START) if job.snapshots else 0
-    points = len(job.snapshots) if job.curve else 0
+    has_snapshots = bool(job.snapshots) and find_method(job.method).family != CONTROL
+    starts = min(cell.networks, MOST_OF_START) if has_snapshots else 0
+    points = len(job.snapshots) if has_snapshots and job.curve else 0
     images = (cell.networks + starts) * data.scored(protocol) + points * data.scored(protocol, short=True)
     seconds = images * speeds.of(cell.network, data.data)
     for way in cell.also or []:
