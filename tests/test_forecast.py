@@ -132,6 +132,8 @@ def test_what_is_done_is_not_planned(tmp_path: Path) -> None:
     assert str(ddbench.plan(board, out, device="cpu")) == "nothing left to do"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(20, "20 s"), (50, "1 min"), (299, "5 min"), (7500, "2 h 5 min")])
-def test_durations_are_written_in_the_two_largest_units(seconds: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(20, "20 s"), (50, "1 min"), (299, "5 min"), (7500, "2 h 5 min"), (4e5, "5 days")]
+)
+def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -256,8 +256,10 @@ def _slower(record: Record, data: _Sizes, speeds: _Speeds) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as `2 h 5 min`, `5 min` or `20 s`."""
+    """Write seconds as `12 days`, `2 h 5 min`, `5 min` or `20 s`."""
     minutes = round(seconds / 60)
+    if minutes >= 60 * 24 * 4:
+        return f"{round(minutes / 60 / 24)} days"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min" if minutes else f"{round(seconds)} s"
