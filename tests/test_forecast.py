@@ -83,6 +83,10 @@ def test_records_of_the_cell_are_scaled_by_the_speed_of_their_machine() -> None:
     assert cell_of(jobs, like(jobs[0], 60.0, twice_as_fast, steps=(8, 8))).distil == 90
     cut = like(jobs[0], 20.0, 2 * twice_as_fast, steps=(2, 8))
     assert cell_of(jobs, cut).distil == pytest.approx(80)  # it needed four times as long
+    unmeasured = like(jobs[0], 30.0, 0.0, steps=(8, 8))
+    assert cell_of(jobs, unmeasured).distil == 30
+    foreign = like(jobs[0], 30.0, 1.0, cell={"protocol": "of-a-plugin@1"})
+    assert cell_of(jobs, foreign).basis == "budget"
     failed = like(jobs[0], 1.0, 1.0, status="diverged")
     assert cell_of(jobs, failed).basis == "budget"
 

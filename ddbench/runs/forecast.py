@@ -217,7 +217,8 @@ def _distilling(cell: Cell, data: _Sizes, records: Iterable[Record], speeds: _Sp
 
 
 def _is_like(known: Cell, cell: Cell) -> bool:
-    return (known.method, known.dataset_digest, known.device) == (cell.method, cell.dataset_digest, cell.device)
+    same = (known.method, known.dataset_digest, known.device) == (cell.method, cell.dataset_digest, cell.device)
+    return same and known.protocol in PROTOCOLS
 
 
 def _nearness(known: Cell, cell: Cell) -> tuple[bool, ...]:
@@ -245,14 +246,16 @@ def _images_a_step(cell: Cell) -> int:
 
 
 def _slower(record: Record, data: _Sizes, speeds: _Speeds) -> float:
-    """Return by how much the cell's network here is slower than the record's was there."""
+    """Return by how much the cell's network here is slower than the record's was there; 1 where that is not known.
+
+    Networks of further scorings count as one of the headline's.
+    """
     cell = record.result.cell
     sizes, protocol = _Sizes(cell, data.data), PROTOCOLS.get(cell.protocol)
-    trained = len(record.result.scores) + len(record.result.start)
+    trained = len(record.result.scores) + len(record.result.start) + len(record.result.also)
     there = trained * sizes.scored(protocol) + len(record.result.curve) * sizes.scored(protocol, short=True)
     spent = record.measured.uncharged_seconds.get("evaluation", 0.0)
-    known_there = spent / there if spent else speeds.of(cell.network, data.data)
-    return speeds.of(data.cell.network, data.data) / known_there
+    return speeds.of(data.cell.network, data.data) / (spent / there) if spent and there else 1.0
 
 
 def duration(seconds: float) -> str:
