@@ -118,6 +118,8 @@ class Registry(Generic[T]):
 
 
 METHODS: Registry[type[Method]] = Registry("method")
+CONTROL = "control"
+"""family of the methods that do not distil"""
 DATASETS: Registry[Callable[[], Dataset]] = Registry("dataset")
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network")
 DECODERS: Registry[type[Decoder]] = Registry("decoder")

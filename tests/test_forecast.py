@@ -60,6 +60,7 @@ def test_scoring_is_counted_in_images_at_the_speed_of_this_machine() -> None:
     assert curve.evaluate == pytest.approx((4 * SCORED + points) * SPEED)  # two networks, and two of the start
     control = cell_of(jobs_of("random_real", snapshots=[0, 0.5], curve_seeds=1, seeds=1))
     assert control.evaluate == pytest.approx(2 * SCORED * SPEED)  # it takes no snapshots
+    assert control.stored == 4 * 10 * 64
     assert cell_of(jobs_of("dm", snapshots=[0, 0.5], ipc=2)).stored == 3 * 4 * 20 * 64
 
 
@@ -120,8 +121,11 @@ def test_plan_counts_what_is_left_and_runs_nothing(tmp_path: Path, call: Call) -
     said = json.loads(out)
     assert (code, said["runs"], [cell["method"] for cell in said["cells"]]) == (0, 4, ["random_real", "class_mean"])
     assert not (tmp_path / "out").exists()
-    code, out, _ = call("plan", "board.yaml", "--method", "class_mean", "--out", "elsewhere", "--device", "cpu")
-    assert code == 0
+    damaged = tmp_path / "elsewhere" / "random_real" / "seed0" / "record.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    code, out, err = call("plan", "board.yaml", "--method", "class_mean", "--out", "elsewhere", "--device", "cpu")
+    assert (code, "record.json" in err) == (0, True)
     assert "class_mean" in out
     assert out.splitlines()[-1].startswith("2 runs, about ")
 

@@ -28,7 +28,7 @@ NETWORK = "convnet,depth=1,width=8"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the data set of this module lies: 12 classes of 20 images in colour, blocks of a colour of their own."""
+    """Write a data set of 12 classes of 20 images, whose blocks have colours of their class, and give its path."""
     discover()
     random = np.random.RandomState(0)
     blocks = random.randint(40, 215, (CLASSES, 2, 2, 3)).repeat(4, 1).repeat(4, 2)

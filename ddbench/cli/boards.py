@@ -129,7 +129,7 @@ def plan(
     from ddbench.cli.forecasts import WIDE, forecast_json, forecast_table
 
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ()))
-    forecast = ddbench.plan(board, out, device=device, workers=workers, selection=selection)
+    forecast = ddbench.plan(board, out, device=device, workers=workers, selection=selection, on_warning=say)
     if as_json:
         typer.echo(json.dumps(forecast_json(forecast)))
         return

@@ -11,7 +11,7 @@ from ddbench.data import builtin as builtin  # registers the data sets
 from ddbench.data.dataset import Dataset, make_dataset, split_share
 from ddbench.data.folders import load_folder
 from ddbench.data.npz import load_npz
-from ddbench.data.options import Options, parse_options
+from ddbench.data.options import Options, parse_options, without_options
 from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
 from ddbench.data.preprocess import KINDS, Preprocessing, Transform
 from ddbench.data.real import RealData
@@ -81,7 +81,7 @@ def _with_options(base: str, options: Options) -> Dataset:
     path = user_path(base)
     lies_in_files = base not in DATASETS and (os.path.isdir(path) or path.suffix == ".csv")
     data = load_folder(path, options.size) if lies_in_files else load_dataset(base)
-    return options.apply(data, f"{data.name.partition('[')[0]}{options}", is_resized=lies_in_files)
+    return options.apply(data, f"{without_options(data.name)}{options}", is_resized=lies_in_files)
 
 
 def load_dataset_no_more() -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddbench.data.options import without_options
 from ddbench.errors import UserError, suggestion
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -64,7 +65,7 @@ class DSA:
     @classmethod
     def for_dataset(cls, name: str) -> DSA:
         """Return the paper's strategy for a data set: no flips for digits, which change their meaning when mirrored."""
-        if name.partition("[")[0].lower() in DIGITS:
+        if without_options(name).lower() in DIGITS:
             return cls(strategy=tuple(operation for operation in OPERATIONS if operation != "flip"))
         return cls()
 
@@ -158,7 +159,7 @@ def always_color(images: Tensor, generator: torch.Generator, *, dataset: str) ->
         dataset: name of the data set; digits are not flipped
     """
     for strategy in (("flip",), ("color",), ("crop", "scale", "rotate")):
-        if strategy != ("flip",) or dataset.partition("[")[0].lower() not in DIGITS:
+        if strategy != ("flip",) or without_options(dataset).lower() not in DIGITS:
             images = DSA(strategy=strategy)(images, generator)
     return images
 
@@ -235,7 +236,7 @@ AUGMENTATIONS: dict[str, Callable[[str], Augmentation]] = {
     "dsa": lambda dataset: Augmentation(DSA.for_dataset(dataset)),
     "shift_scale_rotate": lambda dataset: Augmentation(shift_scale_rotate),
     "always_color_cutmix": lambda dataset: Augmentation(
-        partial(always_color, dataset=dataset), mixes=dataset.partition("[")[0].lower() not in GREY_DIGITS
+        partial(always_color, dataset=dataset), mixes=without_options(dataset).lower() not in GREY_DIGITS
     ),
 }
 """augmentations by name, each a function of the data set's name"""

@@ -48,6 +48,11 @@ class Options:
         return replace(_chosen(data, self.classes), name=name) if self.classes else replace(data, name=name)
 
 
+def without_options(name: str) -> str:
+    """Return a data set's name without its brackets."""
+    return name.partition("[")[0]
+
+
 def parse_options(name: str) -> tuple[str, Options | None]:
     """Return a name without its brackets, and what they say; None where there are none.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REFERENCE = "random_real"
 """control that every other method is compared with"""
 WHOLE = "pixels"
-"""parametrisation that stores images as they are"""
+"""decoder that stores images as they are"""
 
 
 class References:
@@ -39,7 +39,7 @@ class References:
 
 
 def decoder(record: Record) -> str:
-    """Return the parametrisation of a run's images, as its method was asked for it."""
+    """Return the decoder of a run's images, as its method was asked for it."""
     return str(record.result.cell.hyperparameters.get("decoder", WHOLE))
 
 

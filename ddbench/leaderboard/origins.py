@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from ddbench.registry import METHODS, discover
 
-CONTROL = "control"
-"""family of the methods that do not distil"""
-
 
 @dataclass(frozen=True)
 class Origin:

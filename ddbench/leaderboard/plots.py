@@ -23,8 +23,9 @@ from PIL import Image
 from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.leaderboard.controls import REFERENCE
 from ddbench.leaderboard.curves import LOGARITHMIC_SPAN, Curve, Panel, lengths, panels, spans_decades
-from ddbench.leaderboard.origins import CONTROL, Origins
+from ddbench.leaderboard.origins import Origins
 from ddbench.records.schema import Record
+from ddbench.registry import CONTROL
 
 NUMBERS = "ddbench numbers"
 """key of the digest in the PNG's metadata"""

@@ -12,12 +12,13 @@ from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, s
 from ddbench.leaderboard.controls import REFERENCE, WHOLE, decoder
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
-from ddbench.leaderboard.origins import CONTROL, Origins
+from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.leaderboard.tables import link_definitions, pipe_table
 from ddbench.records.cell import CEILING
 from ddbench.records.schema import Record
+from ddbench.registry import CONTROL
 
 MARKS = re.compile(r"(<!-- leaderboard: (?P<board>\S+) -->\n).*?(<!-- end of leaderboard -->)", re.DOTALL)
 

@@ -90,22 +90,29 @@ def plan(
     device: str = "auto",
     workers: int | None = None,
     selection: Selection | None = None,
+    on_warning: Callable[[str], None] = lambda sentence: None,
 ) -> Forecast:
     """Say what `evaluate` with the same arguments has left to do, and how long that will take on this machine.
 
     >>> print(ddbench.plan("cpu", workers=2))  # doctest: +SKIP
 
+    Args:
+        on_warning: told of each damaged file, which is set aside as `evaluate` would
+
     Raises:
         UserError: when a part of the board does not fit, or a command is at work in `out`.
     """
     discover()
-    chosen, where = board_of(board), make_executor("local", device, workers)
+    chosen = board_of(board)
     folder = Path(out) if out is not None else Path("runs") / chosen.board
-    jobs = resolve(chosen, where.device, selection)
+    jobs = resolve(chosen, device, selection)
     if not folder.is_dir():
         return forecast_left(Plan([(job, folder) for job in jobs], [], [], []), device, workers)
     with claimed(folder):
-        return forecast_left(plan_runs(jobs, folder), device, workers)
+        todo = plan_runs(jobs, folder)
+        for sentence in todo.damaged:
+            on_warning(sentence)
+        return forecast_left(todo, device, workers)
 
 
 def forecast_left(todo: Plan, device: str = "auto", workers: int | None = None) -> Forecast:

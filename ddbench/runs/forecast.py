@@ -22,7 +22,7 @@ from ddbench.networks import build_network
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
-from ddbench.registry import PROTOCOLS, find_method
+from ddbench.registry import CONTROL, PROTOCOLS, find_method
 
 PROBE_SECONDS, PROBE_IMAGES = 0.1, 16
 """how long, and with how many images a step, the speed of a network is measured after a step that warms up"""
@@ -30,8 +30,6 @@ SLOW_SECONDS = 0.5
 """a first step that takes longer is the measurement"""
 TESTED = 1 / 3
 """what an image costs that a network is tested on, of one that it is trained on: it goes forward only"""
-CONTROL = "control"
-"""family of the methods that take no snapshots"""
 Basis = Literal["records", "like cells", "budget", "unknown"]
 
 
@@ -126,7 +124,7 @@ def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: _Speeds) ->
     job = runs[0]
     data = _Sizes(job.cell, load_split(job.dataset, job.cell.split, job.cell.peek))
     evaluate = sum(_evaluation_seconds(run, data, speeds) for run in runs) / len(runs)
-    stored = sum(4 * data.stored * (1 + len(run.snapshots)) for run in runs) // len(runs)
+    stored = sum(4 * data.stored * (1 + len(_snapshots(run))) for run in runs) // len(runs)
     distil, basis = _distilling(job.cell, data, records, speeds)
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
 
@@ -195,14 +193,19 @@ class _Speeds:
 
 def _evaluation_seconds(job: Job, data: _Sizes, speeds: _Speeds) -> float:
     cell, protocol = job.cell, job.protocol()
-    has_snapshots = bool(job.snapshots) and find_method(job.method).family != CONTROL
-    starts = min(cell.networks, MOST_OF_START) if has_snapshots else 0
-    points = len(job.snapshots) if has_snapshots and job.curve else 0
+    snapshots = _snapshots(job)
+    starts = min(cell.networks, MOST_OF_START) if snapshots else 0
+    points = len(snapshots) if job.curve else 0
     images = (cell.networks + starts) * data.scored(protocol) + points * data.scored(protocol, short=True)
     seconds = images * speeds.of(cell.network, data.data)
     for way in cell.also or []:
         seconds += way.networks * data.scored(PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data.data)
     return seconds
+
+
+def _snapshots(job: Job) -> tuple[float, ...]:
+    """Return the moments at which a run takes snapshots: controls have no loop that would."""
+    return () if find_method(job.method).family == CONTROL else job.snapshots
 
 
 def _distilling(cell: Cell, data: _Sizes, records: Iterable[Record], speeds: _Speeds) -> tuple[float | None, Basis]:

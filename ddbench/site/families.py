@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ddbench.leaderboard.origins import CONTROL
+from ddbench.registry import CONTROL
 from ddbench.site.content import family, shipping
 
 OF_CONTROLS, OF_OTHERS = 4, 5
