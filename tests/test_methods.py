@@ -17,10 +17,9 @@ from ddbench.families.gradient_matching import GradientDistance, Turns
 from ddbench.families.synthetic_set import SyntheticSet
 from ddbench.families.training import OnReal, OnSynthetic, Trained, Trainer
 from ddbench.families.trajectory_matching import learned_step_size
-from ddbench.leaderboard.origins import CONTROL
 from ddbench.meter.meter import Meter
 from ddbench.records.cell import Budget
-from ddbench.registry import METHODS, discover
+from ddbench.registry import CONTROL, METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.settings import SETTINGS
 from ddbench.task.task import Task

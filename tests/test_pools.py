@@ -23,13 +23,12 @@ from ddbench.errors import UserError
 from ddbench.evaluation.score_file import score
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import canonical_json
-from ddbench.leaderboard.origins import CONTROL
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack, Budget, NetworkSpec, Pool
 from ddbench.records.schema import Record
-from ddbench.registry import METHODS, discover
+from ddbench.registry import CONTROL, METHODS, discover
 from ddbench.submissions import verify as verification
 from ddbench.submissions.verify import verify
 from ddbench.task import pretrained as pools
