@@ -13,7 +13,7 @@ import pytest
 
 import ddbench
 from ddbench.data import load_dataset
-from ddbench.data.builtin import IMAGES
+from ddbench.data.builtin import SIZES
 
 Reader = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache that holds a folder of MNIST."""
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("DDBENCH_DATA", raising=False)
-    monkeypatch.setitem(IMAGES, "mnist", (10, 10))
+    monkeypatch.setitem(SIZES, "mnist", SIZES["mnist"]._replace(train=10, test=10))
     (tmp_path / "datasets" / "MNIST").mkdir(parents=True)
     (tmp_path / "datasets" / "MNIST" / "raw").write_bytes(b"half of it")
     return tmp_path / "datasets"

@@ -16,8 +16,8 @@ from ddbench.records.cell import run_key
 from ddbench.records.files import write_record
 from ddbench.records.schema import Record, Score
 from ddbench.registry import discover
-from ddbench.runs import forecast as forecasts
 from ddbench.runs.forecast import CellForecast, duration, forecast, records_like
+from ddbench.runs.speeds import Speeds
 from factories import SOURCE, Call, jobs_of, make_record, write_board
 
 discover()
@@ -33,7 +33,7 @@ SCORED = 3 * 5 + TESTED
 
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecasts._Speeds, "_measure", lambda self, network, data: SPEED)
+    monkeypatch.setattr(Speeds, "_measure", lambda self, network, data: SPEED)
 
 
 def cell_of(jobs: list[Job], *records: Record) -> CellForecast:
@@ -101,8 +101,30 @@ def test_like_cells_are_scaled_by_iterations_and_images_a_step() -> None:
     found = cell_of([job], record)
     assert found.basis == "like cells"
     assert found.distil == pytest.approx(10 * 2 * (2 + batch) / (1 + batch))
-    elsewhere = like(job, 10.0, 1.0, cell={"dataset_digest": "sha256:" + "d" * 64})
-    assert cell_of([job], elsewhere).basis == "unknown"
+
+
+@pytest.mark.usefixtures("short")
+def test_records_of_another_data_set_serve_where_its_size_is_known() -> None:
+    (job,) = jobs_of("dm")
+    other = "sha256:" + "d" * 64
+    mnist = like(job, 10.0, 2 * (3 * 5 + 10_000 / 3) * SPEED, cell={"dataset_digest": other, "dataset": "mnist"})
+    assert cell_of([job], mnist).distil == pytest.approx(10)  # as many classes, on a machine of the same speed
+    assert cell_of([job], mnist).basis == "like cells"
+    assert cell_of([job], mnist, like(job, 3.0, 0.0)).distil == 3  # its own data set comes first
+    tenfold = like(job, 10.0, 0.0, cell={"dataset_digest": other, "dataset": "cifar100"})
+    assert cell_of([job], tenfold).distil == pytest.approx(1)
+    unknown = like(job, 10.0, 1.0, cell={"dataset_digest": other, "dataset": "photos"})
+    assert cell_of([job], unknown).basis == "unknown"
+
+
+@pytest.mark.usefixtures("short")
+def test_filed_records_of_another_data_set_are_read_where_there_is_none_of_the_own(tmp_path: Path) -> None:
+    dm, control = jobs_of("dm", "random_real")
+    own = like(control, 1.0, 1.0)
+    other, not_needed = (like(job, 1.0, 1.0, cell={"dataset": "mnist"}) for job in (dm, control))
+    for record in (own, other, not_needed):
+        write_record(tmp_path / "board" / record.result.cell.method / f"{record.name}.json", record)
+    assert records_like(tmp_path, [dm, control]) == [other, own]
 
 
 @pytest.mark.usefixtures("short")

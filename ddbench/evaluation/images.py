@@ -81,10 +81,10 @@ class Images:
             )
         if hasattr(method, "decoder"):
             _check_storage(method.decoder, data.shape, len(data.classes), cell.ipc)
-        _network(cell.network, data)
+        _check_network(cell.network, data)
         for index, way in enumerate(cell.also or []):
             try:
-                _network(way.network, data)
+                _check_network(way.network, data)
             except UserError as error:
                 raise UserError(f"also.{index}: {error}") from error
         SETTINGS[cell.setting].check(cell, data)
@@ -180,6 +180,16 @@ _split = lru_cache(maxsize=2)(Dataset.split)
 def _check_storage(decoder: str, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
     """Raise UserError where a decoder does not fit; what fits is remembered, for seeds and methods share it."""
     check_storage(parse_decoder(decoder), shape, classes, ipc)
+
+
+def _check_network(network: NetworkSpec, data: Dataset) -> None:
+    """Raise UserError for a network that cannot be built; what can be is remembered."""
+    _build_once(network.name, tuple(sorted(network.parameters.items())), data.shape, len(data.classes))
+
+
+@lru_cache(maxsize=64)
+def _build_once(name: str, parameters: tuple[tuple[str, Any], ...], shape: tuple[int, int, int], classes: int) -> None:
+    build_network(name, shape, classes, dict(parameters))
 
 
 def _network(network: NetworkSpec, data: Dataset) -> nn.Module:

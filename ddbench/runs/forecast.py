@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -15,19 +12,16 @@ from typing import Literal
 import torch
 
 from ddbench.boards.jobs import Job
-from ddbench.data import Dataset, load_split
+from ddbench.data import load_split
+from ddbench.data.builtin import SIZES, Size
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.schedule import steps_of
-from ddbench.networks import build_network
-from ddbench.records.cell import Cell, NetworkSpec
+from ddbench.records.cell import Cell
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
 from ddbench.registry import CONTROL, PROTOCOLS, find_method
+from ddbench.runs.speeds import Speeds, threads
 
-PROBE_SECONDS, PROBE_IMAGES = 0.1, 16
-"""how long, and with how many images a step, the speed of a network is measured after a step that warms up"""
-SLOW_SECONDS = 0.5
-"""a first step that takes longer is the measurement"""
 TESTED = 1 / 3
 """what an image costs that a network is tested on, of one that it is trained on: it goes forward only"""
 Basis = Literal["records", "like cells", "budget", "unknown"]
@@ -91,26 +85,35 @@ class Forecast:
 def forecast(jobs: Sequence[Job], records: Iterable[Record], device: torch.device, workers: int = 1) -> Forecast:
     """Return what runs will take on this machine.
 
-    Distilling takes the run's budget, or less where records of the same method on the same data set say that it ends
-    earlier, or that it is not bounded. Their seconds are scaled by the speed of their machine, which their evaluation
-    shows, and by the sizes in which the cells differ. Scoring is counted in images, at the speed that is measured here.
+    Distilling takes the run's budget, or less where records of the same method say that it ends earlier, or that it is
+    not bounded: of the same data set, or else of another one whose size is known. Their seconds are scaled by the speed
+    of their machine, which their evaluation shows, and by the sizes in which the cells differ. Scoring is counted in
+    images, at the speed that is measured here.
 
     Args:
         records: of earlier runs, on whatever machines
         workers: processes side by side
     """
     known = [record for record in records if record.result.status in COUNTED]
-    with _threads(jobs[0].cell.threads if jobs else 1):
-        speeds = _Speeds(device)
+    with threads(jobs[0].cell.threads if jobs else 1):
+        speeds = Speeds(device)
         return Forecast([_of_cell(runs, known, speeds) for runs in _by_cell(jobs)], workers)
 
 
 def records_like(folder: Path, jobs: Iterable[Job]) -> list[Record]:
-    """Read what a folder of `BOARD/METHOD/NAME.json` has of the methods and data sets of some runs, and is sound."""
-    wanted = sorted({(job.cell.method, job.cell.dataset) for job in jobs})
-    paths = [path for method, dataset in wanted for path in folder.glob(f"*/{method}/{escape(dataset)}-ipc*.json")]
+    """Read what a folder of `BOARD/METHOD/NAME.json` has of the runs' methods, and is sound.
+
+    One seed of a cell is read, and records of other data sets where a method has none of the run's own.
+    """
+    wanted = {(job.cell.method, job.cell.dataset) for job in jobs}
+    paths = {path for method, dataset in wanted for path in _paths_like(folder, method, dataset)}
     checked = map(check_record, sorted(paths))
     return [record for record, problems in checked if record is not None and not problems]
+
+
+def _paths_like(folder: Path, method: str, dataset: str) -> list[Path]:
+    own = list(folder.glob(f"*/{method}/{escape(dataset)}-ipc*-seed0-*.json"))
+    return own or list(folder.glob(f"*/{method}/*-seed0-*.json"))
 
 
 def _by_cell(jobs: Iterable[Job]) -> list[list[Job]]:
@@ -120,86 +123,37 @@ def _by_cell(jobs: Iterable[Job]) -> list[list[Job]]:
     return list(found.values())
 
 
-def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: _Speeds) -> CellForecast:
+def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> CellForecast:
     job = runs[0]
-    data = _Sizes(job.cell, load_split(job.dataset, job.cell.split, job.cell.peek))
+    data = _size(job)
     evaluate = sum(_evaluation_seconds(run, data, speeds) for run in runs) / len(runs)
-    stored = sum(4 * data.stored * (1 + len(_snapshots(run))) for run in runs) // len(runs)
+    numbers = job.cell.ipc * data.classes * math.prod(data.shape)
+    stored = sum(4 * numbers * (1 + len(_snapshots(run))) for run in runs) // len(runs)
     distil, basis = _distilling(job.cell, data, records, speeds)
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """How many images a cell's trainings and tests see."""
-
-    cell: Cell
-    data: Dataset
-
-    @property
-    def images(self) -> int:
-        return self.cell.ipc * len(self.data.classes)
-
-    @property
-    def stored(self) -> int:
-        """Numbers that the cell's storage has room for."""
-        return self.images * math.prod(self.data.shape)
-
-    def scored(self, protocol: Protocol, short: bool = False) -> float:
-        """Images that one network costs, in images trained on."""
-        count = self.images if protocol.kind == "train" else len(self.data.train_labels)
-        return steps_of(protocol, count, short) * min(count, protocol.batch_size) + TESTED * len(self.data.test_labels)
+def _size(job: Job) -> Size:
+    data = load_split(job.dataset, job.cell.split, job.cell.peek)
+    return Size(len(data.train_labels), len(data.test_labels), len(data.classes), data.shape)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _scored(cell: Cell, data: Size, protocol: Protocol, short: bool = False) -> float:
+    """Return what one network costs, in images trained on."""
+    count = cell.ipc * data.classes if protocol.kind == "train" else data.train
+    return steps_of(protocol, count, short) * min(count, protocol.batch_size) + TESTED * data.test
 
 
-class _Speeds:
-    """Seconds that networks take here for an image that they are trained on."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._known = dict[tuple[str, tuple[int, ...]], float]()
-
-    def of(self, network: NetworkSpec, data: Dataset) -> float:
-        key = str(network), data.shape
-        if key not in self._known:
-            self._known[key] = self._measure(network, data)
-        return self._known[key]
-
-    def _measure(self, network: NetworkSpec, data: Dataset) -> float:
-        classes = len(data.classes)
-        module = build_network(network.name, data.shape, classes, network.parameters).to(self.device)
-        images = torch.zeros(PROBE_IMAGES, *data.shape, device=self.device)
-        first, later = self._step_seconds(module, images), list[float]()
-        while first < SLOW_SECONDS and sum(later) < PROBE_SECONDS:
-            later.append(self._step_seconds(module, images))
-        return statistics.fmean(later or [first]) / PROBE_IMAGES
-
-    def _step_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
-        started = time.perf_counter()
-        module(images).sum().backward()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - started
-
-
-def _evaluation_seconds(job: Job, data: _Sizes, speeds: _Speeds) -> float:
+def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
     cell, protocol = job.cell, job.protocol()
     snapshots = _snapshots(job)
     starts = min(cell.networks, MOST_OF_START) if snapshots else 0
     points = len(snapshots) if job.curve else 0
-    images = (cell.networks + starts) * data.scored(protocol) + points * data.scored(protocol, short=True)
-    seconds = images * speeds.of(cell.network, data.data)
+    images = (cell.networks + starts) * _scored(cell, data, protocol)
+    images += points * _scored(cell, data, protocol, short=True)
+    seconds = images * speeds.of(cell.network, data)
     for way in cell.also or []:
-        seconds += way.networks * data.scored(PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data.data)
+        seconds += way.networks * _scored(cell, data, PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data)
     return seconds
 
 
@@ -208,25 +162,33 @@ def _snapshots(job: Job) -> tuple[float, ...]:
     return () if find_method(job.method).family == CONTROL else job.snapshots
 
 
-def _distilling(cell: Cell, data: _Sizes, records: Iterable[Record], speeds: _Speeds) -> tuple[float | None, Basis]:
+def _distilling(cell: Cell, data: Size, records: Iterable[Record], speeds: Speeds) -> tuple[float | None, Basis]:
     """Return the seconds that a run distils for, and what they are from."""
     like = [record for record in records if _is_like(record.result.cell, cell)]
     if not like:
         return cell.budget.seconds, "unknown" if cell.budget.seconds is None else "budget"
     nearest = max(like, key=lambda record: _nearness(record.result.cell, cell))
-    needed = _needed(nearest, cell) * _slower(nearest, data, speeds)
+    theirs = data if nearest.result.cell.dataset_digest == cell.dataset_digest else SIZES[nearest.result.cell.dataset]
+    larger = _images_a_step(cell, data) / _images_a_step(nearest.result.cell, theirs)
+    needed = _needed(nearest, cell) * larger * speeds.of(cell.network, data) / _speed(nearest, theirs, speeds)
     basis: Basis = "records" if _nearness(nearest.result.cell, cell) == _nearness(cell, cell) else "like cells"
     return min(needed, cell.budget.seconds or needed), basis
 
 
 def _is_like(known: Cell, cell: Cell) -> bool:
-    same = (known.method, known.dataset_digest, known.device) == (cell.method, cell.dataset_digest, cell.device)
-    return same and known.protocol in PROTOCOLS
+    same = (known.method, known.modality, known.device) == (cell.method, cell.modality, cell.device)
+    sized = known.dataset_digest == cell.dataset_digest or known.dataset in SIZES
+    return same and sized and known.protocol in PROTOCOLS
 
 
 def _nearness(known: Cell, cell: Cell) -> tuple[bool, ...]:
     """Return in what the cells agree, what matters most first."""
-    return known.network == cell.network, known.ipc == cell.ipc, known.hyperparameters == cell.hyperparameters
+    return (
+        known.dataset_digest == cell.dataset_digest,
+        known.network == cell.network,
+        known.ipc == cell.ipc,
+        known.hyperparameters == cell.hyperparameters,
+    )
 
 
 def _needed(record: Record, cell: Cell) -> float:
@@ -240,25 +202,25 @@ def _needed(record: Record, cell: Cell) -> float:
         seconds *= ours / theirs
     if cell.budget.steps is not None and (planned := sum(result.steps_planned.values())):
         seconds *= min(1.0, cell.budget.steps / planned)
-    return seconds * _images_a_step(cell) / _images_a_step(result.cell)
+    return seconds
 
 
-def _images_a_step(cell: Cell) -> int:
+def _images_a_step(cell: Cell, data: Size) -> int:
     real = cell.hyperparameters.get("batch_real")
-    return cell.ipc + (real if isinstance(real, int) else 0)
+    return data.classes * (cell.ipc + (real if isinstance(real, int) else 0))
 
 
-def _slower(record: Record, data: _Sizes, speeds: _Speeds) -> float:
-    """Return by how much the cell's network here is slower than the record's was there; 1 where that is not known.
+def _speed(record: Record, data: Size, speeds: Speeds) -> float:
+    """Return the seconds an image of a record's network on its machine; on this one where its scoring does not say.
 
     Networks of further scorings count as one of the headline's.
     """
-    cell = record.result.cell
-    sizes, protocol = _Sizes(cell, data.data), PROTOCOLS.get(cell.protocol)
-    trained = len(record.result.scores) + len(record.result.start) + len(record.result.also)
-    there = trained * sizes.scored(protocol) + len(record.result.curve) * sizes.scored(protocol, short=True)
+    result = record.result
+    cell, protocol = result.cell, PROTOCOLS.get(result.cell.protocol)
+    trained = len(result.scores) + len(result.start) + len(result.also)
+    images = trained * _scored(cell, data, protocol) + len(result.curve) * _scored(cell, data, protocol, short=True)
     spent = record.measured.uncharged_seconds.get("evaluation", 0.0)
-    return speeds.of(data.cell.network, data.data) / (spent / there) if spent and there else 1.0
+    return spent / images if spent and images else speeds.of(cell.network, data)
 
 
 def duration(seconds: float) -> str:
