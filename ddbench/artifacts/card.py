@@ -45,7 +45,7 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
     protocol = PROTOCOLS.get(said["protocol"])
     order = artifact.recipe.order
     title = f"{_plain(said['dataset'])} in {count} images, by {_plain(said['method'])}"
-    return Template(files("ddbench.artifacts").joinpath("card_template.md").read_text()).substitute(
+    return Template(files("ddbench.artifacts").joinpath("card_template.md").read_text("utf-8")).substitute(
         front=yaml.safe_dump(_front(said, count, title), sort_keys=False, allow_unicode=True),
         title=title,
         images=count,

@@ -19,4 +19,4 @@ def board_digest(file: Path) -> str:
     discover()
     methods = {cell.method for cell in load_board(file).cells()}
     sources = {name: source_digest(find_method(name)) for name in methods}
-    return digest(canonical_json([file.read_text(), sources])).removeprefix("sha256:")
+    return digest(canonical_json([file.read_text("utf-8"), sources])).removeprefix("sha256:")

@@ -67,7 +67,7 @@ def tiny_imagenet_halves(
     """
     listing = [(file, label) for label, name in enumerate(classes) for file in files(train / name)]
     annotations, held = test / "val_annotations.txt", Labelled()
-    for line in annotations.read_text(errors="replace").splitlines():
+    for line in annotations.read_text("utf-8", "replace").splitlines():
         name, _, rest = line.partition("\t")
         label = rest.partition("\t")[0]
         if label not in classes or not (test / "images" / name).is_file():

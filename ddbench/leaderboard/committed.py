@@ -120,4 +120,4 @@ def _readme(readme: Path, folder: Path, found: dict[str, list[Record]], origins:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text() if path.is_file() else None
+    return path.read_text("utf-8") if path.is_file() else None

@@ -11,12 +11,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml, read_bytes
+from ddbench.io.links import followed
 from ddbench.records.cell import Cell, Setting
 from ddbench.records.fields import Strict, complaint
 
 MOST_BYTES = 2**20
 """largest size of a file of figures, which PyYAML reads in two seconds; the one that ships has 43 kB"""
-SHIPPED = (Path(__file__).parent / "published.yaml").resolve()
+SHIPPED = followed(Path(__file__).parent / "published.yaml")
 """file of the figures that come with ddbench"""
 
 

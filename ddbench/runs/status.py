@@ -11,10 +11,11 @@ from ddbench.io.atomic import FULL
 from ddbench.meter.log import Diverged
 from ddbench.records.schema import Status
 
-LIKELY: dict[int, str] = {
-    signal.SIGKILL: ", most likely because the machine ran out of memory",
-    signal.SIGTERM: ", from outside",
+LIKELY = {
+    "SIGKILL": ", most likely because the machine ran out of memory",
+    "SIGTERM": ", from outside",
 }
+"""why a signal ended a process, by its name: not every system has each"""
 
 
 @dataclass(frozen=True)
@@ -63,4 +64,4 @@ def of_exit(code: int | None) -> Outcome:
     except ValueError:  # a real-time signal
         name = f"signal {number}"
     meaning = (signal.strsignal(number) or "unknown").lower()
-    return Outcome("crashed", f"the process was ended by {name} ({meaning}){LIKELY.get(number, '')}")
+    return Outcome("crashed", f"the process was ended by {name} ({meaning}){LIKELY.get(name, '')}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import secrets
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from ddbench.records.schema import Record
 from ddbench.runs.distill import Distilled, earlier, noted
 from ddbench.runs.executors import Event, Listener
 from ddbench.runs.executors.distilling import distilling
-from ddbench.runs.executors.process import Process
+from ddbench.runs.executors.process import Process, starting_context
 from ddbench.runs.executors.scoring import Prepare, ScoreRun, scoring
 from ddbench.runs.executors.watch import Watch
 from ddbench.runs.outside import Outside, note_outside, read_outside
@@ -167,7 +166,7 @@ class _ScoringWorker:
         """Send a request; the answer will be among what the process has done."""
         if self._process is None or self._requests is None or not self._process.alive:
             self.end()
-            receiver, self._requests = multiprocessing.get_context("forkserver").Pipe(duplex=False)
+            receiver, self._requests = starting_context().Pipe(duplex=False)
             self._process = Process(scoring, self._cache, self._training, str(self._device), receiver)
             receiver.close()
         self._process.watch = watch

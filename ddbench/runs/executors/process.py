@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddbench.compute.module_path import inherited_module_path
 from ddbench.registry import is_discovered
 from ddbench.runs.executors.family import Family
 from ddbench.runs.executors.watch import Watch
 from ddbench.runs.status import Outcome, of_exit
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 PRELOAD = ["ddbench.runs.executors.distilling", "ddbench.runs.executors.scoring", "sklearn.cluster", "torch._dynamo"]
 """imported once and inherited by every process; torch would import the last, a second's work, at the first optimizer"""
@@ -56,8 +59,7 @@ class Process:
         """results that were not taken yet"""
         self._told: Outcome | None = None
         self._ended: Outcome | None = None
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        context = starting_context()
         inbox, outbox = context.Pipe(duplex=False)
         anchor, self._lifeline = context.Pipe(duplex=False)
         self.inbox: Connection | None = inbox
@@ -138,7 +140,16 @@ def _script_left_out() -> Iterator[None]:
             sys.modules["__main__"] = script
 
 
-def _started(make: Callable[[], ForkServerProcess]) -> ForkServerProcess:
+def starting_context() -> ForkServerContext | SpawnContext:
+    """Return what starts processes: a server that forks, or where the system has none, as on Windows, each anew."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
     """A process that runs; where the server that forks was killed meanwhile, a new one is asked a moment later."""
     wait = WAIT_SECONDS
     for _ in range(ATTEMPTS - 1):
