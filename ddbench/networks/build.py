@@ -14,6 +14,7 @@ from ddbench.networks.adapt import Places, Source, adapted, places_of
 from ddbench.networks.base import Network, parameter_count
 from ddbench.networks.files import arguments, check_arguments, factory_of, last_line
 from ddbench.records.network_files import CODE
+from ddbench.records.packages import PACKAGES, VERSION, check_version
 from ddbench.registry import NETWORKS
 
 MOST_WIDE = 2**12
@@ -34,10 +35,12 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
         parameters: keyword parameters of the architecture; the others keep their defaults.
 
     Raises:
-        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, or
-            more parameters than fit into memory.
+        UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, more
+            parameters than fit into memory, or another version of the network's package.
     """
-    own = {key: value for key, value in parameters.items() if key != CODE}
+    check_version(name, parameters)
+    of_package = {VERSION} if name in PACKAGES else set()
+    own = {key: value for key, value in parameters.items() if key not in {CODE, *of_package}}
     factory = factory_of(name, str(parameters[CODE])) if CODE in parameters else NETWORKS.get(name)
     given = arguments(factory, name, shape, classes)
     for key, argument in check_arguments(factory, name, given, own).items():

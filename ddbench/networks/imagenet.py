@@ -12,10 +12,9 @@ from torch import nn
 from ddbench.errors import UserError
 from ddbench.networks.base import Network, check_choice
 from ddbench.networks.surgery import named, replaced_stem
+from ddbench.records.packages import REBUILT
 from ddbench.registry import NETWORKS
 
-MODELS = ("alexnet", "vgg11", "vgg13", "vgg16", "vgg19")
-"""torchvision's networks that are sequences of layers without running statistics"""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception": {"aux_logits": False, "init_weights": True},
@@ -27,7 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def torchvision_model(shape: tuple[int, int, int], classes: int, *, model: str = "alexnet") -> nn.Module:
     """A classifier of torchvision for ImageNet without its dropout, adapted to these images and classes.
 
-    The fresh weights of `MODELS` are those of the networks of ddbench, those of the others what torchvision gives them.
+    The fresh weights of `REBUILT` are drawn as those of the networks of ddbench, those of the others by torchvision.
 
     Args:
         model: a name that `torchvision.models.list_models(module=torchvision.models)` lists
@@ -35,7 +34,7 @@ def torchvision_model(shape: tuple[int, int, int], classes: int, *, model: str =
     Raises:
         UserError: an unknown model, or one whose patches do not fit the images.
     """
-    if model in MODELS:
+    if model in REBUILT:
         return Torchvision(shape, classes, model=model)
     import torchvision  # imported here, since it takes a second
 
@@ -57,7 +56,7 @@ class Torchvision(Network):
     def __init__(self, shape: tuple[int, int, int], classes: int, *, model: str = "alexnet") -> None:
         import torchvision
 
-        check_choice("model", model, MODELS)
+        check_choice("model", model, REBUILT)
         whole = torchvision.models.get_model(model, weights=None, num_classes=classes, dropout=0.0)
         _fit_channels(whole, shape, model)
         super().__init__(*_parts(whole))
@@ -113,7 +112,7 @@ def save_pretrained(model: str, classes: int, file: Path) -> None:
     """
     import torchvision
 
-    check_choice("model", model, MODELS)
+    check_choice("model", model, REBUILT)
     whole = torchvision.models.get_model(model, weights="DEFAULT")
     last = nn.Linear(whole.classifier[-1].in_features, classes)
     with torch.no_grad():
@@ -127,7 +126,7 @@ def save_network(whole: nn.Module, file: Path) -> None:
     """Write all weights of a network of your own as a board's `pool: {weights: FILE}` takes them.
 
     Args:
-        whole: one of torchvision's `MODELS`, or a network with the same parts: features, avgpool and classifier
+        whole: one of torchvision's `REBUILT`, or a network with the same parts: features, avgpool and classifier
     """
     weights = Network(*_parts(whole)).named_parameters()
     save_file({name: weight.detach().contiguous() for name, weight in weights}, file)

@@ -13,10 +13,9 @@ from ddbench.io.documents import parse_yaml
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.fields import sentence
 from ddbench.records.network_files import CODE, is_file_of_network, named_network
+from ddbench.records.packages import PACKAGES, with_version
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-PACKAGES = ("timm", "torchvision")
-"""packages whose models are networks, `timm:resnet18`"""
 BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -47,8 +46,8 @@ def _parse_quantity(text: str, units: Mapping[str, float], wanted: str) -> float
 def parse_network(value: object) -> object:
     """Parse a network from `convnet`, `convnet,width=32,depth=2` or `{name: convnet, width: 32}`.
 
-    `timm:NAME` and `torchvision:NAME` are models of these packages. `./net.py:Small` is a class of a file, which is
-    read for its digest and not run.
+    `timm:NAME` and `torchvision:NAME` are models of these packages, whose version becomes a parameter.
+    `./net.py:Small` is a class of a file, which is read for its digest and not run.
     """
     if isinstance(value, str):
         name, *settings = value.split(",")
@@ -71,7 +70,7 @@ def _network(name: object, parameters: dict[str, Any]) -> dict[str, Any]:
         name, parameters["model"] = package, model
     elif colon:
         raise ValueError(f"a class of a file is written ./{package}.py:{model}, a model of a package timm:NAME")
-    return {"name": name, "parameters": parameters}
+    return {"name": name, "parameters": with_version(name, parameters)}
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

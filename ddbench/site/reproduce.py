@@ -13,6 +13,7 @@ from ddbench.compute.compiling import worth_compiling
 from ddbench.records.cell import Budget, Cell, NetworkSpec
 from ddbench.records.network_files import CODE
 from ddbench.records.notation import parse_settings
+from ddbench.records.packages import PACKAGES, VERSION
 from ddbench.records.schema import Record, Result
 from ddbench.site.content import shipped
 
@@ -85,11 +86,13 @@ def _settings(cell: Cell) -> list[object]:
 
 
 def _network(network: NetworkSpec) -> str:
-    """Return the text of `--network`; the file of one's own network is looked for in the current folder."""
+    """Return the text of `--network`: a file is looked for in the current folder, a package's version is left out."""
     name, settings = network.name, dict(network.parameters)
     if settings.pop(CODE, None) is not None:
         stem, _, cls = name.rpartition(".")
         name = f"./{stem}.py:{cls}"
+    if name in PACKAGES:
+        settings.pop(VERSION, None)
     return ",".join([name, *(f"{key}={_yaml(value)}" for key, value in sorted(settings.items()))])
 
 
