@@ -7,7 +7,9 @@ import json
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from ddbench.compute.generators import seeded
 from ddbench.errors import UserError
 from ddbench.networks import Chunks, InitialWeights, Network, build_network
 from ddbench.networks.running import RunningBatchNorm, RunningStatistics
-from ddbench.records import network_files
+from ddbench.records import network_files, packages
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.files import read_record
 from ddbench.records.network_files import files_of, remember_files
@@ -42,9 +44,11 @@ from ddbench.registry import (
     discover_all_but_methods,
 )
 from ddbench.site.reproduce import _network
+from ddbench.submissions.verify import examine
 from factories import Call, jobs_of
 
 GREY, COLOUR = (1, 8, 8), (3, 32, 32)
+HERE = packages.package_version("torchvision")
 FILE = '''
 import torch
 from torch import nn
@@ -333,7 +337,10 @@ def test_another_process_is_told_where_files_lie(
     assert [name for name, _, _ in job.network_files] == ["net.Row", "net.Small"]
     assert str(Path.cwd()) not in json.dumps(job.cell.model_dump(mode="json"))
     monkeypatch.setattr(network_files, "_PATHS", {})
-    with pytest.raises(UserError, match=r"net\.Small is of a file that is not named here; give it as --network"):
+    with pytest.raises(
+        UserError,
+        match=r"not named here, net\.py, whose code has the digest [0-9a-f]{12}; give it as --net",
+    ):
         built(job.cell.network)
     remember_files(job.network_files)
     built(job.cell.network)
@@ -367,6 +374,26 @@ def test_distil_and_score_with_a_network_of_ones_own(call: Call, tmp_path: Path)
     code, _, err = call("score", "d.safetensors", "--count", 1, *options)
     assert (code, "give it as --network ./net.py:Small" in err) == (2, True)
     assert call("score", "d.safetensors", "--count", 1, "--network", "convnet,depth=1,width=4", *options)[0] == 0
+
+    verify = ["verify", "d.record.json", "--artifact", "d.safetensors", *options]
+    code = network_files.file_code(tmp_path / "net.py")
+    said = (
+        f"net.Small is of a file that is not named here, net.py, whose code has the digest {code}; give it as --network"
+    )
+    assert call(*verify)[::2] == (2, f"ddbench: network {said} --network ./net.py:Small\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "net.py").write_text(FILE + "later = 1\n")
+    ended, _, err = call(*verify, "--network", "./other/net.py:Small")
+    assert (ended, f"is of a file with code {code}, and " in err) == (2, True)
+    make_network("./net.py:Small")
+    claim, wrong = examine(record_beside(tmp_path / "d.safetensors"), tmp_path / "d.safetensors", None)
+    assert (claim is not None, wrong) == (True, [])
+
+
+@pytest.mark.parametrize("command", ["verify", "submit"])
+def test_a_file_that_is_not_there_is_said(call: Call, command: str) -> None:
+    code, _, err = call(command, "some", "--network", "./nowhere.py:Small")
+    assert (code, "nowhere.py; write ./FILE.py:CLASS" in err) == (2, True)
 
 
 # -- packages and entry points --------------------------------------------------------------------------------------
@@ -417,7 +444,7 @@ def test_an_entry_point_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_models_of_torchvision(model: str, channels: int) -> None:
     spec, shape = make_network(f"torchvision:{model}"), (channels, 32, 32)
-    assert spec == NetworkSpec(name="torchvision", parameters={"model": model})
+    assert spec == NetworkSpec(name="torchvision", parameters={"model": model, "version": HERE})
     network = built(spec, shape, 10)
     check(network, shape, 10)
     assert not list(network.buffers())
@@ -440,7 +467,65 @@ def test_models_of_timm(model: str) -> None:
     check(built(make_network(f"timm:{model}"), COLOUR, 10), COLOUR, 10)
 
 
+def versions(monkeypatch: pytest.MonkeyPatch, **installed: str) -> None:
+    """Let packages be installed in these versions, and no other."""
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr(packages, "version", version)
+
+
+class Timm(ModuleType):
+    """Stands for timm, which need not be installed: it has one model."""
+
+    def list_models(self) -> list[str]:
+        return ["plain"]
+
+    def create_model(self, name: str, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:
+        return Plain(in_chans, num_classes)
+
+
+def test_the_version_of_a_package_names_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", Timm("timm"))
+    discover()
+
+    def key(network: str) -> str:
+        return jobs_of("random_real", network=network, protocol="quick-300@1")[0].key
+
+    versions(monkeypatch, timm="1.0.9")
+    old = make_network("timm:plain")
+    assert old == make_network("timm,model=plain")
+    assert str(old) == "timm(model=plain, version=1.0.9)"
+    assert _network(old) == "timm,model=plain"
+    first = key("timm:plain")
+    check(built(old), GREY, 3)
+    versions(monkeypatch, timm="1.0.15+local")
+    assert make_network("timm:plain").parameters["version"] == "1.0.15"
+    assert key("timm:plain") != first
+    said = r"timm:plain is of timm 1\.0\.9, and 1\.0\.15 is installed; pip install timm==1\.0\.9, or name it again"
+    with pytest.raises(UserError, match=said):
+        built(old)
+    check(built(NetworkSpec(name="timm", parameters={"model": "plain"})), GREY, 3)  # from before versions were recorded
+    versions(monkeypatch)
+    with pytest.raises(UserError, match=r"timm:plain is of timm 1\.0\.9, and none is installed"):
+        built(old)
+    with pytest.raises(UserError, match=r"version of timm is that of the installed package, and not to be set"):
+        make_network("timm:plain,version=2")
+
+
+def test_torchvisions_networks_with_our_weights_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, torchvision="9.9")
+    for name in packages.REBUILT:
+        assert make_network(f"torchvision:{name}").parameters == {"model": name}
+    assert make_network("torchvision").parameters == {}
+    assert make_network("torchvision:resnet18").parameters == {"model": "resnet18", "version": "9.9"}
+
+
 def test_timm_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"need timm; pip install 'ddbench\[timm\]'"):
         built(make_network("timm:resnet18"))

@@ -73,10 +73,20 @@ def network_file(name: str, code: str) -> Path:
         if others:
             raise UserError(f"network {name} is of a file with code {code}, and {_PATHS[others[-1]]} has "
                             f"{others[-1][1]}; give the file as it was")  # fmt: skip
-        raise UserError(f"network {name} is of a file that is not named here; give it as --network ./{stem}.py:{cls}")
+        raise UserError(
+            f"network {name} is of a file that is not named here, {stem}.py, whose code has the digest {code}; "
+            f"give it as --network ./{stem}.py:{cls}"
+        )
     if file_code(path) != code:
         raise UserError(f"{path} has changed since the command began; run the command again")
     return path
+
+
+def check_files(networks: Iterable[NetworkSpec]) -> None:
+    """Raise UserError for the first network of a file that this process does not know, or that has changed since."""
+    for network in networks:
+        if CODE in network.parameters:
+            network_file(network.name, str(network.parameters[CODE]))
 
 
 def files_of(networks: Iterable[NetworkSpec]) -> NetworkFiles:

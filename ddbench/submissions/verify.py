@@ -13,6 +13,7 @@ from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
 from ddbench.records.cell import Cell
 from ddbench.records.files import problems
+from ddbench.records.network_files import check_files
 from ddbench.records.schema import Score
 from ddbench.registry import discover
 from ddbench.submissions.checks import complaints, recorded_data
@@ -86,8 +87,10 @@ def verify(
         on_score: told each network of the record's artefact
         report: told `pool`, while given networks are trained, or `evaluate`, and the share that is done
 
+    A network of a file is found where this process has named it, as by `make_network("./net.py:Small")`.
+
     Raises:
-        UserError: when the record, the artefact or the data set is not to be had.
+        UserError: when the record, the artefact, the data set or the file of a network is not to be had.
     """
     discover()
     record, artifact = Path(record), Path(artifact) if artifact else None
@@ -125,13 +128,14 @@ def examine(record: Path, artifact: Path | None, dataset: str | None) -> tuple[C
     """Return a claim, where the record has the form of one, and what can be seen to be wrong with it without training.
 
     Raises:
-        UserError: when the record or its data set is not to be had.
+        UserError: when the record, its data set or the file of its network is not to be had.
     """
     if not record.is_file():
         raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
     if wrong := problems(record):
         return None, wrong
     claim = Claim.read(record, artifact)
+    check_files(claim.record.result.cell.all_networks)
     if artifact is not None and not artifact.is_file():
         raise UserError(f"no artefact of {record} at {artifact}; name its file with --artifact")
     return claim, complaints(claim, recorded_data(claim.record.result.cell, dataset))
