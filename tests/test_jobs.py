@@ -208,9 +208,9 @@ def test_devices() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("tpu9000", "unknown device 'tpu9000'; use auto, cpu, cuda or cuda:N"),
+        ("tpu9000", "unknown device 'tpu9000'; use auto, cpu, cuda, cuda:N or mps"),
         ("", "unknown device ''; use auto"),
-        ("meta", "device 'meta' is not supported; use auto, cpu, cuda or cuda:N"),
+        ("meta", "device 'meta' is not supported; use auto, cpu, cuda, cuda:N or mps"),
         ("mps", "device 'mps' is not supported"),
         ("cuda:77", r"device 'cuda:77' asked for, but torch sees \d+ GPUs; use --device cpu"),
     ],

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from ddbench.bench.cases import CASES, Setup
+from ddbench.compute.device import wait_for
 from ddbench.compute.flops import FlopCounter
 from ddbench.compute.memory import keep_freed_memory, peak_bytes
 from ddbench.compute.module_path import inherited_module_path
@@ -147,7 +148,7 @@ class Stopwatch:
         self._device = device
 
     def tick(self) -> float:
-        _wait(self._device)
+        wait_for(self._device)
         self.ticks.append(time.perf_counter())
         return self.settle()
 
@@ -159,13 +160,8 @@ class Stopwatch:
 
 
 def _timed(function: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     began = time.perf_counter()
     function()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -119,7 +119,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
     """
     selection = selection or Selection()
     where = resolve_device(device) if isinstance(device, str) else device
-    kind: DeviceKind = "cuda" if where.type == "cuda" else "cpu"
+    kind = cast(DeviceKind, where.type)
     jobs, digest_of = [], cache(source_digest)
     for planned in filter(selection.takes, board.cells()):
         try:

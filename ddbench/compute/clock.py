@@ -1,4 +1,4 @@
-"""Clocks that define a second: core-seconds on a CPU, device seconds on a GPU."""
+"""Clocks that define a second: core-seconds on a CPU, device seconds on a GPU, wall seconds on Apple's `mps`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import deque
 from typing import Protocol
 
 import torch
+
+from ddbench.compute.device import wait_for
 
 AHEAD = 8
 """largest number of steps that the host may run ahead of a device"""
@@ -85,5 +87,26 @@ class DeviceClock:
         self._last = event
 
 
+class WallClock:
+    """Wall seconds, of a device whose own time torch does not tell; every tick waits for the device."""
+
+    ahead = 0
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def tick(self) -> float:
+        return self.settle()
+
+    def settle(self) -> float:
+        wait_for(self._device)
+        return time.monotonic()
+
+    def helpers(self) -> float:
+        return 0.0  # they work while the time passes
+
+
 def clock_for(device: torch.device) -> Clock:
+    if device.type == "mps":
+        return WallClock(device)
     return DeviceClock(device) if device.type == "cuda" else ProcessClock()

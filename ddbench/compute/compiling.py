@@ -41,8 +41,13 @@ def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **ke
     return _autograd(function, point, *rest, create_graph=True, **keywords)[0]
 
 
-def worth_compiling(seconds: float | None, steps: int | None) -> bool:
-    """Decide whether a run with this budget is long enough to compile what it repeats; None means unlimited."""
+def worth_compiling(seconds: float | None, steps: int | None, device: str = "cpu") -> bool:
+    """Decide whether a run with this budget is long enough to compile what it repeats; None means unlimited.
+
+    For Apple's `mps` torch's compiler is a prototype: there nothing is compiled unless a board asks for it.
+    """
+    if device == "mps":
+        return False
     if seconds is not None:
         return seconds >= WORTH_SECONDS
     return steps is None or steps >= WORTH_STEPS

@@ -43,6 +43,9 @@ def versions() -> dict[str, str]:
 
 @lru_cache
 def device_name(device: torch.device) -> str:
+    """Return the name of a GPU or of the processor; Apple's GPU also says what its seconds are."""
+    if device.type == "mps":
+        return f"{_apple_chip()} (mps, wall seconds)"
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -50,6 +53,14 @@ def device_name(device: torch.device) -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _apple_chip() -> str:
+    try:
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or "Apple"
+    except (OSError, subprocess.CalledProcessError):
+        return platform.processor() or "Apple"
 
 
 @lru_cache

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import torch
+
+if sys.platform != "win32":
+    import resource
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """parameter numbers from glibc's malloc.h"""
@@ -19,9 +22,17 @@ class OutOfMemoryBudget(MemoryError):
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the peak memory so far: of the device on a GPU, of the process on a CPU."""
+    """Return the peak memory so far: of the device on a GPU, of the process on a CPU.
+
+    Apple's `mps` keeps no peak: there it is what the driver holds for the process now, which falls only between runs.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        held = psutil.Process().memory_info()
+        return int(getattr(held, "peak_wset", held.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -42,17 +53,21 @@ def overrun(held: int, allowed: int) -> str:
 
 
 def limit_device_memory(allowed: int | None, device: torch.device) -> None:
-    """Let CUDA's allocator refuse more than the allowed bytes, also within a step; None removes an earlier limit."""
+    """Let a GPU's allocator refuse more than the allowed bytes, also within a step; None removes an earlier limit."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         total = torch.cuda.get_device_properties(index).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, (allowed or total) / total), index)
+    elif device.type == "mps" and allowed is not None:  # it ends with the process, which has one run
+        torch.mps.set_per_process_memory_fraction(min(1.0, allowed / torch.mps.recommended_max_memory()))
 
 
 def release_device_memory() -> None:
     """Give what a GPU's allocator holds without using it back to other processes."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def be_the_first_to_go() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ddbench.compute.device import with_float64
 from ddbench.data.dataset import Dataset
 from ddbench.data.preprocess import WHITENING, Transform
 from ddbench.errors import UserError
@@ -111,10 +112,10 @@ class RealData:
         most, rows = max(counts), self._table
         if classes != list(range(len(self.counts))):
             rows = rows[torch.tensor(classes).to(self.device, non_blocking=True)]
-        # float64: float32 keys collide within a class of some thousands, and ties are broken by position.
-        keys = torch.rand(rows.shape, generator=generator, device=self.device, dtype=torch.float64)
-        chosen = keys.masked_fill_(rows < 0, -1).topk(most, dim=1).indices  # (len(classes), most), padding last
-        drawn = rows.gather(1, chosen).flatten()
+        keys = _keys(rows.shape, generator, self.device)
+        missing = (rows < 0).to(keys.device)
+        chosen = keys.masked_fill_(missing, -1).topk(most, dim=1).indices  # (len(classes), most), padding last
+        drawn = rows.gather(1, chosen.to(self.device)).flatten()
         if min(counts) == most:
             return drawn
         kept = torch.cat([torch.arange(count) + row * most for row, count in enumerate(counts)])
@@ -140,6 +141,17 @@ class RealData:
                 f"the generator lives on {generator.device}, the data on {self.device}; "
                 f"make it with torch.Generator('{self.device}')"
             )
+
+
+def _keys(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw float64 in [0, 1): float32 collides within a class of some thousands, and ties are broken by position.
+
+    Apple's `mps` has no float64: there two float32 are drawn, and put together on the CPU.
+    """
+    if with_float64(device) == device:
+        return torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+    coarse, fine = torch.rand((2, *shape), generator=generator, device=device).cpu().double()
+    return torch.add(coarse, fine, alpha=2**-24)
 
 
 def _whitened(images: Tensor, transform: Transform) -> Tensor:

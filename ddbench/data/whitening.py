@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ddbench.compute.device import with_float64
+
 if TYPE_CHECKING:
     from ddbench.data.dataset import Dataset
 
@@ -34,14 +36,15 @@ class RegularizedZCA:
     def fit(self, images: Tensor) -> RegularizedZCA:
         """Fit to images (N, C, H, W) uint8."""
         size = images[0].numel()
-        moment = torch.zeros(size, size, dtype=torch.float64, device=images.device)
+        exact = with_float64(images.device)
+        moment = torch.zeros(size, size, dtype=torch.float64, device=exact)
         for chunk in images.split(CHUNK):
             units = unit_images(chunk.float()).flatten(1)
-            moment += (units.T @ units).double()
+            moment += (units.T @ units).to(exact).double()
         values, vectors = torch.linalg.eigh(moment / len(images))
         roots = (values.clamp(min=0) + self._share * values.mean()).sqrt().clamp(min=TINY)
-        self._matrix = (vectors / roots @ vectors.T).float()
-        self._inverse = (vectors * roots @ vectors.T).float()
+        self._matrix = (vectors / roots @ vectors.T).float().to(images.device)
+        self._inverse = (vectors * roots @ vectors.T).float().to(images.device)
         return self
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -67,9 +67,10 @@ def score(
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
     steps = number * len(schedule_of(rules, artifact.recipe, len(artifact.decode()[1])).lrs)
-    compiler = Compiler(worth_compiling(None, steps))
+    where = resolve_device(device)
+    compiler = Compiler(worth_compiling(None, steps, where.type))
     first = said.model_copy(update={"network": chosen[0]})  # the artefact's own may be of a file that is not here
-    headline = modality.evaluator(first, place, Place(resolve_device(device), compiler, report))
+    headline = modality.evaluator(first, place, Place(where, compiler, report))
     if not headline.starts_as(artifact.provenance):
         warnings.warn(
             "the held-out networks, trained again on this machine, are not to the bit those of the record; "

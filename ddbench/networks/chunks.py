@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ddbench.compute.compiling import Weights
 
 Result = TypeVar("Result")
-NUMBERS = {"cpu": 2**20, "cuda": 2**28}
+NUMBERS = {"cpu": 2**20, "cuda": 2**28, "mps": 2**26}
 """largest number of values in a feature map of a chunk: on a CPU, it then fits into the processor's cache"""
 WHOLE = 10_000
 """images of a chunk for networks that normalise by the statistics of the batch"""

@@ -27,7 +27,7 @@ CEILING = "full_data"
 """control whose networks are trained on all training data; it alone is scored so"""
 
 
-DeviceKind = Literal["cpu", "cuda"]
+DeviceKind = Literal["cpu", "cuda", "mps"]
 
 
 class NetworkSpec(Strict):
@@ -43,7 +43,7 @@ class Budget(Strict):
     """What a run may spend; None means unlimited."""
 
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """device seconds on a GPU, core-seconds on a CPU"""
+    """device seconds on a GPU, core-seconds on a CPU, wall seconds on Apple's `mps`"""
     steps: int | None = Field(default=None, gt=0)
     """steps of every loop together, expert training included"""
     peak_bytes: int | None = Field(default=None, gt=0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def evaluate(
         board: a board, the path of its file, or a mapping of what `ddbench evaluate` takes as options; None is the
             quickstart
         out: None is `runs/BOARD`
-        device: `auto`, `cpu`, `cuda` or `cuda:N`
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`
         workers: runs side by side on this machine; None is one on a CPU, or one on each GPU
         executor: `local`, or `ray` for a cluster, see `ddbench.runs.executors.ray`
         again: run anew what is done; older records stay
@@ -190,7 +192,10 @@ def distill(
         if record.result.status not in UNFINISHED:
             for trace in work.glob(f"*/*/{TRACE}"):
                 write_atomically(trace_of(out), trace.read_bytes())
-            shutil.rmtree(work)
+            shutil.rmtree(work, ignore_errors=sys.platform == "win32")  # its lock, which is held, stays there
+    if sys.platform == "win32":
+        with suppress(OSError):
+            work.rmdir()
     return record
 
 

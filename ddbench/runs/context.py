@@ -58,7 +58,8 @@ class RunContext:
     def of(cls, job: Job, folder: Path, cache: Path, device: torch.device, monitor: RunMonitor) -> RunContext:
         remember_files(job.network_files)
         budget = job.cell.budget
-        compiled = worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile
+        worth = worth_compiling(budget.seconds, budget.steps, device.type)
+        compiled = worth if job.compile is None else job.compile
         return cls(job, folder, cache, device, Compiler(compiled), monitor)
 
     @property

@@ -11,7 +11,7 @@ from ddbench.records.cell import DeviceKind
 from ddbench.records.fields import Strict
 from ddbench.records.run_folder import OUTSIDE
 
-GRACE_SECONDS = {"cpu": 10.0, "cuda": 30.0}
+GRACE_SECONDS = {"cpu": 10.0, "cuda": 30.0, "mps": 30.0}
 GRACE_SHARE = 0.05
 """what a run may use beyond what it accounts for: importing the methods, writing its files, and on a GPU, where wall
 seconds count, waiting for the machine"""

@@ -113,7 +113,7 @@ def run_jobs(
     Args:
         out: the board's folder, `claimed` since before the plan_runs: what others finish meanwhile would be made again
         workers: processes side by side on a CPU; on GPUs there is one for each device
-        device: `auto`, `cpu`, `cuda` or `cuda:N`
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`
         executor: carries them out in place of `workers` processes on this machine's `device`
     """
     chosen = executor or Local.named(device, workers)

@@ -66,7 +66,7 @@ def _outcome(job: Job, distilled: Distilled, scored: Scored, outside: Outside | 
 def failed_record(job: Job, status: Status, reason: str, started: str) -> Record:
     """The record of a run whose process ended without leaving one."""
     where = environment(torch.device("cpu"), job.cell.threads, False)
-    if job.cell.device == "cuda":  # asking for its name could fail, too, and take the other runs along
+    if job.cell.device != "cpu":  # asking for its name could fail, too, and take the other runs along
         where["device"] = "unknown"
     result = Result(cell=job.cell, seed=job.seed, status=status, reason=reason)
     measured = Measured(started=started, finished=max(started, now()), environment=where)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ddbench.compute.device import wait_for
 from ddbench.data.builtin import Size
 from ddbench.networks import build_network
 from ddbench.records.cell import NetworkSpec
@@ -53,6 +54,5 @@ class Speeds:
     def _step_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
         started = time.perf_counter()
         module(images).sum().backward()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         return time.perf_counter() - started

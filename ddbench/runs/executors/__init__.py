@@ -58,7 +58,7 @@ def make_executor(name: str, device: str = "auto", workers: int | None = None) -
 
     Args:
         name: `local` or `ray`
-        device: `auto`, `cpu`, `cuda` or, of this machine, `cuda:N`
+        device: `auto`, `cpu`, `cuda` or, of this machine, `cuda:N` or `mps`
         workers: runs side by side on this machine; None is one on a CPU, or one on each GPU
 
     Raises:

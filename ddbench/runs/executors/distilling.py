@@ -61,7 +61,7 @@ def distilling(
         context = RunContext.of(job, folder, cache, where, RunMonitor(line.report, line.stopping))
         opened = open_training(context, file)
         load_dataset_no_more()
-        start = time.monotonic() - begun if where.type == "cuda" else time.process_time()
+        start = time.process_time() if where.type == "cpu" else time.monotonic() - begun
         discover()
         _check_source(job)
         with awaited(folder):

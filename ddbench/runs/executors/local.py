@@ -33,7 +33,7 @@ class Local:
         """So many runs side by side on a CPU, or one on each of so many GPUs; None is one, and all GPUs.
 
         Args:
-            device: `auto`, `cpu`, `cuda` or `cuda:N`
+            device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`
         """
         found = resolve_device(device)
         if found.type == "cpu":

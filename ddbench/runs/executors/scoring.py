@@ -80,7 +80,7 @@ class Worker:
         described = job.cell.model_dump(mode="json", exclude=set(OWN))
         key = digest(canonical_json([described, job.dataset, context.compiler.enabled]))
         if key not in self._evaluators:
-            while len(self._evaluators) >= (1 if self._device.type == "cuda" else REMEMBERED):
+            while len(self._evaluators) >= (REMEMBERED if self._device.type == "cpu" else 1):
                 del self._evaluators[next(iter(self._evaluators))]
                 torch.compiler.reset()  # what was compiled for it counts against limits of the whole process
             self._evaluators[key] = job.modality.evaluator(job.cell, job.dataset, context.place)
