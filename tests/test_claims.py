@@ -515,7 +515,10 @@ def of_cell(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (lambda content: content["measured"].update(finished="9999-01-01"), "started 20"),
         (lambda content: content["result"].update(steps_done={"distil": 100}), "100 steps of a budget of 3"),
         (of_cell(method="a b"), "method 'a b' cannot name a file; use letters, digits, "),
-        (lambda content: content.update(board="mine"), "board 'mine' is made of options; write its cells into a YAML"),
+        (
+            lambda content: content.update(board="mine"),
+            "board 'mine' is made of options; `ddbench evaluate` with the same ones and --save-board configs/mine.yaml",
+        ),
         (lambda content: content["stored_bytes"].update(images=1), "says that {'images': 1, "),
     ],
 )

@@ -8,9 +8,10 @@ from typing import Any
 
 from ddbench.boards.board import Board, load_board, make_board
 from ddbench.errors import UserError
+from ddbench.io.links import followed
 from ddbench.records.notation import parse_settings
 
-SHIPPED = (Path(__file__).parents[1] / "configs").resolve()
+SHIPPED = followed(Path(__file__).parents[1] / "configs")
 """the boards that come with it"""
 SELECTING = ("methods", "datasets", "ipc")
 """options that say which part of a board's file to run"""
@@ -60,6 +61,15 @@ def _shipped(path: Path) -> Path:
 
 
 def _made_of(options: Mapping[str, Any]) -> Board:
+    return make_board(content_of(options), where="command line")
+
+
+def content_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a board's file would say that options mean, with the values that they leave out.
+
+    Raises:
+        UserError: when no method is named.
+    """
     if "methods" not in options:
         raise UserError("name at least one --method, or a board's file")
     shared = {"board": "mine", "datasets": ["digits"], "ipc": [1], "protocol": "quick-300@1"}
@@ -67,4 +77,4 @@ def _made_of(options: Mapping[str, Any]) -> Board:
         shared["network"] = "convnet,depth=2,width=32"
     entry = {"methods": options["methods"], "set": options.get("set", {})}
     rest = {name: value for name, value in options.items() if name not in ("methods", "set")}
-    return make_board({**shared, **rest, "entries": [entry]}, where="command line")
+    return {**shared, **rest, "entries": [entry]}

@@ -18,7 +18,7 @@ from ddbench.submissions.checks import differences
 from ddbench.submissions.history import REVISION, committed_digest
 
 UNNAMED = ("mine", "distill")
-"""boards that the command line makes of options"""
+"""boards that the command line makes of options, unless a file in `configs/` has the name"""
 FREE = {"device", "dataset"}
 """what a board leaves to the machine; data are compared by their digest, wherever they lie"""
 OWN = FREE | {"method", "hyperparameters"}
@@ -46,8 +46,11 @@ def board_complaint(record: Record, configs: Path) -> str | None:
         configs: the folder of the boards' YAML files
     """
     cell, file = record.result.cell, configs / f"{record.board}.yaml"
-    if record.board in UNNAMED:
-        return f"board {record.board!r} is made of options; write its cells into a YAML with a name, and run that"
+    if record.board in UNNAMED and not file.is_file():
+        return (
+            f"board {record.board!r} is made of options; `ddbench evaluate` with the same ones and --save-board "
+            f"configs/{record.board}.yaml writes its cells into a YAML, and repeats no run"
+        )
     if not file.is_file():
         return None
     board, known = load_board(file), cell.method in METHODS
