@@ -37,6 +37,10 @@ class Messages(Console):
 messages = Messages(stderr=True, highlight=False, markup=False)  # a reason such as "[/x]" is no markup
 
 USAGE, SOME_FAILED = 2, 1
+UNTESTED = (
+    "ddbench is not tested on Windows: processes are started anew, which takes seconds, and what becomes of a run's "
+    "helper processes is not seen; please report what fails"
+)
 UNWRITTEN = (errno.EPIPE, errno.EIO, *FULL)
 INTERRUPTED = 130  # what Typer ends with on Control-C
 
@@ -48,7 +52,7 @@ ProtocolOption = Annotated[str | None, typer.Option(help="How networks are train
 BudgetOption = Annotated[str | None, typer.Option(help="What a run may spend: 60s, 2m, 1h of device time.")]
 StepsOption = Annotated[int | None, typer.Option(help="Steps a run may take, expert training included.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A hyper-parameter, KEY=VALUE; repeatable.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
@@ -75,6 +79,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without the sign ± ends no work
+    if sys.platform == "win32":
+        say(UNTESTED)
     try:
         try:
             app(prog_name="ddbench")
@@ -93,6 +99,12 @@ def main() -> None:
         if end.code == INTERRUPTED:
             say("interrupted; the same command resumes")
         raise
+
+
+def say_unit(device: str) -> None:
+    """Say what a second is on a device where it is none of the device's own."""
+    if device.partition(":")[0] == "mps":
+        say("--device mps: seconds are wall seconds, so that whatever else this machine does counts too")
 
 
 def say(message: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ddbench.cli.app import Device, Json, NetworkOption, ProtocolOption, messages, say
+from ddbench.cli.app import Device, Json, NetworkOption, ProtocolOption, messages, say, say_unit
 
 
 def score(
@@ -26,17 +25,21 @@ def score(
     ddbench score digits.safetensors
 
     ddbench score digits.safetensors --protocol dsa-1000@1 --network convnet --network lenet --json
+
+    With --json: a list of `network`, `seed`, `accuracy` (in [0, 1]) and `metrics`, one for each network.
     """
     import ddbench
+    from ddbench.cli.answers import answer
     from ddbench.cli.progress import Gauge
     from ddbench.leaderboard import interval
 
+    say_unit(device)
     with Gauge(messages) as gauge:
         scores = ddbench.score(
             file, dataset=dataset, protocol=protocol, networks=network or [], count=count, device=device, report=gauge
         )
     if as_json:
-        typer.echo(json.dumps([one.model_dump(mode="json") for one in scores]))
+        answer([one.model_dump(mode="json") for one in scores])
         return
     for name in dict.fromkeys(str(one.network) for one in scores):
         spread = interval([100 * one.accuracy for one in scores if str(one.network) == name])
@@ -63,14 +66,21 @@ def export(
     file: Annotated[Path, typer.Argument(help="An artefact, FILE.safetensors.")],
     out: Annotated[Path, typer.Option(help="A new folder: a PNG an image, in class folders, and a sheet.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The images of a distilled set as files.
 
     ddbench export digits.safetensors --out digits
+
+    With --json: an object of `images` (their number) and `wrote` (the folder).
     """
     import ddbench
+    from ddbench.cli.answers import answer
 
-    say(f"wrote {ddbench.export(file, out, dataset)} images into {out}")
+    images = ddbench.export(file, out, dataset)
+    say(f"wrote {images} images into {out}")
+    if as_json:
+        answer({"images": images, "wrote": [str(out)]})
 
 
 def convert(
@@ -87,6 +97,7 @@ def convert(
     decoder: Annotated[str, typer.Option(help="multi_formation,factor=2 where images hold tiles.")] = "pixels",
     protocol: ProtocolOption = "dc-300@1",
     network: NetworkOption = "convnet",
+    as_json: Json = False,
 ) -> None:
     """An artefact from a distilled set that others have published; nothing in it is run.
 
@@ -95,8 +106,18 @@ def convert(
     ddbench convert logged_files/run --from mtt -d cifar10 --preprocessing zca --out mtt.safetensors
 
     ddbench convert data.pt -d cifar10 --decoder multi_formation,factor=2 --out idc.safetensors
+
+    With --json: an object of `read` (what was recognised, in words), `warnings`, `digest` and `wrote`.
     """
     import ddbench
+    from ddbench.artifacts.distilled_dataset import file_digest
+    from ddbench.cli.answers import answer
+
+    read = list[str]()
+
+    def report(sentence: str) -> None:
+        read.append(sentence)
+        say(sentence)
 
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", RuntimeWarning)
@@ -109,24 +130,34 @@ def convert(
             decoder=decoder,
             protocol=protocol or "dc-300@1",
             network=network or "convnet",
-            report=say,
+            report=report,
         )
     for doubt in doubts:
         say(f"warning: {doubt.message}")
     say(f"wrote {out}; `ddbench score {out}` scores it")
+    if as_json:
+        found = [str(doubt.message) for doubt in doubts]
+        answer({"read": read, "warnings": found, "digest": file_digest(out), "wrote": [str(out)]})
 
 
 def card(
     file: Annotated[Path, typer.Argument(help="An artefact, FILE.safetensors.")],
     out: Annotated[Path, typer.Option(help="A folder, for the card and a copy of the artefact.")],
     record: Annotated[Path | None, typer.Option(help="Of the run that made it, for its scores.")] = None,
+    as_json: Json = False,
 ) -> None:
     """A dataset card for the Hugging Face Hub, in a folder with the artefact.
 
     ddbench card digits.safetensors --out digits
 
     hf upload NAME/digits digits --repo-type dataset    # the Hub's own command
+
+    With --json: an object of `wrote` (the card).
     """
     import ddbench
+    from ddbench.cli.answers import answer
 
-    say(f"wrote {ddbench.card(file, out, record)}; `hf upload NAME {out} --repo-type dataset` publishes the folder")
+    written = ddbench.card(file, out, record)
+    say(f"wrote {written}; `hf upload NAME {out} --repo-type dataset` publishes the folder")
+    if as_json:
+        answer({"wrote": [str(written)]})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ddbench.cli.app import Device, Ipcs, say
+from ddbench.cli.app import Device, Ipcs, Json, say, say_unit
 
 
 def bench(
@@ -18,6 +18,7 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="On a CPU.")] = 1,
     device: Device = "auto",
     growth: Annotated[Path | None, typer.Option(help="Measure how steps grow instead, and draw it here.")] = None,
+    as_json: Json = False,
 ) -> None:
     """How fast this machine runs what is repeated: the textbook's steps, ours, and the limit.
 
@@ -28,17 +29,31 @@ def bench(
     ddbench bench --case evaluation --width 128 --device cuda
 
     ddbench bench --growth growth.png    # against ipc, classes, side, steps and networks
+
+    With --json: an object of `device`, `rows` and `growth`. Each of `rows` has `case`, `ipc`, `width`,
+    `textbook_seconds`, `ours_seconds` (medians of a step), `ratio`, `flops`, `limit` (operations a second),
+    `textbook_bytes` and `ours_bytes`. Each of `growth`, with that option, has `axis`, `case`, `values`, `seconds`,
+    `slope` and `expected_slope`.
     """
     from ddbench.bench import bench_table, draw_growth, growth_table, run_bench, run_growth, setups, title
+    from ddbench.bench.plain import bench_json
+    from ddbench.cli.answers import answer
 
+    say_unit(device)
     if growth is not None:
         (setup,) = setups((ipc or [1])[:1], (width or [32])[:1], device)
         measured = list(run_growth(setup, seconds=seconds, threads=threads))
         draw_growth(measured, growth)
-        print(growth_table(measured))
+        if as_json:
+            answer(bench_json(setup, [], measured))
+        else:
+            print(growth_table(measured))
         return
     rows = []
     for row in run_bench(case or [], setups(ipc or [1, 10], width or [32], device), seconds=seconds, threads=threads):
         say(f"{row.case}, ipc {row.setup.ipc}, {row.setup.width} wide: {row.ratio:.1f} times the textbook's speed")
         rows.append(row)
-    print(f"{title(rows)}\n\n{bench_table(rows)}")
+    if as_json:
+        answer(bench_json(rows[0].setup, rows))
+    else:
+        print(f"{title(rows)}\n\n{bench_table(rows)}")

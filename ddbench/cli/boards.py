@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,9 +23,12 @@ from ddbench.cli.app import (
     StepsOption,
     messages,
     say,
+    say_unit,
 )
+from ddbench.errors import UserError
 
 if TYPE_CHECKING:
+    from ddbench.boards.saved import SavedBoard
     from ddbench.runs.plan import Plan
 
 
@@ -47,6 +50,10 @@ def evaluate(
     shard: Annotated[str | None, typer.Option(help="A share of the runs, for job arrays: 2/4.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/BOARD].")] = None,
+    save_board: Annotated[
+        Path | None, typer.Option(help="Write the board of these options: FILE.yaml; it is named FILE.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Distil, evaluate and record every cell of a board, and print its table.
 
@@ -59,13 +66,19 @@ def evaluate(
         ddbench evaluate cifar10 --shard $SLURM_ARRAY_TASK_ID/8 --out /shared/cifar10   # then once without --shard
         ddbench evaluate -m dm -m dc -d mnist --ipc 1 --budget 2m --seeds 3
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
+        ddbench evaluate -m mine -d mnist --budget 2m --save-board configs/ours.yaml    # then submit runs/ours
 
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
+
+    With --json: an object of `board`, `folder` and `runs`. Each of `runs` has `method`, `dataset`, `ipc`, `seed`,
+    `key`, `status`, `reason`, `accuracy` (in [0, 1] or null), `charged_seconds`, `device`, `steps_done`,
+    `steps_planned` and `artifact` (a digest).
     """
     import ddbench
     from ddbench.boards.board import CellFields
     from ddbench.boards.command_line import SELECTING, board_from, settings_from
     from ddbench.boards.jobs import Selection
+    from ddbench.cli.answers import answer, run_fields
     from ddbench.cli.progress import Display
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
@@ -76,13 +89,17 @@ def evaluate(
     options = {name: value for name, value in given.items() if name in (*CellFields.model_fields, *SELECTING)}
     if set_:
         options["set"] = settings_from(set_)
-    chosen = board_from(board, options)
+    saved = _saved(save_board, board, options)
+    chosen = saved.board if saved else board_from(board, options)
+    say_unit(device)
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     side_by_side = workers or (2 if board is None and not methods and executor == "local" else None)
     with Display(messages) as display:
 
         def start(todo: Plan) -> None:
+            if saved:
+                saved.write()
             display.todo(todo)
             if todo.jobs and executor == "local":
                 say(str(forecast_left(todo, device, side_by_side)))
@@ -100,12 +117,26 @@ def evaluate(
             on_start=start,
             on_event=display.event,
         )
-    output = Console(highlight=False)
-    for table in rich_table(records, load_published()):
-        output.print(table)
+    if as_json:
+        answer({"board": chosen.board, "folder": str(folder), "runs": [run_fields(record) for record in records]})
+    else:
+        output = Console(highlight=False)
+        for table in rich_table(records, load_published()):
+            output.print(table)
     say(f"tables, curves and pictures: {folder}")
     if any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):
         raise typer.Exit(SOME_FAILED)
+
+
+def _saved(file: Path | None, board: Path | None, options: Mapping[str, Any]) -> SavedBoard | None:
+    """Return the board of options that is to be written into a file; None where none is."""
+    from ddbench.boards.saved import SavedBoard
+
+    if file is None:
+        return None
+    if board is not None:
+        raise UserError(f"--save-board {file} writes the board of options, and {board} is one; leave out either")
+    return SavedBoard(file, options)
 
 
 def plan(
@@ -123,15 +154,20 @@ def plan(
     ddbench plan cpu --workers 2
 
     ddbench plan configs/cifar10.yaml --method dm --ipc 10
+
+    With --json: an object of `runs` (their number), `hours`, `workers`, `stored_bytes` and `cells`. Each of `cells` has
+    `method`, `dataset`, `ipc`, `runs`, `distil_seconds`, `evaluate_seconds` and `basis`.
     """
     import ddbench
     from ddbench.boards.jobs import Selection
+    from ddbench.cli.answers import answer
     from ddbench.cli.forecasts import WIDE, forecast_json, forecast_table
 
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ()))
+    say_unit(device)
     forecast = ddbench.plan(board, out, device=device, workers=workers, selection=selection, on_warning=say)
     if as_json:
-        typer.echo(json.dumps(forecast_json(forecast)))
+        answer(forecast_json(forecast))
         return
     if forecast.cells:
         Console(highlight=False, width=max(WIDE, messages.width)).print(forecast_table(forecast))
@@ -153,16 +189,23 @@ def distill(
         bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
     ] = None,
     device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Distil one artefact; interrupted, the same command goes on.
 
     ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
+
+    With --json: an object of `file`, `record` (paths, null where there is none) and `run`. The `run` has the fields of
+    those of `ddbench evaluate --json`.
     """
     import ddbench
     from ddbench.boards.command_line import settings_from
+    from ddbench.cli.answers import answer, run_fields
     from ddbench.cli.progress import Display
+    from ddbench.records.run_folder import record_beside
     from ddbench.runs.api import trace_of
 
+    say_unit(device)
     with Display(messages) as display:
         record = ddbench.distill(
             method,
@@ -180,11 +223,16 @@ def distill(
             on_start=display.todo,
             on_event=display.event,
         )
-    if record.result.artifact is None:
+    made = record.result.artifact is not None
+    if as_json:
+        beside = record_beside(out)
+        answer({"file": str(out) if made else None, "record": str(beside) if made else None, "run": run_fields(record)})
+    if not made:
         trace = trace_of(out)
         say(f"{record.result.status}: {record.result.reason}" + (f"; traceback in {trace}" if trace.exists() else ""))
         raise typer.Exit(SOME_FAILED)
+    unit = "wall seconds" if record.result.cell.device == "mps" else "s"
     steps_done = ", ".join(
         f"{done} of {record.result.steps_planned[loop]} {loop}" for loop, done in record.result.steps_done.items()
     )
-    say(f"{out}: {record.charged_seconds:.1f} s, {steps_done or 'no'} steps; `ddbench score {out}` scores it")
+    say(f"{out}: {record.charged_seconds:.1f} {unit}, {steps_done or 'no'} steps; `ddbench score {out}` scores it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,9 @@ from rich.console import Console
 from ddbench.cli.app import SOME_FAILED, Device, Json, messages, say
 from ddbench.errors import UserError, suggestion
 
+NetworkFile = Annotated[
+    list[str] | None, typer.Option("--network", help="Where a network of a file lies: ./FILE.py:CLASS; repeatable.")
+]
 Tables = Annotated[Path, typer.Option("--to", help="The folder of records, artefacts and tables.")]
 
 
@@ -24,6 +26,7 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Check records and committed tables; write no table.")] = False,
     site: Annotated[Path | None, typer.Option(help="Write pages there that open from disk.")] = None,
     state: Annotated[str, typer.Option(help="Print the rows that are `verified` or `replayed` at least.")] = "claimed",
+    as_json: Json = False,
 ) -> None:
     """Tables and pages from records. A folder that holds `records/BOARD/` has one table for each board.
 
@@ -34,8 +37,13 @@ def leaderboard(
     ddbench leaderboard leaderboards --check
 
     ddbench leaderboard leaderboards --site site
+
+    With --json: an object of `boards`, `problems` (which --check finds, in words) and `wrote`. The object `boards` has
+    the rows of each board by its name, with the fields of its CSV; accuracies are in [0, 1]. --check and --site give no
+    rows.
     """
-    from ddbench.leaderboard import boards, check_tables, published_beside, rich_table, write_tables
+    from ddbench.cli.answers import answer, paths
+    from ddbench.leaderboard import boards, check_tables, plain_rows, published_beside, rich_table, write_tables
     from ddbench.leaderboard.origins import origins
     from ddbench.records.states import STATES
 
@@ -46,23 +54,28 @@ def leaderboard(
         raise UserError("--out is where tables are written, and --check and --site write none; leave it out")
     if check and folder.is_dir() and not (folder / "records").is_dir():
         raise UserError(f"{folder} has no records/, so that no tables are kept in it; leave out --check")
+    problems, written = list[str](), list[Path]()
     if check:
         problems = check_tables(folder, origins())
         for problem in problems:
             say(problem)
-        if problems:
-            raise typer.Exit(SOME_FAILED)
-        found = boards(folder)
-        say(f"{sum(map(len, found.values()))} records and {len(found)} tables are in order")
-    if site is not None:
+        if not problems:
+            found = boards(folder)
+            say(f"{sum(map(len, found.values()))} records and {len(found)} tables are in order")
+    if site is not None and not problems:
         from ddbench.site import write_site
 
-        say(f"wrote {write_site(folder, site)}")
+        written = [write_site(folder, site)]
+        say(f"wrote {written[0]}")
     if check or site is not None:
+        if as_json:
+            answer({"boards": {}, "problems": problems, "wrote": paths(written)})
+        if problems:
+            raise typer.Exit(SOME_FAILED)
         return
-    found, output = boards(folder), Console(highlight=False)
+    found, output, published = boards(folder), Console(highlight=False), published_beside(folder)
     for records in found.values():
-        for table in rich_table(records, published_beside(folder), least):
+        for table in [] if as_json else rich_table(records, published, least):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
         written = write_tables(folder, out or folder, origins())
@@ -70,6 +83,9 @@ def leaderboard(
             say(f"wrote {path}")
         if not written:
             say(f"the files in {out or folder} are what the records give")
+    if as_json:
+        rows = {board: plain_rows(records, published, origins(), least) for board, records in found.items()}
+        answer({"boards": rows, "problems": [], "wrote": paths(written)})
 
 
 def submit(
@@ -79,6 +95,8 @@ def submit(
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", "-d", help="Where a data set lies, when not under its name.")
     ] = None,
+    network: NetworkFile = None,
+    as_json: Json = False,
 ) -> None:
     """Check the records of a run, and copy them and an artefact a cell to where the tables are made from.
 
@@ -89,12 +107,19 @@ def submit(
         ddbench submit runs/our-board --source mine.py
 
     Exit code 0: in order; 1: something is wrong with the records, a sentence each; 2: bad usage or input.
+
+    With --json: an object of `complaints` and `notes` (in words) and `wrote` (records, artefacts, sources and tables).
     """
     import ddbench
+    from ddbench.cli.answers import answer, paths
 
+    _remember(network)
     submission = ddbench.submit(runs, to, sources=source or [], datasets=dataset or [])
     for sentence in (*submission.complaints, *submission.notes):
         say(sentence)
+    if as_json:
+        wrote = paths((*submission.written, *submission.tables))
+        answer({"complaints": submission.complaints, "notes": submission.notes, "wrote": wrote})
     if submission.complaints:
         raise typer.Exit(SOME_FAILED)
     for path in (*submission.written, *submission.tables):
@@ -106,6 +131,7 @@ def verify(
     record: Annotated[Path, typer.Argument(help="A record: leaderboards/records/... or a run's record.json.")],
     artifact: Annotated[Path | None, typer.Option(help="Its artefact, where it lies elsewhere.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where its data set lies.")] = None,
+    network: NetworkFile = None,
     count: Annotated[int | None, typer.Option(min=1, help="Networks to train [as many as the record has].")] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Run its method again, for as many steps.")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="Replay where test data are noise.")] = False,
@@ -126,12 +152,18 @@ def verify(
         ddbench verify leaderboards/records/quickstart/backprop/digits-ipc1-seed1-61e5a91650182b29.json
         ddbench verify runs/cpu/herding/mnist-ipc1-seed0-0123456789abcdef/record.json --count 15
         ddbench verify runs/cpu/herding/mnist-ipc1-seed0-0123456789abcdef/record.json --replay --noise
+        ddbench verify runs/mine/dm/digits-ipc1-seed0-0123456789abcdef/record.json --network ./net.py:Small
 
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
+
+    With --json: an object of `accepted`, `complaints` (in words), `comparisons`, `same_bytes`, `scores` and `filed`.
+    Each of `comparisons` has `quantity`, `seeds`, `claimed`, `remeasured`, `bound`, `difference` and `accepted`.
     """
     import ddbench
+    from ddbench.cli.answers import answer
     from ddbench.cli.progress import Display, Gauge
 
+    _remember(network)
     if replay and count is not None:
         raise UserError(f"--count {count} with --replay, which trains five networks or the record's; leave it out")
     if (noise or method) and not replay:
@@ -157,8 +189,19 @@ def verify(
     if found.same_bytes is not None:
         lines.append(f"the replay holds {'the same bytes' if found.same_bytes else 'other bytes'}")
     lines.append("accepted" if found.accepted else "refused")
-    typer.echo(json.dumps(found.summary()) if as_json else "\n".join(lines))
+    if as_json:
+        answer(found.summary())
+    else:
+        typer.echo("\n".join(lines))
     for path in found.filed:
         say(f"wrote {path}")
     if not found.accepted:
         raise typer.Exit(SOME_FAILED)
+
+
+def _remember(networks: list[str] | None) -> None:
+    """Note where the files of networks lie that records name by their digest."""
+    from ddbench.records.notation import make_network
+
+    for named in networks or []:
+        make_network(named)

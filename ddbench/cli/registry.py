@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 from importlib.resources import files
 from pathlib import Path
@@ -25,8 +24,12 @@ def list_(
     ddbench list
 
     ddbench list methods --json
+
+    With --json: an object of `methods`, `datasets`, `networks`, `protocols` and `boards`, each an object of summaries
+    by name; of one kind, where that is named.
     """
     from ddbench.boards.command_line import SHIPPED
+    from ddbench.cli.answers import answer
     from ddbench.cli.listing import catalogue
 
     listed, broken = catalogue(SHIPPED)
@@ -34,7 +37,7 @@ def list_(
         raise UserError(f"cannot list {what!r}; {suggestion(what, listed)}")
     chosen = {what: listed[what]} if what else listed
     if as_json:
-        typer.echo(json.dumps(chosen[what] if what else chosen))
+        answer(chosen[what] if what else chosen)
     else:
         for kind, entries in chosen.items():
             typer.echo(f"{kind}:")
@@ -44,18 +47,24 @@ def list_(
         say(f"plugin {name} does not import: {reason}")
 
 
-def check(method: Annotated[str, typer.Argument(help="A method's name, or a .py file.")]) -> None:
+def check(
+    method: Annotated[str, typer.Argument(help="A method's name, or a .py file.")], as_json: Json = False
+) -> None:
     """Check a method against the contract on a tiny task.
 
     ddbench check distribution_matching
 
     ddbench check ./mine.py
-    """
 
+    With --json: an object of `method` and `complaints` (in words; none where it keeps the contract).
+    """
+    from ddbench.cli.answers import answer
     from ddbench.testing import check_method  # imports torch
 
     discover()
     complaints = check_method(find_method(method))
+    if as_json:
+        answer({"method": method, "complaints": complaints})
     for complaint in complaints:
         say(f"{method}: {complaint}")
     if complaints:
@@ -72,11 +81,17 @@ def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an 
     say(f"wrote {path}; next: ddbench check {name if path.parent.name == 'methods' else f'./{path.name}'}")
 
 
-def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz, .csv or folder.")]) -> None:
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="A name, .npz, .csv or folder.")], as_json: Json = False
+) -> None:
     """Download a data set, or read it from where it lies, check it, and say what was read.
 
     ddbench prepare cifar10
+
+    With --json: an object of `name`, `digest`, `shape` (C, H, W), `train`, `test` (numbers of images), `classes`
+    (training images by class) and `notes` (in words).
     """
+    from ddbench.cli.answers import answer
     from ddbench.data import load_dataset
 
     data = load_dataset(dataset)
@@ -89,6 +104,11 @@ def prepare(dataset: Annotated[str, typer.Argument(help="A name, .npz, .csv or f
         say(f"training images of a class: from {fewest} ({rarest}) to {most} ({commonest})")
     for note in data.notes:
         say(note)
+    if as_json:
+        sizes = {"train": len(data.train_labels), "test": len(data.test_labels)}
+        classes = dict(zip(data.classes, data.counts.tolist(), strict=True))
+        said = {"name": data.name, "digest": data.digest, "shape": list(data.shape)}
+        answer({**said, **sizes, "classes": classes, "notes": list(data.notes)})
 
 
 def new_method(name: str, folder: Path | None = None) -> Path:
@@ -106,7 +126,7 @@ def new_method(name: str, folder: Path | None = None) -> Path:
     if path.exists():
         raise UserError(f"{path} exists already; choose another name")
     title = name.replace("_", " ")
-    text = files("ddbench.cli").joinpath("method_template.txt").read_text()
+    text = files("ddbench.cli").joinpath("method_template.txt").read_text("utf-8")
     text = text.replace("TITLE", title[:1].upper() + title[1:]).replace("NAME", name)
     write_atomically(path, text.replace("CLASS", title.title().replace(" ", "")).encode())
     return path

@@ -9,6 +9,7 @@ from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard.committed import boards, check_tables, write_tables
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.origins import Origin, Origins
+from ddbench.leaderboard.plain import plain_rows
 from ddbench.leaderboard.plots import plot_curves
 from ddbench.leaderboard.published import Figure, Published, load_published, published_beside
 from ddbench.leaderboard.rows import Row, rows
@@ -31,6 +32,7 @@ __all__ = [
     "load_published",
     "markdown",
     "paired_difference",
+    "plain_rows",
     "plot_curves",
     "published_beside",
     "render",

@@ -12,6 +12,7 @@ from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
 from ddbench.leaderboard.summaries import ENDINGS, NOTHING
 from ddbench.records.cell import NEUTRAL, Cell, Pool
+from ddbench.records.states import State, reaches
 from ddbench.stats import Interval
 
 
@@ -66,7 +67,7 @@ CONDITIONS: dict[str, Callable[[Row], str]] = {
     "setting": lambda row: f"setting {_setting(row.cell)}",
     "preprocessing": lambda row: f"preprocessing {row.cell.preprocessing}",
     "split": lambda row: f"{row.split} split{_held_out(row.cell)}",
-    "threads": lambda row: f"{row.cell.device}, {row.cell.threads} thread{'s' * (row.cell.threads != 1)}",
+    "threads": lambda row: f"{_device(row.cell)}, {row.cell.threads} thread{'s' * (row.cell.threads != 1)}",
     "digest": lambda row: f"data {row.cell.dataset_digest.removeprefix('sha256:')[:8]}",
 }
 """texts of conditions, which headings name where tables differ in them"""
@@ -166,6 +167,15 @@ def escape(text: str) -> str:
 
 def _named(row: Row, parts: Sequence[str]) -> str:
     return printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
+
+
+def reaching(made: Sequence[Row], least: State) -> list[Row]:
+    """Return the rows each of whose runs with scores has reached a state."""
+    return [row for row in made if least == "claimed" or (row.state and reaches(row.state, least))]
+
+
+def _device(cell: Cell) -> str:
+    return "mps (wall seconds)" if cell.device == "mps" else cell.device
 
 
 def _setting(cell: Cell) -> str:

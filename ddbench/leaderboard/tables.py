@@ -13,7 +13,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from ddbench.io.atomic import canonical_json
-from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, summary
+from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, reaching, summary
 from ddbench.leaderboard.cross_architecture import comparison_sections, further_fields
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
@@ -21,7 +21,7 @@ from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.sections import anytime, budgets, cost, storage
 from ddbench.leaderboard.summaries import ENDINGS, NOTHING
 from ddbench.records.schema import Record
-from ddbench.records.states import State, reaches
+from ddbench.records.states import State
 from ddbench.stats import Interval
 
 LEFT = ("method", "family", "charged seconds", "not charged", "machine", "labels", "state", "status")
@@ -153,7 +153,7 @@ def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
 def csv_table(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> str:
     """Render one line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
     text = io.StringIO()
-    lines = [_fields(row) for row in rows(records, published, origins)]
+    lines = [fields_of(row) for row in rows(records, published, origins)]
     if lines:
         writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
         writer.writeheader()
@@ -168,8 +168,7 @@ def rich_table(records: Iterable[Record], published: Published | None = None, le
         least: state that each run with scores of a row has reached; ranks are among all rows nevertheless
     """
     made = rows(records, published)
-    shown = [row for row in made if least == "claimed" or (row.state and reaches(row.state, least))]
-    return [_rich_table(group) for group in groups(shown)]
+    return [_rich_table(group) for group in groups(reaching(made, least))]
 
 
 def pipe_table(lines: Lines) -> str:
@@ -222,7 +221,8 @@ def _least_width(column: str, lines: list[dict[str, str]]) -> int:
     return max(len(line[column].partition(" (")[0] if column == "method" else line[column]) for line in lines)
 
 
-def _fields(row: Row) -> dict[str, Any]:
+def fields_of(row: Row) -> dict[str, Any]:
+    """Return the fields of a line of the CSV table, lists and dictionaries as JSON; empty where nothing is known."""
     cell = row.cell
     return {
         "board": row.board,
