@@ -23,12 +23,13 @@ from ddbench import registry
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.compiling import gradient
 from ddbench.compute.generators import seeded
+from ddbench.data import load_dataset
 from ddbench.errors import UserError
 from ddbench.networks import Chunks, InitialWeights, Network, build_network
 from ddbench.networks.running import RunningBatchNorm, RunningStatistics
 from ddbench.records import network_files, packages
 from ddbench.records.cell import NetworkSpec
-from ddbench.records.files import read_record
+from ddbench.records.files import read_record, write_record
 from ddbench.records.network_files import files_of, remember_files
 from ddbench.records.notation import make_network
 from ddbench.records.run_folder import record_beside
@@ -45,7 +46,7 @@ from ddbench.registry import (
 )
 from ddbench.site.reproduce import _network
 from ddbench.submissions.verify import examine
-from factories import Call, jobs_of
+from factories import Call, jobs_of, make_record
 
 GREY, COLOUR = (1, 8, 8), (3, 32, 32)
 HERE = packages.package_version("torchvision")
@@ -375,19 +376,26 @@ def test_distil_and_score_with_a_network_of_ones_own(call: Call, tmp_path: Path)
     assert (code, "give it as --network ./net.py:Small" in err) == (2, True)
     assert call("score", "d.safetensors", "--count", 1, "--network", "convnet,depth=1,width=4", *options)[0] == 0
 
-    verify = ["verify", "d.record.json", "--artifact", "d.safetensors", *options]
-    code = network_files.file_code(tmp_path / "net.py")
+
+def test_a_record_is_checked_where_its_file_is_named(named: Callable[..., NetworkSpec]) -> None:
+    discover_all_but_methods()
+    spec, path = named("Small"), Path("record.json")
+    write_record(path, make_record(network=spec, dataset_digest=load_dataset("digits").digest))
+    code = network_files.file_code(Path("net.py"))
+    network_files._PATHS.clear()  # as in a new process, which knows no board
     said = (
-        f"net.Small is of a file that is not named here, net.py, whose code has the digest {code}; give it as --network"
+        f"network net.Small is of a file that is not named here, net.py, whose code has the digest {code}; give it as"
     )
-    assert call(*verify)[::2] == (2, f"ddbench: network {said} --network ./net.py:Small\n")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "net.py").write_text(FILE + "later = 1\n")
-    ended, _, err = call(*verify, "--network", "./other/net.py:Small")
-    assert (ended, f"is of a file with code {code}, and " in err) == (2, True)
-    make_network("./net.py:Small")
-    claim, wrong = examine(record_beside(tmp_path / "d.safetensors"), tmp_path / "d.safetensors", None)
-    assert (claim is not None, wrong) == (True, [])
+    with pytest.raises(UserError) as caught:
+        examine(path, None, None)
+    assert str(caught.value) == f"{said} --network ./net.py:Small"
+    named("Small", content=FILE + "later = 1\n")
+    with pytest.raises(UserError, match=f"is of a file with code {code}, and .*give the file as it was"):
+        examine(path, None, None)
+    named("Small")
+    claim, _ = examine(path, None, None)
+    assert claim is not None
+    assert claim.record.result.cell.network == spec
 
 
 @pytest.mark.parametrize("command", ["verify", "submit"])
