@@ -211,7 +211,7 @@ def test_devices() -> None:
         ("tpu9000", "unknown device 'tpu9000'; use auto, cpu, cuda, cuda:N or mps"),
         ("", "unknown device ''; use auto"),
         ("meta", "device 'meta' is not supported; use auto, cpu, cuda, cuda:N or mps"),
-        ("mps", "device 'mps' is not supported"),
+        ("mps", "device 'mps' asked for"),
         ("cuda:77", r"device 'cuda:77' asked for, but torch sees \d+ GPUs; use --device cpu"),
     ],
 )

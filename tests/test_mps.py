@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import ddbench
 from ddbench.compute import clock, device, environment, memory
 from ddbench.compute.clock import ProcessClock, WallClock, clock_for
 from ddbench.compute.compiling import worth_compiling
@@ -29,7 +29,7 @@ from ddbench.runs.executors.local import Local
 from ddbench.runs.outside import GRACE_SECONDS
 from factories import Call, jobs_of, make_record, toy
 
-CPU = torch.device("cpu")
+CPU, ARTIFACT = torch.device("cpu"), "sha256:" + "a" * 64
 
 
 @pytest.fixture
@@ -96,15 +96,17 @@ def test_cells_are_of_their_own_device(apple: list[str], short: None) -> None:
     assert (there.cell.device, here.cell.device) == ("cpu", "mps")
 
 
-def test_a_command_says_what_a_second_is(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_says_what_a_second_is(call: Call, apple: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ddbench, "distill", lambda *arguments, **options: make_record("dm", device="mps", artifact=ARTIFACT)
+    )
+    code, _, err = call("distill", "dm", "-d", "digits", "--device", "mps", "--out", "x.safetensors")
+    first, last = err.splitlines()
+    assert (code, first.partition(",")[0]) == (0, "--device mps: seconds are wall seconds")
+    assert last.startswith("x.safetensors: 10.0 wall seconds, no steps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    code, _, err = call("evaluate", "-m", "dm", "--device", "mps")
-    assert (code, "--device mps: seconds are wall seconds" in err) == (2, True)
-    app = importlib.import_module("ddbench.cli.app")
-    said = list[str]()
-    monkeypatch.setattr(app, "say", said.append)
-    app.say_unit("cpu")
-    assert not said
+    code, _, err = call("distill", "dm", "-d", "digits", "--device", "mps", "--out", "x.safetensors")
+    assert (code, err.startswith("ddbench: device 'mps' asked for")) == (2, True)
 
 
 def test_what_is_asked_of_every_device_is_known_of_this() -> None:

@@ -104,6 +104,9 @@ def main() -> None:
 def say_unit(device: str) -> None:
     """Say what a second is on a device where it is none of the device's own."""
     if device.partition(":")[0] == "mps":
+        from ddbench.compute.device import resolve_device
+
+        resolve_device(device)  # refuses one that is not there
         say("--device mps: seconds are wall seconds, so that whatever else this machine does counts too")
 
 
