@@ -83,4 +83,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """List the public names, and no modules and helpers that this one happens to import."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -59,6 +59,7 @@ def test_the_last_experiment_of_a_condensation_file_scores(tmp_path: Path) -> No
     assert torch.equal(artifact.parts["images"], images)
     assert torch.equal(artifact.parts["labels"], labels)
     assert artifact.provenance["ipc"] == 2
+    assert artifact.provenance["classes"] == [str(digit) for digit in range(10)]
     (found,) = score(out, count=1)
     assert found.accuracy > 0.4
 

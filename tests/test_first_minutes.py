@@ -76,4 +76,5 @@ def test_a_notebook_runs_a_board_and_shows_an_artefact(tmp_path: Path) -> None:
     assert shown[0].text.startswith(SAID)
     assert shown[1].data["text/plain"].startswith(SAID)
     assert shown[2].data["text/plain"].startswith("10 images of digits by random_real (pixels, 2.6 kB)")
-    assert "image/png" in shown[2].data
+    assert "<td>random_real</td>" in shown[1].data["text/html"]
+    assert "data:image/png;base64," in shown[2].data["text/html"]

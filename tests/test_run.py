@@ -84,6 +84,7 @@ def test_images_are_drawn_from_data_network_ipc_and_seed(tmp_path: Path, write: 
     assert artifact.provenance["seed"] == 4
     assert artifact.provenance["steps_done"] == {"distil": 1}
     assert artifact.provenance["dataset_digest"] == data.digest
+    assert artifact.provenance["classes"] == [str(digit) for digit in range(10)]
 
 
 @pytest.mark.usefixtures("short")

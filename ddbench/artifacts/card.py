@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from tabulate import tabulate
 
+from ddbench.artifacts.class_names import class_names
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.errors import printable
 from ddbench.records.schema import Record
@@ -29,6 +30,8 @@ from ddbench.records.files import read_record
 from ddbench.records.run_folder import record_beside
 
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+MOST_NAMES = 100
+"""largest number of classes that a card names"""
 FACTS = ("method", "dataset", "dataset_digest", "ipc", "network", "setting", "budget", "steps_done", "seed", "git")
 
 
@@ -56,6 +59,7 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
         batch=order.shape[1] if order is not None else min(protocol.batch_size, count),
         facts=_table((name.replace("_", " "), said[name]) for name in FACTS if said.get(name) is not None),
         hyperparameters=json.dumps(said.get("hyperparameters", {}), indent=1, sort_keys=True).replace("`", "\\u0060"),
+        classes=_classes(artifact, file),
         recipe=_recipe(artifact, protocol),
         scores=f"Not measured yet: `ddbench score {file}`." if record is None else _scores(record),
     )
@@ -70,6 +74,16 @@ def _front(said: Mapping[str, Any], count: int, title: str) -> dict[str, Any]:
         "tags": ["dataset-distillation", "ddbench", _plain(said["dataset"]), _plain(said["method"])],
         "viewer": False,
     }
+
+
+def _classes(artifact: DistilledDataset, file: str) -> str:
+    """Return a sentence with the classes by their numbers, or as many of them as a reader takes in."""
+    names = class_names(artifact.provenance, artifact.decode()[1], file)
+    if names is None:
+        return "The file does not name its classes."
+    rest = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    listed = ", ".join(f"{index} {_code(name)}" for index, name in enumerate(names[:MOST_NAMES]))
+    return f"Its classes are {listed}{rest}."
 
 
 def _recipe(artifact: DistilledDataset, protocol: Protocol) -> str:

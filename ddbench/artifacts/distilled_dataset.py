@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddbench.artifacts.recipe import MOST_STEPS, Recipe, freeze, freeze_recipe, kind_of
 from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make_decoder, settings_of
-from ddbench.errors import UserError
+from ddbench.errors import UserError, printable
 from ddbench.io.atomic import digest, write_atomically
 from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
 from ddbench.records.schema import LabelSource
@@ -73,13 +73,14 @@ class DistilledDataset:
     def __repr__(self) -> str:
         said = {"method": "an unnamed method", "dataset": "unnamed data", **self.provenance}
         count, size = len(self.decode()[1]), sum(self.stored_bytes().values())
-        return f"{count} images of {said['dataset']} by {said['method']} ({self.decoder.name}, {size / 1000:.1f} kB)"
+        about = f"{count} images of {said['dataset']} by {said['method']}"
+        return printable(f"{about} ({self.decoder.name}, {size / 1000:.1f} kB)")
 
-    def _repr_png_(self) -> bytes:
+    def _repr_html_(self) -> str | None:
         """Show the images in a notebook."""
-        from ddbench.artifacts.pictures import preview  # matplotlib takes a second
+        from ddbench.artifacts.notebook import contact_sheet  # matplotlib takes a second
 
-        return preview(self)
+        return contact_sheet(self)
 
     def decode(self, epoch: int = 0, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return training images, (M, C, H, W), and labels for one epoch."""

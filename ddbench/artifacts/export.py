@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.artifacts.pictures import drawable, grid, save_figure
-from ddbench.artifacts.provenance import data_of
-from ddbench.data import Preprocessing
+from ddbench.artifacts.pictures import grid, save_figure
+from ddbench.artifacts.pixels import pixels_of
 from ddbench.errors import UserError
+from ddbench.io.atomic import LONGEST_NAME
 
 UNSAFE = re.compile(r"[^\w.-]+")
 SHEET = "sheet.png"
@@ -29,7 +30,7 @@ def export(file: str | Path, out: str | Path, dataset: str | None = None) -> int
 
     Args:
         out: a folder that does not exist yet, or is empty
-        dataset: where its data set lies, where its name does not say
+        dataset: where its data set lies, which whitened images need; None where its name says
 
     Returns:
         How many images were written.
@@ -41,20 +42,26 @@ def export(file: str | Path, out: str | Path, dataset: str | None = None) -> int
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} holds something already; name a new folder")
     artifact = DistilledDataset.load(file)
-    data = data_of(artifact, file, dataset)
-    seen = data.split(artifact.provenance["dataset_digest"])
-    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
-    images, labels = drawable(artifact)
-    pixels = transform.inverse(images.detach().cpu())
+    pixels, labels, names = pixels_of(artifact, file, dataset)
     classes = labels.argmax(1) if labels.ndim == 2 else labels
+    folders = [out / folder for folder in _folders(names)]
     digits = len(str(len(pixels) - 1))
     for number, (image, label) in enumerate(zip(_bytes(pixels), classes.tolist(), strict=True)):
-        folder = out / f"{label:0{len(str(len(data.classes) - 1))}}-{UNSAFE.sub('_', data.classes[label])}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{number:0{digits}}.png")
+        folders[label].mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folders[label] / f"{number:0{digits}}.png")
     title = "{method} on {dataset}, {ipc} a class".format(**artifact.provenance)
-    save_figure(grid(pixels, labels, data.classes, title), out / SHEET)
+    save_figure(grid(pixels, labels, names, title), out / SHEET)
     return len(pixels)
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    """Return a folder's name for each class: its number, and what file systems take of its name."""
+    digits = len(str(len(names) - 1))
+    return [f"{i:0{digits}}-{_shortened(UNSAFE.sub('_', name))}" for i, name in enumerate(names)]
+
+
+def _shortened(name: str) -> str:
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def _bytes(pixels: Tensor) -> NDArray[np.uint8]:

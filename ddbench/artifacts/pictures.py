@@ -1,8 +1,9 @@
-"""Drawing of distilled sets as PNG files."""
+"""Drawing of distilled sets as pictures."""
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddbench.compute.generators import seeded
-from ddbench.data import Preprocessing, Transform
 from ddbench.decoders import Canvas
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
@@ -86,13 +86,15 @@ def check_ending(path: Path) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a picture atomically, in the format of its ending."""
-    write_atomically(path, _encoded(figure, path.suffix.lower()))
+    write_atomically(path, encoded(figure, path.suffix.lower()))
 
 
-def _encoded(figure: Figure, ending: str = ".png") -> bytes:
+def encoded(figure: Figure, ending: str = ".png") -> bytes:
     """Encode a figure without dates: equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=ending[1:], dpi=DPI, metadata=UNDATED[ending])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # names in scripts that the font lacks become boxes
+        figure.savefig(buffer, format=ending[1:], dpi=DPI, metadata=UNDATED[ending])
     return buffer.getvalue()
 
 
@@ -187,15 +189,3 @@ def _name(axis: Axes, tile: tuple[int, int], names: Sequence[str], single: bool,
     else:
         axis.set_xticks([])
         axis.set_yticks(centres, names)
-
-
-def preview(artifact: DistilledDataset) -> bytes:
-    """Draw an artefact from what it holds alone, as a PNG for notebooks; whitened images are drawn around grey."""
-    images, labels = drawable(artifact)
-    said = artifact.provenance.get("preprocessing") or {"kind": "none"}
-    if said["kind"] in ("normalize", "standardize"):
-        images = Transform(Preprocessing.from_description(said), "", None).inverse(images)
-    else:
-        images = images / 4 + 0.5
-    count = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    return _encoded(grid(images, labels, [str(c) for c in range(count)], repr(artifact)))

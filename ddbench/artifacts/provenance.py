@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.class_names import checked_names
+from ddbench.artifacts.copies import names_doubt
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset, load_dataset
-from ddbench.errors import UserError
+from ddbench.errors import UserError, printable
 from ddbench.records.cell import Attack, GivenWeights, NetworkSpec, Pool, Setting
 from ddbench.records.fields import Digest, Name, Word, complaint
 
@@ -50,7 +53,7 @@ class Provenance(BaseModel):
         return None
 
 
-def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
+def check_provenance(provenance: Mapping[str, Any], file: object) -> Provenance:
     """Return what scoring needs of an artefact's header; one that cannot be scored from its file alone is refused.
 
     Raises:
@@ -60,6 +63,7 @@ def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
     missing = [name for name, field in fields if field.is_required() and name not in provenance]
     if missing:
         raise UserError(f"{file} does not say its {', '.join(missing)}; write it with `ddbench distill`")
+    checked_names(provenance, file)
     try:
         return Provenance.model_validate(dict(provenance))
     except ValidationError as error:
@@ -68,14 +72,19 @@ def check_provenance(provenance: Mapping[str, Any], file: Path) -> Provenance:
         raise UserError(f"{file} says of its {place}: {found['input']!r}; {complaint(found)}") from error
 
 
-def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) -> Dataset:
+def data_of(artifact: DistilledDataset, file: object, dataset: str | None = None) -> Dataset:
     """Load the data set that an artefact was distilled from.
 
+    Args:
+        file: where the artefact lies, for messages
+        dataset: where the data set lies; None where its name says
+
     Raises:
-        UserError: when it is another one, or the artefact has other classes or images.
+        UserError: when it is not here or another one, or the artefact has other classes or images.
     """
     provenance = check_provenance(artifact.provenance, file)
-    data = load_dataset(dataset or provenance.dataset)
+    with naming_the_option(provenance, file, dataset):
+        data = load_dataset(dataset or provenance.dataset)
     wanted = provenance.dataset_digest.partition("+")[0]  # a validation split is a part of the data set
     if data.digest != wanted:
         raise UserError(
@@ -86,4 +95,21 @@ def data_of(artifact: DistilledDataset, file: Path, dataset: str | None = None) 
         check_artifact(artifact, data.shape, len(data.classes), provenance.ipc, provenance.attack)
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
+    doubt = names_doubt(artifact.provenance, data)
+    if doubt is not None:
+        warnings.warn(printable(f"{file}: {doubt}"), RuntimeWarning, stacklevel=2)
     return data
+
+
+@contextmanager
+def naming_the_option(provenance: Provenance, file: object, dataset: str | None) -> Iterator[None]:
+    """Have the message that an artefact's data set is not here under its name say how to give its place."""
+    try:
+        yield
+    except UserError as error:
+        if dataset is not None:
+            raise
+        raise UserError(
+            f"{file} was distilled from {provenance.dataset!r}, which is not here by that name ({error}); "
+            "give its place with --dataset"
+        ) from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddbench.artifacts.checks import check_artifact
+from ddbench.artifacts.class_names import names_for_header
 from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
 from ddbench.artifacts.recipe import Recipe
 from ddbench.artifacts.release_checks import are_pixels, order_warning, unit_warning
@@ -107,6 +108,7 @@ def _saved(
         "method": f"converted from {layout}",
         "dataset": data.name,
         "dataset_digest": data.digest,
+        **names_for_header(data.classes),
         "preprocessing": transform.describe(),
         "network": make_network(network).model_dump(mode="json"),
         "ipc": len(artifact.parts["labels"]) // len(data.classes),

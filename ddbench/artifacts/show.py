@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.artifacts.pictures import check_ending, drawable, grid, save_figure
-from ddbench.artifacts.provenance import data_of
-from ddbench.data import Preprocessing
+from ddbench.artifacts.pictures import check_ending, grid, save_figure
+from ddbench.artifacts.pixels import pixels_of
 
 
 def show(file: str | Path, out: str | Path, dataset: str | None = None) -> None:
@@ -15,13 +14,11 @@ def show(file: str | Path, out: str | Path, dataset: str | None = None) -> None:
 
     Args:
         out: its ending says the format: `.png`, `.pdf`, `.svg`, `.jpg`
+        dataset: where its data set lies, which whitened images need; None where its name says
     """
     check_ending(Path(out))
     file = Path(file)
     artifact = DistilledDataset.load(file)
-    data = data_of(artifact, file, dataset)
-    seen = data.split(artifact.provenance["dataset_digest"])
-    transform = Preprocessing.from_description(artifact.provenance["preprocessing"]).fit(seen)
-    images, labels = drawable(artifact)
+    pixels, labels, classes = pixels_of(artifact, file, dataset)
     title = "{method} on {dataset}, {ipc} a class".format(**artifact.provenance)
-    save_figure(grid(transform.inverse(images), labels, data.classes, title), Path(out))
+    save_figure(grid(pixels, labels, classes, title), Path(out))

@@ -132,6 +132,16 @@ class Preprocessing:
             raise UserError(f"preprocessing {kind!r} has eps {eps!r}; give a number above 0, as {ZCA_EPS}")
         return cls(kind, mean, std, float(eps))
 
+    @property
+    def whitens(self) -> bool:
+        """True where the transform follows from the images of a data set."""
+        return self.kind in WHITENING
+
+    def without_data(self) -> Transform:
+        """Return the transform of a preprocessing that does not whiten, for which its numbers are enough."""
+        assert not self.whitens
+        return Transform(self, _checksum(self, None), None)
+
     def fit(self, dataset: Dataset) -> Transform:
         """Fit to the train split, on its device; ZCA needs (C*H*W) squared float32 numbers.
 
@@ -143,8 +153,8 @@ class Preprocessing:
                 f"preprocessing is for {len(self.mean)} channels, data set {dataset.name!r} has {dataset.shape[0]}; "
                 f"use Preprocessing.for_dataset with it"
             )
-        if self.kind not in WHITENING:
-            return Transform(self, _checksum(self, None), None)
+        if not self.whitens:
+            return self.without_data()
         if math.prod(dataset.shape) > MOST_WHITENED:
             raise UserError(
                 f"images of {dataset.name!r} are too large for {self.kind!r}, {dataset.shape}; use 'normalize'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,13 +13,15 @@ import torch
 from torch import nn
 
 from ddbench.artifacts.checks import check_artifact, check_initial
+from ddbench.artifacts.class_names import checked_names, names_for_header
+from ddbench.artifacts.copies import is_published, preprocessing_doubt
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA
 from ddbench.data.npz import save_npz
 from ddbench.decoders import check_storage, parse_decoder
-from ddbench.errors import UserError
+from ddbench.errors import UserError, printable
 from ddbench.evaluation.modality import Described, Place, TrainingFile
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.evaluation.training_file import TrainingData, read_training_file, write_training_file
@@ -32,19 +35,30 @@ from ddbench.task.task import Task
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set of images: its name, its digest, and what an artefact of it must fit."""
+    """A data set of images with the split that a cell scores on, and what an artefact of it must fit."""
 
-    name: str
-    digest: str
-    shape: tuple[int, int, int]
-    classes: int
+    data: Dataset
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def digest(self) -> str:
+        return self.data.digest
 
     def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
-        check_artifact(artifact, self.shape, self.classes, described.ipc, described.attack)
+        shape, classes = self.data.shape, len(self.data.classes)
+        check_artifact(artifact, shape, classes, described.ipc, described.attack)
+        names = checked_names(artifact.provenance, "its header")
+        if names is not None and len(names) != classes:
+            raise ValueError(f"its header names {len(names)} classes, and {self.name!r} has {classes}")
+        if isinstance(described, Cell):
+            _check_preprocessing(artifact.provenance, self.data, described.preprocessing)
         if seed is None or artifact.initial is None:
             return
         spec = described.network
-        network = build_network(spec.name, self.shape, self.classes, spec.parameters)
+        network = build_network(spec.name, shape, classes, spec.parameters)
         generators = Generators(described.dataset_digest, str(spec), described.ipc, seed)
         expected = SETTINGS[described.setting].recomputed(InitialWeights(network), generators)
         check_initial(artifact.initial, expected, f"setting {described.setting} with seed {seed}")
@@ -69,8 +83,7 @@ class Images:
     name = "images"
 
     def data(self, dataset: str, split: str, peek: float | None) -> ImageData:
-        found = load_split(dataset, split, peek)
-        return ImageData(found.name, found.digest, found.shape, len(found.classes))
+        return ImageData(load_split(dataset, split, peek))
 
     def check(self, cell: Cell, dataset: str, method: Any) -> None:
         data = load_split(dataset, cell.split, cell.peek)
@@ -128,12 +141,13 @@ class Images:
             "preprocessing": cell.preprocessing,
             "network": str(cell.network),
         }
-        return ImageTraining(task, origin, {"preprocessing": transform.describe(), "held_out": content.held_out})
+        described = {"preprocessing": transform.describe(), "held_out": content.held_out}
+        return ImageTraining(task, origin, {**described, **names_for_header(data.classes)})
 
     def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
         whole, seen = _found(described, dataset)
         seen = seen.to(place.device)
-        preprocessing = Preprocessing.of(seen, described.preprocessing)
+        preprocessing = _preprocessing(seen, described)
         network, pool = _network(described.network, seen).to(place.device), None
         if described.pool is not None:
             pool = load_pool_for_scoring(
@@ -190,6 +204,24 @@ def _check_network(network: NetworkSpec, data: Dataset) -> None:
 @lru_cache(maxsize=64)
 def _build_once(name: str, parameters: tuple[tuple[str, Any], ...], shape: tuple[int, int, int], classes: int) -> None:
     build_network(name, shape, classes, dict(parameters))
+
+
+def _check_preprocessing(provenance: Mapping[str, Any], data: Dataset, kind: str) -> None:
+    """Refuse a header whose copy of the preprocessing is not that of the cell, by which networks are trained."""
+    if isinstance(provenance.get("preprocessing"), Mapping):
+        doubt = preprocessing_doubt(provenance, data, kind)
+        if doubt is not None:
+            raise ValueError(doubt)
+
+
+def _preprocessing(data: Dataset, described: Described) -> Preprocessing:
+    """The preprocessing of a cell, or that an artefact describes, with a warning where the data have another."""
+    if isinstance(described, Cell):
+        return Preprocessing.for_dataset(data, described.preprocessing)
+    doubt = preprocessing_doubt(described.model_dump(), data)
+    if doubt is not None and not is_published(described.preprocessing):
+        warnings.warn(printable(f"{doubt}; it is scored as it says"), RuntimeWarning, stacklevel=3)
+    return Preprocessing.from_description(described.preprocessing)
 
 
 def _network(network: NetworkSpec, data: Dataset) -> nn.Module:

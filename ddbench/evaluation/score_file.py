@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.artifacts.provenance import Provenance, check_provenance
+from ddbench.artifacts.provenance import Provenance, check_provenance, naming_the_option
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
@@ -54,7 +54,9 @@ def score(
     number = count or said.networks or rules.networks
     _check_setting(said, chosen, number)
     modality = MODALITIES.get(said.modality)
-    data, wanted = modality.data(place, "test", None), said.dataset_digest.partition("+")[0]
+    with naming_the_option(said, file, dataset):
+        data = modality.data(place, "test", None)
+    wanted = said.dataset_digest.partition("+")[0]
     if data.digest != wanted:
         raise UserError(
             f"{file} was distilled from {said.dataset!r} ({wanted[:19]}), but {data.name!r} is another data set "

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from ddbench.records.cell import Cell, NetworkSpec, run_name
 from ddbench.records.fields import LATER, Count, Digest, Line, Logged, Seconds, Strict, Word
+from ddbench.records.html import html_table
 from ddbench.records.metrics import METRICS
 
 SCHEMA_VERSION = 1
@@ -179,6 +180,24 @@ class Record(Strict):
 
     __str__ = __repr__
 
+    def _repr_html_(self) -> str:
+        """Show the record in a notebook as a table of one row."""
+        return html_table([self.row()])
+
+    def row(self) -> dict[str, str]:
+        """Return what a table of runs says of this one, by column."""
+        result = self.result
+        return {
+            "method": result.cell.method,
+            "data": result.cell.dataset,
+            "ipc": str(result.cell.ipc),
+            "seed": str(result.seed),
+            "accuracy %": "" if self.accuracy is None else f"{100 * self.accuracy:.1f}",
+            "networks": str(len(result.scores)),
+            "status": result.status,
+            "reason": result.reason or "",
+        }
+
     @property
     def name(self) -> str:
         """The run's name as a file or folder."""
@@ -200,3 +219,13 @@ class Record(Strict):
     @property
     def charged_seconds(self) -> float:
         return sum(self.measured.seconds.values())
+
+
+class Records(list[Record]):
+    """A list of records that shows one a line, and a table in a notebook."""
+
+    def __repr__(self) -> str:
+        return f"[{f',{chr(10)} '.join(map(repr, self))}]"
+
+    def _repr_html_(self) -> str:
+        return html_table([record.row() for record in self])

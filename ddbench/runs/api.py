@@ -19,7 +19,7 @@ from ddbench.io.atomic import write_atomically
 from ddbench.io.locks import claimed
 from ddbench.records.files import read_record, write_record
 from ddbench.records.run_folder import ARTIFACT, TRACE, record_beside
-from ddbench.records.schema import UNFINISHED, Record
+from ddbench.records.schema import UNFINISHED, Record, Records
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
 from ddbench.runs.executors.local import Local
@@ -41,7 +41,7 @@ def evaluate(
     on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
     on_warning: Callable[[str], None] = lambda sentence: None,
-) -> list[Record]:
+) -> Records:
     """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
 
     Calling it again resumes what was interrupted and repeats nothing.
@@ -82,7 +82,7 @@ def evaluate(
         records = run_jobs(plan, folder, executor=where, on_event=on_event)
         render(read_runs(folder), folder, chosen.title or chosen.board, origins())
         _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
-    return records
+    return Records(records)
 
 
 def plan(
