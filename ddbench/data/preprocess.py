@@ -110,11 +110,6 @@ class Preprocessing:
         return cls(kind, *(channel_statistics(dataset) if kind == "normalize" else measure(dataset)))
 
     @classmethod
-    def of(cls, dataset: Dataset, named: str | Mapping[str, Any]) -> Preprocessing:
-        """The preprocessing that a cell names by its kind, or that an artefact describes."""
-        return cls.for_dataset(dataset, named) if isinstance(named, str) else cls.from_description(named)
-
-    @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> Preprocessing:
         """Make a preprocessing from the output of `Transform.describe`, without checking its checksum.
 

@@ -119,7 +119,7 @@ class Images:
     def training(self, cell: Cell, file: TrainingFile, generators: Generators, place: Place) -> ImageTraining:
         content = read_training_file(file)
         data = content.data.to(place.device)
-        transform = Preprocessing.of(data, cell.preprocessing).fit(data)
+        transform = Preprocessing.for_dataset(data, cell.preprocessing).fit(data)
         network = _network(cell.network, data).to(place.device)
         pool = None
         if content.networks is not None:
