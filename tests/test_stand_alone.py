@@ -241,6 +241,7 @@ def test_claims_and_scores_compare_the_copies_with_the_data_set(
         data.check(forged, cell, None)
     with pytest.raises(ValueError, match=r"its header says that its images went through 'normalize' .* is 'zca'"):
         data.check(of_toy(), make_cell(dataset="toy", preprocessing="zca"), None)
+    data.check(of_toy(dataset=None), cell, None)  # a header that lacks something else is refused elsewhere
     with pytest.raises(ValueError, match="its header names 4 classes, and 'toy' has 3"):
         data.check(of_toy(classes=["0", "1", "2", "3"]), cell, None)
     with pytest.warns(RuntimeWarning, match=r"its header says .*; it is scored as it says"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ddbench.artifacts.class_names import checked_names
@@ -26,16 +25,16 @@ def names_doubt(provenance: Mapping[str, Any], data: Dataset) -> str | None:
     return f"its header names class {index} {names[index]!r}, and {data.name!r} names it {data.classes[index]!r}"
 
 
-def preprocessing_doubt(provenance: Mapping[str, Any], data: Dataset, kind: str | None = None) -> str | None:
+def preprocessing_doubt(description: Mapping[str, Any], data: Dataset, kind: str | None = None) -> str | None:
     """Say how the preprocessing of a header differs from that of the data set; None where it does not.
 
     Args:
-        data: the split that the artefact was distilled from
+        data: the split that the artefact was distilled from, under the name that the artefact gives it, by which
+            constants go
         kind: the preprocessing that it has to be; None takes the header's
     """
-    said = Preprocessing.from_description(provenance["preprocessing"])
-    named = replace(data, name=provenance["dataset"])  # constants go by the name, wherever the data set lies
-    own = Preprocessing.for_dataset(named, kind or said.kind)
+    said = Preprocessing.from_description(description)
+    own = Preprocessing.for_dataset(data, kind or said.kind)
     if said.kind == own.kind and _close(said, own):
         return None
     return (

@@ -54,7 +54,7 @@ class ImageData:
         if names is not None and len(names) != classes:
             raise ValueError(f"its header names {len(names)} classes, and {self.name!r} has {classes}")
         if isinstance(described, Cell):
-            _check_preprocessing(artifact.provenance, self.data, described.preprocessing)
+            _check_preprocessing(artifact.provenance, self.data, described)
         if seed is None or artifact.initial is None:
             return
         spec = described.network
@@ -206,10 +206,11 @@ def _build_once(name: str, parameters: tuple[tuple[str, Any], ...], shape: tuple
     build_network(name, shape, classes, dict(parameters))
 
 
-def _check_preprocessing(provenance: Mapping[str, Any], data: Dataset, kind: str) -> None:
+def _check_preprocessing(provenance: Mapping[str, Any], data: Dataset, cell: Cell) -> None:
     """Refuse a header whose copy of the preprocessing is not that of the cell, by which networks are trained."""
-    if isinstance(provenance.get("preprocessing"), Mapping):
-        doubt = preprocessing_doubt(provenance, data, kind)
+    said = provenance.get("preprocessing")
+    if isinstance(said, Mapping):
+        doubt = preprocessing_doubt(said, replace(data, name=cell.dataset), cell.preprocessing)
         if doubt is not None:
             raise ValueError(doubt)
 
@@ -218,7 +219,7 @@ def _preprocessing(data: Dataset, described: Described) -> Preprocessing:
     """The preprocessing of a cell, or that an artefact describes, with a warning where the data have another."""
     if isinstance(described, Cell):
         return Preprocessing.for_dataset(data, described.preprocessing)
-    doubt = preprocessing_doubt(described.model_dump(), data)
+    doubt = preprocessing_doubt(described.preprocessing, replace(data, name=described.dataset))
     if doubt is not None and not is_published(described.preprocessing):
         warnings.warn(printable(f"{doubt}; it is scored as it says"), RuntimeWarning, stacklevel=3)
     return Preprocessing.from_description(described.preprocessing)
