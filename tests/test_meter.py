@@ -20,7 +20,7 @@ from ddbench.compute.generators import Generators
 from ddbench.compute.memory import OutOfMemoryBudget, peak_bytes
 from ddbench.meter.cache import Cache
 from ddbench.meter.checkpoint import State
-from ddbench.meter.hooks import Hooks, Progress
+from ddbench.meter.hooks import Hooks, Logged, Progress
 from ddbench.meter.log import Diverged
 from ddbench.meter.meter import Meter, Snapshot
 from ddbench.records.cell import Budget
@@ -420,11 +420,41 @@ def test_more_memory_than_the_budget_ends_the_run(clock: Any) -> None:
 
 
 def test_progress_is_reported(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddbench.meter.meter.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("ddbench.meter.reporter.PROGRESS_SECONDS", 0.0)
     seen: list[Progress] = []
     meter = Meter(Budget(seconds=8), clock, hooks=Hooks(progress=seen.append))
     walk(meter, clock, 100, seconds=2.0)
-    assert seen == [Progress("distil", step, 100, 2.0 * step, 0.25 * step) for step in (1, 2, 3, 4)]
+    assert seen == [Progress("distil", step, 100, 2.0 * step, 0.25 * step) for step in (0, 1, 2, 3, 4)]
+    assert seen[2].stage == "distil 2/100"
+
+
+def test_every_loop_reports_when_it_starts_and_only_the_main_one_counts_its_steps(clock: Any) -> None:
+    seen: list[Progress] = []
+    meter = Meter(Budget(seconds=100), clock, hooks=Hooks(progress=seen.append))
+    for number in range(2):
+        walk(meter, clock, 5, seconds=1.0, name=f"experts/{number}")
+    walk(meter, clock, 4, seconds=1.0, result=an_artifact)
+    assert [(at.stage, at.fraction) for at in seen] == [
+        ("experts/0 0/5", 0.0), ("experts/1 0/5", 0.05), ("distil 0/4", 0.1),
+    ]  # fmt: skip
+
+
+def test_progress_has_the_values_that_were_read_last(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddbench.meter.reporter.PROGRESS_SECONDS", 0.0)
+    seen: list[Progress] = []
+    meter = Meter(FREE, clock, hooks=Hooks(progress=seen.append))
+    for step in meter.steps(3, State()):
+        meter.log(loss=torch.tensor(0.5 * step), lr=0.25)
+    assert [at.logged for at in seen] == [{}, *({"loss": 0.5 * step, "lr": 0.25} for step in range(3))]
+
+
+def test_what_enters_the_history_is_told_and_nothing_else(clock: Any) -> None:
+    told: list[Logged] = []
+    meter = Meter(FREE, clock, hooks=Hooks(logged=told.append))
+    for step in meter.steps(1000, State(), name="experts/1"):
+        meter.log(loss=2.0 * step)
+    steps = [*range(201), *range(202, 401, 2), *range(404, 801, 4), *range(808, 1000, 8)]  # 200 points, then halved
+    assert told == [Logged("experts", step, {"loss": 2.0 * step}) for step in steps]
 
 
 def test_a_method_may_break_off(clock: Any) -> None:

@@ -65,12 +65,12 @@ def score_run(cell: Cell, evaluator: Evaluator, files: Files, report: Callable[[
 
     Args:
         evaluator: of the cell's headline
-        report: called with `evaluate` and the share that is done, before every step of a training
+        report: called with `evaluate`, the network and their number, and the share that is done, before every step
     """
     known, trials = _known(files), list[_Trial]()
 
     def progress(share: float) -> None:
-        report("evaluate", (len(known) + share) / len(trials))
+        report(f"evaluate {len(known) + 1}/{len(trials)}", (len(known) + share) / len(trials))
 
     trials += _trials(cell, evaluator.reporting(progress), files)
     load = lru_cache(maxsize=1)(DistilledDataset.load)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +17,24 @@ class Progress:
     planned: int
     seconds: float
     fraction: float
-    """share of the budget, or of the planned steps if that is larger"""
+    """share of the budget, or of the main loop's planned steps if that is larger"""
+    logged: Mapping[str, float] = field(default_factory=dict)
+    """the values that were read last of those that the method has logged"""
+
+    @property
+    def stage(self) -> str:
+        """The loop and how far it is: `distil 12/200`."""
+        return f"{self.loop} {self.step}/{self.planned}"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Values that a method has logged in one step, and that its record keeps, at least for the time being."""
+
+    loop: str
+    """name of the loop, or of the loops reported together"""
+    step: int
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -29,3 +46,5 @@ class Hooks:
     progress: Callable[[Progress], None] = lambda progress: None
     stopping: Callable[[], bool] = lambda: False
     """function called after every step; if true, the run writes a checkpoint and raises `Stopped`"""
+    logged: Callable[[Logged], None] = lambda logged: None
+    """function told what enters the log, some steps later on a GPU"""

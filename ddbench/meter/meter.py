@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -23,14 +22,13 @@ from ddbench.meter.counting import StepCounter
 from ddbench.meter.hooks import Hooks, Progress
 from ddbench.meter.log import Log
 from ddbench.meter.phases import PhaseTimer
+from ddbench.meter.reporter import Reporter
 from ddbench.meter.resuming import Resumption, group_of, together
 from ddbench.meter.snapshots import SNAPSHOTS, Snapshot, Snapshots
 from ddbench.records.cell import Budget
 
 if TYPE_CHECKING:
     from ddbench.artifacts.distilled_dataset import DistilledDataset
-
-PROGRESS_SECONDS = 0.2
 
 
 class Meter:
@@ -69,16 +67,14 @@ class Meter:
         self.timer = PhaseTimer(clock or ProcessClock())
         self.counter = StepCounter(self.timer, budget.seconds)
         """counts the operations of the main loop's first step, unless its `total` is set before"""
-        self._log = Log()
+        self._log, self._reporter = Log(self._hooks.logged), Reporter()
         self._snapshots = Snapshots(snapshots, self._hooks.snapshot, self._generators)
         self._resumption = Resumption(path, every, self._generators, self.timer, self._beside, self._device)
         self._open: str | None = None
         self._ticks = self._peak_before = 0
-        self._shown = time.monotonic()
         self._resume()
 
     # -- what a method calls ------------------------------------------------------------------------------------
-
     def steps(
         self,
         n: int,
@@ -102,6 +98,8 @@ class Meter:
         start, finished = self._resumption.restore(name, state)
         if finished:
             return
+        main = result is not None
+        self._report(name, n, main)
         try:
             for step in range(start, n):
                 check_memory(self.budget.peak_bytes, self._device)
@@ -111,11 +109,12 @@ class Meter:
                 if result is not None:
                     self._snapshot(result, step, n)
                 self._open = name
-                with self.counter.step() if result is not None else nullcontext():
+                with self.counter.step() if main else nullcontext():
                     yield step
                 self._open = None
                 self._resumption.done[name] = step + 1
-                self._after_step(name, state, n)
+                self._after_step(name, state)
+                self._report(name, n, main)
         except GeneratorExit:
             self._open = None
             self._resumption.leave(name, state)  # by the method or an error; its next call of the meter shows which
@@ -229,15 +228,16 @@ class Meter:
     def _fraction(self, step: int, n: int) -> float:
         return min(1.0, max(step / n if n else 1.0, self.budget.share(self.charged, self._resumption.steps_done)))
 
-    def _after_step(self, name: str, state: State, n: int) -> None:
+    def _report(self, name: str, n: int, main: bool) -> None:
+        if self._reporter.is_due(name):
+            done = self._resumption.done[name]
+            fraction = self._fraction(done if main else 0, n or 1)  # a side loop's end is not the run's
+            self._hooks.progress(Progress(name, done, n, self.charged, fraction, self._log.latest(group_of(name))))
+
+    def _after_step(self, name: str, state: State) -> None:
         self.timer.tick(name)
         self._ticks += 1
         self._log.read(before=self._ticks - (AHEAD if self._device.type == "cuda" else 0))
-        moment = time.monotonic()
-        if moment - self._shown >= PROGRESS_SECONDS:
-            self._shown = moment
-            done = self._resumption.done[name]
-            self._hooks.progress(Progress(name, done, n, self.charged, self._fraction(done, n)))
         stopping = self._hooks.stopping()
         if stopping or self._resumption.due:
             self._resumption.keep(name, state, finished=False)

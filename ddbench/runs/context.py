@@ -18,7 +18,7 @@ from ddbench.compute.generators import Generators
 from ddbench.errors import Stopped
 from ddbench.evaluation.modality import Place
 from ddbench.meter.cache import Cache
-from ddbench.meter.hooks import Hooks, Progress
+from ddbench.meter.hooks import Hooks, Logged, Progress
 from ddbench.meter.meter import Meter
 from ddbench.records.network_files import remember_files
 from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, SCORES
@@ -31,6 +31,10 @@ class RunMonitor:
     report: Callable[[str, float], None] = lambda stage, share: None
     """called with the stage's name and the share of it that is done"""
     stopping: Callable[[], bool] = lambda: False
+    progress: Callable[[Progress], None] = lambda progress: None
+    """called at the start of each loop of the method, and then every now and then"""
+    logged: Callable[[Logged], None] = lambda logged: None
+    """called with what the method has logged, see `ddbench.meter.hooks`"""
 
     def pause_point(self, stage: str, share: float) -> None:
         """Report from a moment at which all that is worth keeping is kept.
@@ -93,13 +97,10 @@ def make_meter(context: RunContext, generators: Generators, origin: Mapping[str,
     Args:
         origin: what decides cached tensors of its task, see `evaluation.modality.Training`
     """
-    cell = context.job.cell
+    cell, monitor = context.job.cell, context.monitor
 
     def snapshot(index: int, artifact: DistilledDataset) -> str:
         return artifact.save(context.snapshot_path(index))
-
-    def progress(at: Progress) -> None:
-        context.monitor.report(f"{at.loop} {at.step}/{at.planned}", at.fraction)
 
     around = {
         "device": device_name(context.device),
@@ -114,7 +115,7 @@ def make_meter(context: RunContext, generators: Generators, origin: Mapping[str,
         path=context.checkpoint_path,
         every=context.job.checkpoint_seconds,
         cache=Cache(context.cache, {**origin, **around}),
-        hooks=Hooks(snapshot, progress, context.monitor.stopping),
+        hooks=Hooks(snapshot, monitor.progress, monitor.stopping, monitor.logged),
         device=context.device,
         seed=context.job.seed,
         snapshots=context.job.snapshots,

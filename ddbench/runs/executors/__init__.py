@@ -11,6 +11,7 @@ import torch
 
 from ddbench.boards.jobs import Job
 from ddbench.errors import UserError, suggestion
+from ddbench.meter.hooks import Logged, Progress
 from ddbench.records.schema import Record
 
 Assignment = tuple[Job, Path]
@@ -23,10 +24,14 @@ class Event:
 
     job: Job
     kind: str
-    """`started`, `progress`, `warning`, `stopping`, `finished`"""
+    """`started`, `progress`, `logged`, `warning`, `stopping`, `finished`"""
     stage: str = ""
-    """or the warning"""
+    """`prepare`, `pool`, `compile`, a loop's step as `distil 12/200`, `evaluate 1/5` or `check`; or the warning"""
     fraction: float = 0.0
+    """share of the stage; in a method's loops, that of all distilling"""
+    at: Progress | None = None
+    """the step of a method's loop that `progress` is from"""
+    logged: Logged | None = None
     record: Record | None = None
 
 

@@ -58,7 +58,8 @@ def distilling(
         bound(job.cell.threads)
         discover_all_but_methods()
         where = torch.device(device)
-        context = RunContext.of(job, folder, cache, where, RunMonitor(line.report, line.stopping))
+        monitor = RunMonitor(line.report, line.stopping, line.progress, line.logged)
+        context = RunContext.of(job, folder, cache, where, monitor)
         opened = open_training(context, file)
         load_dataset_no_more()
         start = time.process_time() if where.type == "cpu" else time.monotonic() - begun

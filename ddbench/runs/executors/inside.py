@@ -16,6 +16,7 @@ import torch
 
 from ddbench.compute.memory import be_the_first_to_go, keep_freed_memory
 from ddbench.errors import Stopped
+from ddbench.meter.hooks import Logged, Progress
 from ddbench.runs.executors.process import Message
 from ddbench.runs.status import Outcome, of_surroundings
 
@@ -34,7 +35,8 @@ class Line:
     """
 
     def __init__(self, outbox: Connection, lifeline: Connection) -> None:
-        self._outbox, self._reported, self._stopping = outbox, 0.0, threading.Event()
+        self._outbox, self._stopping = outbox, threading.Event()
+        self._stage, self._reported = "", 0.0
         for number in ENDINGS:  # they reach every process; the parent says what they mean
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: self._stopping.set())
@@ -47,11 +49,20 @@ class Line:
         return self._stopping.is_set
 
     def report(self, stage: str, fraction: float) -> None:
-        """Say how far the work is, unless that was just said."""
+        """Say how far the work is, unless that was just said of this stage."""
         now = time.monotonic()
-        if now - self._reported >= REPORT_SECONDS:
-            self._reported = now
+        if stage != self._stage or now - self._reported >= REPORT_SECONDS:
+            self._stage, self._reported = stage, now
             self.send(Message("progress", stage, fraction))
+
+    def progress(self, at: Progress) -> None:
+        """Say how far a method's loop is."""
+        self._stage = at.stage
+        self.send(Message("progress", at.stage, at.fraction, at=at))
+
+    def logged(self, logged: Logged) -> None:
+        """Pass on what a method has logged."""
+        self.send(Message("logged", f"{logged.loop} {logged.step}", logged=logged))
 
     def done(self, result: Any) -> None:
         self.send(Message("done", result=result))

@@ -87,7 +87,8 @@ class Lane:
         """Show what the run's process has said."""
         if self.process is not None and self._job is not None:
             for message in self.process.messages():
-                self._on_event(Event(self._job, message.kind, message.text, message.fraction))
+                shown = message.text, message.fraction, message.at, message.logged
+                self._on_event(Event(self._job, message.kind, *shown))
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self._job is not None:
@@ -124,8 +125,10 @@ class Lane:
             (folder / OUTCOME).unlink(missing_ok=True)  # of what nobody has timed; the checkpoint still leads there
         distilled = earlier(folder)
         if distilled is None:
+            self._on_event(Event(job, "progress", "prepare"))
             file = yield self._scorer.ask(Prepare(job), watch)
             distilled = yield from self._distilled(job, folder, file)
+        self._on_event(Event(job, "progress", "evaluate" if job.score else "check"))
         scored = yield self._scorer.ask(ScoreRun(job, folder, distilled), watch)
         record = _record(job, distilled, scored, read_outside(folder))
         write_record(folder / RECORD, record)

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ddbench.compute.module_path import inherited_module_path
+from ddbench.meter.hooks import Logged, Progress
 from ddbench.registry import is_discovered
 from ddbench.runs.executors.family import Family
 from ddbench.runs.executors.watch import Watch
@@ -37,9 +38,12 @@ class Message:
     """From a process to its parent."""
 
     kind: str
-    """`progress`, `warning`, `done` or `ended`"""
+    """`progress`, `logged`, `warning`, `done` or `ended`"""
     text: str = ""
     fraction: float = 0.0
+    at: Progress | None = None
+    """the step of a method's loop that `progress` is from"""
+    logged: Logged | None = None
     result: Any = None
     """result of what is `done`, or the `Outcome` of what has `ended`"""
 
