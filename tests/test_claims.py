@@ -495,6 +495,10 @@ def of_cell(**changes: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "sentence"),
     [
         (scores_of(0), "1 scores where its cell says 2 networks"),
+        (
+            lambda content: content["result"].update(scores=[], curve=[], also=[], unscored=True),
+            "was left unscored; run its cell with scores",
+        ),
         (scores_of(0, 5), "scores of evaluation seeds 0, 5; they are 0 to 1"),
         (
             lambda content: content["result"]["scores"][0]["network"].update(name="mlp"),

@@ -210,6 +210,14 @@ def test_a_good_status_needs_scores(tmp_path: Path, status: str) -> None:
     assert problems(path) == [f"{path}: status {status} without scores; run the cell again"]
 
 
+def test_a_run_that_was_left_unscored_needs_none(tmp_path: Path) -> None:
+    path = altered(tmp_path / "r.json", lambda content: content["result"].update(scores=[], unscored=True))
+    assert problems(path) == []
+    path = altered(tmp_path / "r.json", lambda content: content["result"].update(unscored=True))
+    assert problems(path) == [f"{path}: scores of a run that was left unscored; run the cell again"]
+    assert b"unscored" not in dump_record(record())
+
+
 def test_a_bad_status_needs_none(tmp_path: Path) -> None:
     path = altered(tmp_path / "r.json", lambda content: content["result"].update(scores=[], status="diverged"))
     assert problems(path) == []

@@ -58,6 +58,8 @@ class Job:
     """places of the networks that were named by a file"""
     decoys: str | None = None
     """folder that the run's own process finds where it looks for data; None leaves it without one"""
+    score: bool = True
+    """false leaves what is distilled unscored"""
 
     @property
     def key(self) -> str:

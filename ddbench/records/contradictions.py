@@ -18,8 +18,10 @@ def contradictions(record: Record) -> Iterator[str]:
     result = record.result
     if record.key != run_key(result.cell, result.seed, record.method_source):
         yield f"key {record.key} is not the hash of its cell and seed; run the cell again"
-    if result.status in SCORED and not result.scores:
+    if result.status in SCORED and not result.scores and not result.unscored:
         yield f"status {result.status} without scores; run the cell again"
+    if result.unscored and result.scores:
+        yield "scores of a run that was left unscored; run the cell again"
     if len(record.measured.curve_seconds) != len(result.curve):
         yield f"{len(result.curve)} curve points but {len(record.measured.curve_seconds)} times"
     if record.rescores and record.replays:

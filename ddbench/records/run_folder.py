@@ -20,7 +20,19 @@ CHECKPOINT = "checkpoint.pt"
 REMAINS = (CHECKPOINT, OUTCOME, OUTSIDE, SCORES)
 """what a folder has no use for once its record is written"""
 
+BESIDE = ".record.json"
+"""ending of the record that `ddbench distill` keeps beside an artefact"""
+
 
 def record_beside(artifact: Path) -> Path:
     """Return where `ddbench distill` keeps the record of the run that made a file: `digits.record.json`."""
-    return artifact.with_name(f"{artifact.stem}.record.json")
+    return artifact.with_name(f"{artifact.stem}{BESIDE}")
+
+
+def artifact_beside(record: Path) -> Path | None:
+    """Return where the artefact of a record lies, in a run's folder or as `ddbench distill` leaves it."""
+    if record.name == RECORD:
+        return record.with_name(ARTIFACT)
+    if record.name.endswith(BESIDE):
+        return record.with_name(f"{record.name.removesuffix(BESIDE)}.safetensors")
+    return None

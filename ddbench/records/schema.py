@@ -107,6 +107,8 @@ class Result(Strict):
     steps_planned: dict[str, Count] = {}
     artifact: Digest | None = None
     """digest of the `.safetensors` file"""
+    unscored: Annotated[bool, LATER] = False
+    """true where the run was to be left without scores, as by `ddbench distill --no-score`"""
     scores: list[Score] = []
     start: Annotated[list[Score], LATER] = []
     """scores of the artefact before the first step of the main loop, of as many networks as `scores`, at most

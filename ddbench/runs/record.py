@@ -29,6 +29,7 @@ def make_record(job: Job, distilled: Distilled, scored: Scored, outside: Outside
         steps_done=distilled.steps_done,
         steps_planned=distilled.steps_planned,
         artifact=distilled.artifact if kept else None,
+        unscored=kept and not job.score,
         scores=scored.scores.scores,
         start=scored.scores.start,
         curve=scored.scores.curve,

@@ -29,7 +29,7 @@ class Scored:
 
 
 def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Evaluator]) -> Scored:
-    """Check and score what a distillation has left.
+    """Check what a distillation has left, and score it unless the job says not to.
 
     Args:
         evaluator: gives what scores the cell
@@ -54,5 +54,5 @@ def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Eva
     start = next((file for step, file in snapshots if step == 0), None)
     shown = snapshots if job.curve else []
     files = Files(context.artifact_path, distilled.artifact, shown, context.scores_path, start)
-    scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point)
+    scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point) if job.score else Scores()
     return Scored(scores, artifact.stored_bytes(), artifact.label_source, clock.settle() - begun)

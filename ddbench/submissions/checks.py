@@ -93,6 +93,9 @@ def _of_protocol(method: str, name: str, described: Mapping[str, Any] | None) ->
 
 def _of_scores(record: Record) -> Iterator[str]:
     result, cell = record.result, record.result.cell
+    if result.unscored:
+        yield "was left unscored; run its cell with scores"
+        return
     seeds = [score.seed for score in result.scores]
     if len(seeds) != cell.networks:
         yield f"{len(seeds)} scores where its cell says {cell.networks} networks"

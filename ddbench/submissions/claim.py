@@ -9,7 +9,7 @@ from pathlib import Path
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.errors import UserError
 from ddbench.records.files import read_record
-from ddbench.records.run_folder import ARTIFACT, RECORD
+from ddbench.records.run_folder import artifact_beside
 from ddbench.records.schema import Record
 
 
@@ -50,8 +50,7 @@ def read_claims(paths: Iterable[Path]) -> tuple[list[Claim], list[str]]:
 
 
 def _found(path: Path, record: Record) -> Path | None:
-    if path.name == RECORD:
-        beside = path.with_name(ARTIFACT)
+    if (beside := artifact_beside(path)) is not None:
         return beside if beside.is_file() else None
     tables = next((parent.parent for parent in path.parents if parent.name == "records"), None)
     if tables is None:

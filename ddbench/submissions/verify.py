@@ -14,6 +14,7 @@ from ddbench.errors import UserError
 from ddbench.records.cell import Cell
 from ddbench.records.files import problems
 from ddbench.records.network_files import check_files
+from ddbench.records.run_folder import record_beside
 from ddbench.records.schema import Score
 from ddbench.registry import discover
 from ddbench.submissions.checks import complaints, recorded_data
@@ -132,6 +133,8 @@ def examine(record: Path, artifact: Path | None, dataset: str | None) -> tuple[C
     """
     if not record.is_file():
         raise UserError(f"no record at {record}; give a run's record.json, or one below leaderboards/records")
+    if record.suffix == ".safetensors":
+        raise UserError(f"{record} is no record; give that of the run that made it, as {record_beside(record)}")
     if wrong := problems(record):
         return None, wrong
     claim = Claim.read(record, artifact)
