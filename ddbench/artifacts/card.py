@@ -32,6 +32,7 @@ from ddbench.records.run_folder import record_beside
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 MOST_NAMES = 100
 """largest number of classes that a card names"""
+UNSCORED = "Not measured yet:"
 FACTS = ("method", "dataset", "dataset_digest", "ipc", "network", "setting", "budget", "steps_done", "seed", "git")
 
 
@@ -57,12 +58,22 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
         bytes=sum(artifact.stored_bytes().values()),
         file=file,
         batch=order.shape[1] if order is not None else min(protocol.batch_size, count),
-        facts=_table((name.replace("_", " "), said[name]) for name in FACTS if said.get(name) is not None),
+        facts=_table([*_facts(said), *(_costs(record) if record is not None else [])]),
         hyperparameters=json.dumps(said.get("hyperparameters", {}), indent=1, sort_keys=True).replace("`", "\\u0060"),
         classes=_classes(artifact, file),
         recipe=_recipe(artifact, protocol),
-        scores=f"Not measured yet: `ddbench score {file}`." if record is None else _scores(record),
+        scores=_scores(record)
+        if record is not None and record.result.scores
+        else f"{UNSCORED} `ddbench score {file}`.",
     )
+
+
+def _facts(said: Mapping[str, Any]) -> list[tuple[str, object]]:
+    return [(name.replace("_", " "), said[name]) for name in FACTS if said.get(name) is not None]
+
+
+def _costs(record: Record) -> list[tuple[str, object]]:
+    return [("charged", f"{record.charged_seconds:.1f} s"), ("device", record.measured.environment.get("device", "?"))]
 
 
 def _front(said: Mapping[str, Any], count: int, title: str) -> dict[str, Any]:
