@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
     from ddbench.runs.api import plan as plan
+    from ddbench.runs.tensorboard import TensorBoard as TensorBoard
     from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
@@ -65,6 +66,7 @@ _HOMES = {
     "records.schema": ("Record",),
     "registry": ("METHODS", "discover", "register_method"),
     "runs.api": ("distill", "evaluate", "plan"),
+    "runs.tensorboard": ("TensorBoard",),
     "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -242,8 +243,9 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
         "--set", "batch_real=8", "--set", "lr_images=1e-1", "--device", "cpu", "--out", "mine.safetensors",
     )  # fmt: skip
     assert (code, out) == (0, "")
-    assert " 1/1 distribution_matching digits ipc 2 seed 3" in err
-    assert "4 of 20000 distil steps; `ddbench score mine.safetensors` scores it" in err
+    assert "preparing data\ndistilling\nscoring\n" in err
+    assert re.search(r"s, 4 of 20000 distil steps, accuracy [\d.]+ %; `ddbench score mine.safetensors` scores it", err)
+    assert "warning: barely begun: the budget ended after 4 of 20,000 planned steps" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.record.json", "mine.safetensors"]
     artifact = DistilledDataset.load(tmp_path / "mine.safetensors")
     assert artifact.parts["images"].shape == (20, 1, 8, 8)

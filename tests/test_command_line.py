@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.boards.command_line import board_of
 from ddbench.boards.jobs import resolve
 from ddbench.registry import DATASETS, METHODS, discover
+from ddbench.submissions.claim import Claim
 from factories import METHOD, Call
 
 DISTIL = ("distill", "random_real", "-d", "digits", "--ipc", "2", "--network", "convnet,depth=1,width=8")
@@ -122,8 +124,22 @@ def test_what_is_distilled_already_is_not_distilled_again(call: Call, distilled:
         out.touch()
         code, _, err = call(*DISTIL, "--seed", seed, "--out", out)
         assert code == 2
-        assert f"{out} exists, and it is not what this command makes; choose another --out, or remove it" in err
+        assert f"{out} exists, and it is not what this command makes; choose another --out, or replace it with" in err
     assert distilled.stat().st_size > 0
+
+
+def test_the_record_of_another_run_is_not_written_over(call: Call, distilled: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "mine.record.json"
+    shutil.copy(distilled.with_name("digits.record.json"), beside)
+    code, _, err = call(*DISTIL, "--seed", "1", "--out", tmp_path / "mine.safetensors")
+    assert (code, f"{beside} exists, and it is not what this command makes" in err) == (2, True)
+
+
+def test_the_record_beside_an_artefact_is_found_from_there(call: Call, distilled: Path) -> None:
+    record = distilled.with_name("digits.record.json")
+    assert Claim.read(record).artifact == distilled
+    said = f"{distilled} is no record; give that of the run that made it, as {record}"
+    assert call("verify", distilled) == (2, "", f"ddbench: {said}\n")
 
 
 def test_a_card_has_the_scores_of_the_record_beside_the_file(distilled: Path, tmp_path: Path) -> None:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
+from ddbench.artifacts.card import card
 from ddbench.artifacts.distilled_dataset import DistilledDataset
-from ddbench.errors import CannotWrite
+from ddbench.errors import CannotWrite, UserError
 from ddbench.io.atomic import digest
-from ddbench.records.files import write_record
+from ddbench.meter.hooks import Logged
+from ddbench.records.files import read_record, write_record
+from ddbench.records.schema import Record
 from ddbench.runs.api import distill, trace_of
 from ddbench.runs.executors import process
-from ddbench.runs.plan import Plan
+from ddbench.runs.forecast import CellForecast, Forecast
+from ddbench.runs.plan import Event, Plan
 from ddbench.runs.record import failed_record
-from factories import METHOD
+from ddbench.runs.tensorboard import TensorBoard
+from factories import METHOD, Call, make_cell, make_record
 
 CALL = """
 record = distill({method!r}, "digits", Path({method!r} + ".safetensors"), steps=2, network="convnet,depth=1,width=8")
 print(record.result.status)
 """
-SMALL = {"steps": 2, "network": "convnet,depth=1,width=8"}
+SMALL: dict[str, Any] = {"steps": 2, "network": "convnet,depth=1,width=8"}
 
 
 def script(folder: Path, text: str) -> str:
@@ -115,3 +123,123 @@ def test_the_traceback_of_a_method_stays(tmp_path: Path, write: Callable[..., st
     assert "IndexError: seven" in trace_of(out).read_text()
     distill(write("mine"), "digits", out, **SMALL)
     assert not trace_of(out).exists()
+
+
+# -- what the command says, keeps and passes on -----------------------------------------------------------------------
+
+
+def test_a_set_may_stay_unscored_and_its_losses_be_heard(tmp_path: Path, write: Callable[..., str]) -> None:
+    method, out, stages, heard = write("mine"), tmp_path / "made.safetensors", list[str](), list[tuple[str, Logged]]()
+
+    def note(event: Event) -> None:
+        stages.extend([event.stage] if event.kind == "progress" else [])
+
+    hook = {"on_event": note, "on_log": lambda run, logged: heard.append((run, logged))}
+    record = distill(method, "digits", out, score=False, **hook, **SMALL)
+    assert (record.result.status, record.result.unscored, record.result.scores) == ("truncated", True, [])
+    assert record.stored_bytes == DistilledDataset.load(out).stored_bytes()
+    assert read_record(tmp_path / "made.record.json") == record
+    assert stages == ["prepare", "distil 0/8", "check"]
+    run = f"mine/{record.name}"
+    assert heard == [(run, Logged("distil", step, {"loss": 1 / (step + 1)})) for step in (0, 1)]
+    assert record.measured.log == {"loss": [(0, 1.0), (1, 0.5)]}
+    text = card(out, tmp_path / "card").read_text()
+    assert "Not measured yet: `ddbench score made.safetensors`." in text
+    assert re.search(r"\| charged +\| `[\d.]+ s` +\|", text)
+
+    with pytest.raises(UserError, match=r"made\.safetensors exists, and it is not what this command makes; choose"):
+        distill(method, "digits", out, seed=1, score=False, **SMALL)
+    other = distill(method, "digits", out, seed=1, score=False, force=True, **SMALL)
+    assert (other.result.seed, read_record(tmp_path / "made.record.json")) == (1, other)
+    assert DistilledDataset.load(out).provenance["seed"] == 1
+    assert distill(method, "digits", out, seed=1, force=True, **SMALL) == other  # is there, and is kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        (
+            {"steps": (30, 100)},
+            ["x.safetensors: 10.0 s, 30 of 100 distil steps, accuracy 50.0 %; `ddbench score x.safetensors` scores it, "
+             "x.record.json is its record"],
+        ),
+        (
+            {"steps": (5, 20_000), "accuracies": (), "unscored": True, "status": "truncated"},
+            ["x.safetensors: 10.0 s, 5 of 20000 distil steps, not scored; `ddbench score x.safetensors` scores it, "
+             "x.record.json is its record",
+             "warning: barely begun: the budget ended after 5 of 20,000 planned steps, so the set is hardly more than "
+             "what the method starts from; raise --budget"],
+        ),
+        (
+            {"steps": (5, 5), "status": "overdrawn", "reason": "12 s were charged to a budget of 2 s"},
+            ["x.safetensors: 10.0 s, 5 of 5 distil steps, not scored; `ddbench score x.safetensors` scores it, "
+             "x.record.json is its record",
+             "warning: overdrawn: 12 s were charged to a budget of 2 s; its scores do not count"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_says_what_came_of_it(
+    changes: dict[str, Any], sentences: list[str], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record(**{"status": "truncated", **changes}, artifact=digest(b"made"))
+    monkeypatch.setattr("ddbench.distill", lambda *given, **options: record, raising=False)
+    code, out, err = call("distill", "dm", "-d", "digits", "--out", "x.safetensors")
+    assert (code, out, err.splitlines()) == (0, "", sentences)
+
+
+@pytest.mark.parametrize(
+    ("distil", "options", "said"),
+    [
+        (20.0, [], "distilling takes about 20 s, and scoring then about 2 min, which --no-score leaves out"),
+        (None, ["--no-score"], "distilling takes as long as its steps do; the set is not scored"),
+    ],
+)
+def test_the_command_says_first_what_it_will_take(
+    distil: float | None, options: list[str], said: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = CellForecast(make_cell(), 1, distil, 120.0, 0, "budget")
+
+    def start(*given: object, on_start: Callable[[Plan], None], score: bool, **rest: object) -> Record:
+        assert score == (not options)
+        on_start(Plan([], [], [], []))
+        return make_record(status="ok", artifact=digest(b"made"))
+
+    monkeypatch.setattr("ddbench.distill", start, raising=False)
+    monkeypatch.setattr("ddbench.runs.api.forecast_left", lambda todo, device: Forecast([cell]))
+    assert call("distill", "dm", "-d", "digits", "--out", "x.safetensors", *options)[2].splitlines()[0] == said
+
+
+class Writer:
+    """Stands for TensorBoard's."""
+
+    made: ClassVar[list[Writer]] = []
+
+    def __init__(self, folder: str, flush_secs: int) -> None:
+        self.folder, self.curves, self.closed = folder, list[tuple[str, float, int]](), False
+        self.made.append(self)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.curves.append((name, value, step))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_curves_are_written_for_tensorboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setattr(Writer, "made", [])
+    with TensorBoard(tmp_path) as curves:
+        curves("dm/a", Logged("experts", 0, {"loss": 2.0}))
+        curves("dm/b", Logged("distil", 3, {"loss": 1.0, "lr": 0.5}))
+        curves("dm/a", Logged("distil", 1, {"loss": 1.5}))
+    assert [(one.folder, one.curves, one.closed) for one in Writer.made] == [
+        (f"{tmp_path}/dm/a", [("experts/loss", 2.0, 0), ("distil/loss", 1.5, 1)], True),
+        (f"{tmp_path}/dm/b", [("distil/loss", 1.0, 3), ("distil/lr", 0.5, 3)], True),
+    ]
+
+
+def test_tensorboard_that_is_missing_is_one_sentence(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    said = "ddbench: curves for TensorBoard need it; install it with `pip install -e '.[tensorboard]'`\n"
+    for command in (["distill", "dm", "-d", "digits", "--out", "x.safetensors"], ["evaluate", "-m", "dm"]):
+        assert call(*command, "--tensorboard", "curves") == (2, "", said)

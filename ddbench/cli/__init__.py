@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.cli import artifacts, bench, boards, leaderboards, registry
+from ddbench.cli import artifacts, bench, boards, distilling, leaderboards, registry
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -10,7 +10,7 @@ __all__ = ["app", "main"]
 for command in (
     boards.evaluate,
     boards.plan,
-    boards.distill,
+    distilling.distill,
     artifacts.score,
     artifacts.show,
     artifacts.export,

@@ -6,14 +6,19 @@ import errno
 import io
 import os
 import sys
-from contextlib import suppress
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ddbench.errors import UserError, printable
 from ddbench.io.atomic import FULL
+
+if TYPE_CHECKING:
+    from ddbench.runs.log_hook import LogHook
 
 app = typer.Typer(
     name="ddbench",
@@ -52,6 +57,9 @@ ProtocolOption = Annotated[str | None, typer.Option(help="How networks are train
 BudgetOption = Annotated[str | None, typer.Option(help="What a run may spend: 60s, 2m, 1h of device time.")]
 StepsOption = Annotated[int | None, typer.Option(help="Steps a run may take, expert training included.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A hyper-parameter, KEY=VALUE; repeatable.")]
+TensorBoardOption = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="FOLDER", help="Write what is logged as curves for TensorBoard.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
@@ -108,6 +116,18 @@ def say_unit(device: str) -> None:
 
         resolve_device(device)  # refuses one that is not there
         say("--device mps: seconds are wall seconds, so that whatever else this machine does counts too")
+
+
+@contextmanager
+def curves(folder: Path | None) -> Iterator[LogHook]:
+    """Yield a hook that writes curves for TensorBoard into a folder; without one, a hook that does nothing."""
+    if folder is None:
+        yield lambda run, logged: None
+        return
+    import ddbench
+
+    with ddbench.TensorBoard(folder) as hook:
+        yield hook
 
 
 def say(message: str) -> None:

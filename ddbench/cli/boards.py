@@ -1,4 +1,4 @@
-"""Commands that distil."""
+"""Commands on boards."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from ddbench.cli.app import (
     ProtocolOption,
     Settings,
     StepsOption,
+    TensorBoardOption,
+    curves,
     messages,
     say,
     say_unit,
@@ -48,6 +50,7 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster (RAY_ADDRESS).")] = "local",
     shard: Annotated[str | None, typer.Option(help="A share of the runs, for job arrays: 2/4.")] = None,
+    tensorboard: TensorBoardOption = None,
     again: Annotated[bool, typer.Option("--again", help="Run anew what is done; older records stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for runs and tables [runs/BOARD].")] = None,
     save_board: Annotated[
@@ -95,7 +98,7 @@ def evaluate(
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     side_by_side = workers or (2 if board is None and not methods and executor == "local" else None)
-    with Display(messages) as display:
+    with curves(tensorboard) as on_log, Display(messages) as display:
 
         def start(todo: Plan) -> None:
             if saved:
@@ -116,6 +119,7 @@ def evaluate(
             on_warning=say,
             on_start=start,
             on_event=display.event,
+            on_log=on_log,
         )
     if as_json:
         answer({"board": chosen.board, "folder": str(folder), "runs": [run_fields(record) for record in records]})
@@ -172,67 +176,3 @@ def plan(
     if forecast.cells:
         Console(highlight=False, width=max(WIDE, messages.width)).print(forecast_table(forecast))
     typer.echo(str(forecast))
-
-
-def distill(
-    method: Annotated[str, typer.Argument(help="A method's name, or a .py file that registers one.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="A name, .npz or folder.")],
-    out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
-    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
-    budget: BudgetOption = None,
-    steps: StepsOption = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    network: NetworkOption = None,
-    setting: Annotated[str, typer.Option(help="random or fixed initial weights.")] = "random",
-    set_: Settings = None,
-    compile_: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
-    ] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Distil one artefact; interrupted, the same command goes on.
-
-    ddbench distill dm --dataset digits --ipc 10 --budget 20s --network convnet,depth=2 --out digits.safetensors
-
-    With --json: an object of `file`, `record` (paths, null where there is none) and `run`. The `run` has the fields of
-    those of `ddbench evaluate --json`.
-    """
-    import ddbench
-    from ddbench.boards.command_line import settings_from
-    from ddbench.cli.answers import answer, run_fields
-    from ddbench.cli.progress import Display
-    from ddbench.records.run_folder import record_beside
-    from ddbench.runs.api import trace_of
-
-    say_unit(device)
-    with Display(messages) as display:
-        record = ddbench.distill(
-            method,
-            dataset,
-            out,
-            ipc=ipc,
-            seed=seed,
-            network=network or "convnet",
-            budget=budget,
-            steps=steps,
-            setting=setting,
-            settings=settings_from(set_),
-            compile=compile_,
-            device=device,
-            on_start=display.todo,
-            on_event=display.event,
-        )
-    made = record.result.artifact is not None
-    if as_json:
-        beside = record_beside(out)
-        answer({"file": str(out) if made else None, "record": str(beside) if made else None, "run": run_fields(record)})
-    if not made:
-        trace = trace_of(out)
-        say(f"{record.result.status}: {record.result.reason}" + (f"; traceback in {trace}" if trace.exists() else ""))
-        raise typer.Exit(SOME_FAILED)
-    unit = "wall seconds" if record.result.cell.device == "mps" else "s"
-    steps_done = ", ".join(
-        f"{done} of {record.result.steps_planned[loop]} {loop}" for loop, done in record.result.steps_done.items()
-    )
-    say(f"{out}: {record.charged_seconds:.1f} {unit}, {steps_done or 'no'} steps; `ddbench score {out}` scores it")

@@ -81,12 +81,13 @@ def _start(run: Record) -> list[float]:
 
 def endings(runs: Sequence[Record]) -> dict[str, int]:
     """Count how the runs ended, in the words of `ENDINGS`, or their status."""
-    counts = Counter(_ending(run) for run in runs)
+    counts = Counter(ending(run) for run in runs)
     order = [*STATUSES, *ENDINGS]
-    return {ending: counts[ending] for ending in sorted(counts, key=order.index)}
+    return {name: counts[name] for name in sorted(counts, key=order.index)}
 
 
-def _ending(run: Record) -> str:
+def ending(run: Record) -> str:
+    """Return how a run ended, in the words of `ENDINGS`, or its status."""
     if run.result.status != "truncated":
         return run.result.status
     loop, gained = main_loop(run) or "", gain(run)

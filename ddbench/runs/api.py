@@ -17,13 +17,14 @@ from ddbench.boards.jobs import Job, Selection, resolve
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.io.locks import claimed
-from ddbench.records.files import read_record, write_record
+from ddbench.records.files import check_record, write_record
 from ddbench.records.run_folder import ARTIFACT, TRACE, record_beside
 from ddbench.records.schema import UNFINISHED, Record, Records
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.executors import make_executor
 from ddbench.runs.executors.local import Local
 from ddbench.runs.forecast import Forecast, forecast, records_like
+from ddbench.runs.log_hook import LogHook, with_log
 from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, read_runs, run_jobs
 from ddbench.runs.shards import gather, shard_folder, share_of
 
@@ -40,6 +41,7 @@ def evaluate(
     shard: tuple[int, int] | None = None,
     on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_log: LogHook = lambda run, logged: None,
     on_warning: Callable[[str], None] = lambda sentence: None,
 ) -> Records:
     """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
@@ -61,6 +63,7 @@ def evaluate(
             time, each in a folder below `out`; without one, what shares have finished is gathered first
         on_start: told what is left to do
         on_event: told what happens, for a display
+        on_log: told what the methods log, see `ddbench.runs.log_hook`
         on_warning: told what is left out, a sentence each
 
     Raises:
@@ -79,7 +82,7 @@ def evaluate(
         gather(folder, on_warning)
         plan = plan_runs(jobs, folder, again)
         on_start(plan)
-        records = run_jobs(plan, folder, executor=where, on_event=on_event)
+        records = run_jobs(plan, folder, executor=where, on_event=with_log(on_event, on_log))
         render(read_runs(folder), folder, chosen.title or chosen.board, origins())
         _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
     return Records(records)
@@ -138,12 +141,17 @@ def distill(
     settings: Mapping[str, Any] | None = None,
     compile: bool | None = None,
     device: str = "auto",
+    score: bool = True,
+    force: bool = False,
     on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_log: LogHook = lambda run, logged: None,
 ) -> Record:
     """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
 
     The record is kept beside the file. What is done already is returned, and nothing repeated.
+
+    >>> ddbench.distill("dm", "digits", "dm.safetensors", on_log=lambda run, logged: print(logged))  # doctest: +SKIP
 
     Args:
         method: a registered name, or a `.py` file that registers one
@@ -152,6 +160,11 @@ def distill(
         budget: `60s`, `2m`, `1h`; None takes every planned step
         settings: hyper-parameters
         compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
+        score: False leaves it unscored, as the record then says; `ddbench.score` can score the file later
+        force: replace what another run has left at `out`, once this one is done
+        on_start: told what is left to do
+        on_event: told what happens, for a display
+        on_log: told what the method logs, see `ddbench.runs.log_hook`
 
     Raises:
         UserError: for a part that does not fit, or where `out` is another run's file.
@@ -177,17 +190,19 @@ def distill(
         },
         where="distill",
     )
-    jobs = [replace(job, seed=seed) for job in resolve(board, device)]
-    if out.exists():
-        return _done_already(out, jobs[0])
+    jobs = [replace(job, seed=seed, score=score) for job in resolve(board, device)]
+    done = _done_already(out, jobs[0], force)
+    if done is not None:
+        return done
     work = out.with_name(f".{out.name}.work")
     with claimed(work):
         todo = plan_runs(jobs, work)
         on_start(todo)
-        record = run_jobs(todo, work, workers=1, device=device, on_event=on_event)[-1]
+        record = run_jobs(todo, work, workers=1, device=device, on_event=with_log(on_event, on_log))[-1]
         if record.result.artifact is not None:
-            write_atomically(out, artifact_of(record, work).read_bytes())
-            write_record(record_beside(out), record)
+            made = artifact_of(record, work).read_bytes()
+            write_record(record_beside(out), record)  # first: after an interruption the same command goes on
+            write_atomically(out, made)
         trace_of(out).unlink(missing_ok=True)
         if record.result.status not in UNFINISHED:
             for trace in work.glob(f"*/*/{TRACE}"):
@@ -199,17 +214,23 @@ def distill(
     return record
 
 
-def _done_already(out: Path, job: Job) -> Record:
-    """Return the record of the run that made the file.
+def _done_already(out: Path, job: Job, force: bool) -> Record | None:
+    """Return the record of the run where it has made the file; None where it is to make it.
 
     Raises:
-        UserError: where that is another run, or unknown.
+        UserError: where another run has left a file or a record there that is not to be replaced.
     """
     beside = record_beside(out)
-    record = read_record(beside) if beside.is_file() else None
-    if record is None or record.key != job.key or record.result.artifact != file_digest(out):
-        raise UserError(f"{out} exists, and it is not what this command makes; choose another --out, or remove it")
-    return record
+    record, wrong = check_record(beside) if beside.is_file() else (None, [])
+    ours = record if record is not None and not wrong and record.key == job.key else None
+    if ours is not None and out.is_file() and ours.result.artifact == file_digest(out):
+        return ours
+    other = out if out.exists() or ours is not None else beside
+    if other.exists() and not force:
+        raise UserError(
+            f"{other} exists, and it is not what this command makes; choose another --out, or replace it with --force"
+        )
+    return None
 
 
 def trace_of(out: Path) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def distil(context: RunContext, opened: Opened, start: float = 0.0) -> Distilled
     limit_device_memory(cell.budget.peak_bytes, context.device)
     meter = _resumed_meter(context, opened.generators, training.origin)
     meter.uncharged["start"] = meter.uncharged.get("start", 0.0) + start
-    context.compiler.apart, load = meter.paused, MachineLoad()
+    context.compiler.apart, load = partial(_paused, context, meter), MachineLoad()
     artifact, outcome = _attempt(context, training, meter)
     limit_device_memory(None, context.device)
     named = artifact.with_provenance(_provenance(context, training, meter)) if artifact else None
@@ -141,6 +143,14 @@ def noted(path: Path) -> Distilled | None:
     except ValidationError:
         warn_of_damage(path, "another release wrote it")
         return None
+
+
+@contextmanager
+def _paused(context: RunContext, meter: Meter, name: str) -> Iterator[None]:
+    """Do not charge the time of the block, and say what it is for."""
+    with meter.paused(name):
+        context.monitor.report(name, 0.0)
+        yield
 
 
 def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
