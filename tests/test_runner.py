@@ -52,7 +52,7 @@ def test_a_worker_that_dies_is_recorded_and_the_others_go_on(tmp_path: Path, wri
         folder = out / job.folder
         assert problems(folder / "record.json") == []
         assert read_record(folder / "record.json") == found[job.cell.method]
-    kinds = [(event.job.cell.method, event.kind) for event in events if event.kind != "progress"]
+    kinds = [(event.job.cell.method, event.kind) for event in events if event.kind not in ("progress", "logged")]
     assert kinds == [(name, kind) for name in found for kind in ("started", "finished")]
     assert all(event.record is not None for event in events if event.kind == "finished")
     assert {event.job.cell.method for event in events if event.kind == "progress"} <= set(found)

@@ -6,7 +6,7 @@ has doubled (`ddbench.meter.log`). What is computed on a GPU arrives some steps 
 that goes on from a checkpoint tells again what it has repeated.
 
 It costs a run next to nothing: each of these values, some hundred in all, is sent to the command whether a hook listens
-or not, in some ten microseconds. What the hook itself does takes the command's time, and no run's.
+or not, in about twenty microseconds. What the hook itself does takes the command's time, and no run's.
 """
 
 from __future__ import annotations
