@@ -154,8 +154,8 @@ def test_the_time_left_of_a_run_is_by_the_pace_of_its_stage(clock: Any) -> None:
     assert countdown.left() == pytest.approx(76)
     countdown.note("distil", 0.1)
     clock.advance(2)
-    countdown.note("distil", 0.2)  # since the pause a tenth in 2 s: 16 s more
-    assert countdown.left() == pytest.approx(56)
+    countdown.note("distil", 0.2)  # a fifth in 6 s: 24 s more
+    assert countdown.left() == pytest.approx(64)
     countdown.note("evaluate", 0.0)
     assert countdown.left() == 40
     clock.advance(10)

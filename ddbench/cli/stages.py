@@ -67,42 +67,48 @@ class Countdown:
 
     def __init__(self, distil: float | None, evaluate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._expected, self._after, self._clock = distil, evaluate, clock
-        self._own = distil
-        self._moving = False
-        self._stage, self._scoring = "", False
+        self._own, self._moving = distil, False
+        self._stage = self._part = ""
         self._noted = self._begun = self._first = self._part_begun = 0.0
 
     def note(self, stage: str, share: float) -> None:
         """Take in that so much of a stage is done."""
         now = self._clock()
-        self._moving = stage not in AROUND
-        if self._moving:
-            self._enter(stage, share, now)
-            done, elapsed = share - self._first, now - self._begun
-            if done >= LEAST_SHARE:
-                self._own = elapsed * (1 - share) / done
-            elif self._expected is not None:
-                self._own = max(0.0, self._expected - (now - self._part_begun))
-            else:
-                self._own = None
-        self._stage, self._noted = stage, now
+        if stage in AROUND:
+            if self._moving:
+                self._own, self._moving, self._noted = self._own_left(now), False, now
+            return
+        if not self._moving:  # a pause is not a part of the pace
+            self._begun += now - self._noted
+            self._part_begun += now - self._noted
+        self._enter(stage, share, now)
+        self._moving, self._noted = True, now
+        done = share - self._first
+        if done >= LEAST_SHARE:
+            self._own = (now - self._begun) * (1 - share) / done
+        else:
+            self._own = None if self._expected is None else self._expected - (now - self._part_begun)
 
     def left(self) -> float | None:
         """Return seconds; None where nothing tells."""
-        if self._own is None:
-            return None
-        passed = self._clock() - self._noted if self._moving else 0.0
-        return max(0.0, self._own - passed) + self._after
+        own = self._own_left(self._clock())
+        return None if own is None else own + self._after
+
+    def _own_left(self, now: float) -> float | None:
+        """Return the seconds that are left of distilling or of scoring."""
+        passed = now - self._noted if self._moving else 0.0
+        return None if self._own is None else max(0.0, self._own - passed)
 
     def _enter(self, stage: str, share: float, now: float) -> None:
-        """Measure the pace of a stage from where it begins, and once more after a pause."""
+        """Measure the pace of a stage from where it begins."""
         if stage == self._stage:
             return
-        scoring = stage == "evaluate"
-        if scoring and not self._scoring:
-            self._expected, self._after, self._part_begun = self._after, 0.0, now
-        elif not self._part_begun:
-            self._expected = None if self._expected is None else self._expected * (1 - share)
-            self._part_begun = now
-        self._scoring = scoring
-        self._begun, self._first = now, share
+        self._stage, self._begun, self._first = stage, now, share
+        part = "evaluate" if stage == "evaluate" else "distil"
+        if part == self._part:
+            return
+        if part == "evaluate":
+            self._expected, self._after = self._after, 0.0
+        elif self._expected is not None:
+            self._expected *= 1 - share  # an earlier attempt did the rest
+        self._part, self._part_begun = part, now
