@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddbench.artifacts.distilled_dataset import LabelKind
+from ddbench.decoders import Decoder
 from ddbench.errors import UserError
 from ddbench.io.torch_files import OldFormat, load_tensors
 
@@ -23,22 +24,26 @@ class Released:
 
     Attributes:
         images: images, (N, ...), in any order of axes and of any type
-        labels: labels, (N,), (N, 1) or (N, K), of any type
+        labels: labels, (N,), (N, 1) or (N, K), of any type; None where images lie class by class, as many of each
         kind: kind of labels that are (N, K); None tells it by their numbers
         lr: learned step size, (), or one for each step
         order: images of each step, (steps, batch)
         epochs: passes over `order`
         names: names of the classes in the order of the labels, where the release has them
+        decoder: decoder whose first part `images` are, where they are not images yet
+        parts: its other parts
         files: names of the files that were read
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     kind: LabelKind | None = None
     lr: Tensor | None = None
     order: Tensor | None = None
     epochs: int | None = None
     names: tuple[str, ...] | None = None
+    decoder: Decoder | None = None
+    parts: Mapping[str, Tensor] | None = None
     files: tuple[str, ...] = ()
 
 

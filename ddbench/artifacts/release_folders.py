@@ -24,6 +24,7 @@ ROLES = {
     "images": "images", "image": "images", "imgs": "images",
     "labels": "labels", "label": "labels", "targets": "labels",
     "lr": "lr",
+    "styles": "hallucinators", "weights": "hallucinators",
 }  # fmt: skip
 """words in the names of files that tell what they hold"""
 PREFERRED = ("best", "", "ema best")
@@ -44,17 +45,11 @@ def read_tensors_beside(path: Path) -> Released:
     Raises:
         UserError: one sentence that names the folder and the fix.
     """
-    folder = path if path.is_dir() else path.parent
-    images = sets_of(folder, "images")
-    if path.is_dir():
-        key = _chosen(folder, images)
-        files = images[key]
-    else:
-        key, files = _named(path, images)
-    labels = _beside(sets_of(folder, "labels"), key, alone=True)
+    folder, key, files = chosen_set(path)
+    labels = beside(sets_of(folder, "labels"), key, alone=True)
     if labels is None:
         raise UserError(f"{files[0]} has no labels beside it; save them there as {_partner(files[0])}")
-    lr = _beside(sets_of(folder, "lr"), key, alone=False)
+    lr = beside(sets_of(folder, "lr"), key, alone=False)
     read = [*files, *labels, *(lr or [])]
     return Released(
         joined(folder, [tensor(file) for file in files]),
@@ -64,8 +59,22 @@ def read_tensors_beside(path: Path) -> Released:
     )
 
 
+def chosen_set(path: Path) -> tuple[Path, str, list[Path]]:
+    """Return the folder of a set of images, the set's name in the names of files, and its files.
+
+    Args:
+        path: the folder, or the file of images where the folder has several
+    """
+    folder = path if path.is_dir() else path.parent
+    images = sets_of(folder, "images")
+    if not path.is_dir():
+        return folder, *_named(path, images)
+    key = _chosen(folder, images)
+    return folder, key, images[key]
+
+
 def sets_of(folder: Path, role: str) -> Sets:
-    """Return the tensors of a folder that are images, labels or step sizes, each set's parts in their order."""
+    """Return the tensors of a folder that have this role, each set's parts in their order."""
     single = dict[str, Path]()
     for file in sorted(folder.iterdir(), key=lambda entry: natural(entry.name)):
         found, key = _role(file)
@@ -152,7 +161,7 @@ def _named(path: Path, images: Sets) -> tuple[str, list[Path]]:
     return key, [path]
 
 
-def _beside(sets: Sets, key: str, *, alone: bool) -> list[Path] | None:
+def beside(sets: Sets, key: str, *, alone: bool) -> list[Path] | None:
     """Return the files that go with images of this name: of the same name, of a plainer one, or the only ones."""
     plainer = " ".join(word for word in key.split() if word not in (WHITENING, AVERAGE))
     for name in (key, plainer, ""):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddbench.artifacts.release_files import Released, content, joined, numbers, reason
 from ddbench.artifacts.release_folders import TENSORS, class_folders, read_pictures, read_tensors_beside, sets_of
+from ddbench.artifacts.release_haba import has_hallucinators, read_bases
 from ddbench.errors import UserError, suggestion
 from ddbench.io.archives import Archive, open_archive
 
@@ -59,7 +60,7 @@ def recognise(path: Path) -> str:
     if _is_unrolled(held):
         return "wang2018"
     if isinstance(held, Tensor):
-        return "mtt"
+        return "haba" if has_hallucinators(path) else "mtt"
     raise UserError(f"{path} holds {_described(held)}, which is no known layout; {KNOWN}")
 
 
@@ -73,7 +74,7 @@ def found(path: Path) -> Path:
 
 def _layout_of_folder(path: Path) -> str:
     if sets_of(path, "images"):
-        return "mtt"
+        return "haba" if has_hallucinators(path) else "mtt"
     if class_folders(path):
         return "folder"
     inside = [entry.name for entry in sorted(path.iterdir()) if entry.is_dir() and sets_of(entry, "images")]
@@ -209,6 +210,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "mtt": Layout(
         read_tensors_beside, "MTT, TESLA, FTD, DATM, DD-Ranking", "folder with images_best.pt and labels_best.pt"
     ),
+    "haba": Layout(read_bases, "HaBa", "folder with images_best.pt and weights_best.pt"),
     "kip": Layout(_kernel, "KIP, FRePo, RFAD", ".npz file"),
     "wang2018": Layout(_unrolled, "Wang et al. 2018", "results.pth file", "standardize"),
     "folder": Layout(read_pictures, "RDED, SRe2L, D4M", "folder of class folders of pictures", "none"),

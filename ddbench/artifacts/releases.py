@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,9 +46,12 @@ def read_release(path: Path, layout: str) -> Released:
         raise UserError(f"nothing at {path}; give the {kind.what}")
     released = kind.read(path)
     images, labels = released.images, released.labels
-    if images.ndim < 2 or labels.ndim == 0 or len(images) != len(labels) or images.numel() == 0:
+    if labels is None and images.numel() > 0:
+        return released
+    if labels is None or images.ndim < 2 or labels.ndim == 0 or len(images) != len(labels) or images.numel() == 0:
+        shape = None if labels is None else tuple(labels.shape)
         raise UserError(
-            f"{path} holds images of shape {tuple(images.shape)} and labels of shape {tuple(labels.shape)}; "
+            f"{path} holds images of shape {tuple(images.shape)} and labels of shape {shape}; "
             f"as {layout} there must be one label for each of (N, C, H, W) images"
         )
     return released
@@ -84,17 +88,19 @@ def convert(
     file = found(file)
     layout = recognise(file) if layout == AUTO else layout
     released = read_release(file, layout)
-    images = _in_axes(file, released.images, data)
+    images = released.images if released.decoder else _in_axes(file, released.images, data)
     said = _said(preprocessing, layout, images, data)
     report(f"read {', '.join(released.files)} as layout {layout} ({LAYOUTS[layout].papers}), preprocessing {said}")
     transform = _released_by(data, said, layout).fit(data)
     images = _floating(file, images, said)
     finished = images if said != NONE else transform(255 * images)
     artifact = _artifact(file, released, finished, data, stored_by)
-    _check(file, artifact, data, released)
+    _check(file, artifact, data)
+    decoded, labels = artifact.decode()
+    seen = decoded if released.decoder else images
     for sentence in (
-        unit_warning(images, data, None if said == NONE else transform),
-        order_warning(*artifact.decode(), data, transform, _fix_of_order(layout)),
+        unit_warning(seen, data, None if said == NONE else transform),
+        order_warning(decoded, labels, data, transform, _fix_of_order(layout)),
     ):
         if sentence is not None:
             warnings.warn(printable(f"{file}: {sentence}"), RuntimeWarning, stacklevel=2)
@@ -111,7 +117,7 @@ def _saved(
         **names_for_header(data.classes),
         "preprocessing": transform.describe(),
         "network": make_network(network).model_dump(mode="json"),
-        "ipc": len(artifact.parts["labels"]) // len(data.classes),
+        "ipc": _ipc(artifact, data),
         "protocol": PROTOCOLS.get(protocol).name,
     }
     converted = artifact.with_provenance(provenance)
@@ -198,8 +204,10 @@ def _artifact(file: Path, released: Released, images: Tensor, data: Dataset, dec
     name = "images"
     if isinstance(decoder, MultiFormation):
         name, images = "tiles", _tiles(images, decoder.factor)
+    if released.decoder is not None:
+        name, decoder = released.decoder.needs[0], released.decoder
     try:
-        return DistilledDataset({name: images, "labels": labels}, decoder, kind, recipe)
+        return DistilledDataset({name: images, "labels": labels, **(released.parts or {})}, decoder, kind, recipe)
     except (ValueError, FloatingPointError) as error:
         raise UserError(f"{file} does not make a sound artefact ({error}); give another release") from error
 
@@ -214,6 +222,9 @@ def _tiles(images: Tensor, factor: int) -> Tensor:
 
 def _labels(file: Path, released: Released, classes: tuple[str, ...]) -> tuple[Tensor, LabelKind]:
     """Return labels, (N,) classes or (N, K), and their kind, told by their numbers where the layout does not say."""
+    if released.labels is None:
+        count = len(released.images)
+        return torch.arange(count) // max(1, count // len(classes)), "index"
     labels = released.labels.squeeze(1) if released.labels.shape[1:] == (1,) else released.labels
     if labels.ndim == 1:
         return _numbered(file, _whole(file, labels), released.names, classes), "index"
@@ -253,16 +264,21 @@ def _numbered(file: Path, labels: Tensor, names: tuple[str, ...] | None, classes
     return labels
 
 
-def _check(file: Path, artifact: DistilledDataset, data: Dataset, released: Released) -> None:
+def _ipc(artifact: DistilledDataset, data: Dataset) -> int:
+    """Return the images of a class in whose storage an artefact fits; those of a release of images are as many."""
+    image = 4 * math.prod(data.shape) * len(data.classes)
+    return math.ceil(artifact.stored_bytes()["images"] / image)
+
+
+def _check(file: Path, artifact: DistilledDataset, data: Dataset) -> None:
     """Refuse an artefact that no board could take."""
     count, classes = len(artifact.parts["labels"]), len(data.classes)
-    each, rest = divmod(count, classes)
-    if rest or not each:
+    if count % classes or count < classes:
         raise UserError(
             f"{file} holds {count} images for {classes} classes of {data.name}; give one with as many of each"
         )
     try:
-        check_artifact(artifact, data.shape, classes, each)
+        check_artifact(artifact, data.shape, classes, _ipc(artifact, data))
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}") from error
 

@@ -88,7 +88,7 @@ def convert(
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="What it was distilled from.")],
     out: Annotated[Path, typer.Option(help="The artefact: FILE.safetensors.")],
     layout: Annotated[
-        str, typer.Option("--from", help="auto, or dc, pair, mtt, kip, wang2018, folder; see docs/releases.md.")
+        str, typer.Option("--from", help="auto, or dc, pair, mtt, haba, kip, wang2018, folder; see docs/releases.md.")
     ] = "auto",
     preprocessing: Annotated[
         str | None,
