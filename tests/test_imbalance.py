@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from ddbench.compute.compiling import gradient
 from ddbench.data import Dataset, make_dataset
+from ddbench.data.npz import save_npz
+from ddbench.errors import UserError
 from ddbench.families.discrepancies import DISCREPANCIES, Name
 from ddbench.families.distribution_matching import FeatureMatching
 from ddbench.families.gradient_matching import GradientDistance, squared
@@ -19,6 +22,7 @@ from ddbench.records.cell import Budget
 from ddbench.registry import METHODS, discover
 from ddbench.task.task import Task
 from ddbench.testing import tiny_task
+from factories import jobs_of
 from methods.feature_alignment import Alignment, layers
 
 COUNTS = (12, 5, 2)
@@ -93,3 +97,26 @@ def test_a_method_uses_every_image_of_a_small_class(name: str, monkeypatch: pyte
     monkeypatch.setattr(task.real, "by_class", lambda n, generator: seen.append(draw(n, generator)) or seen[-1])
     cls(**{**cls.tiny, "iterations": 1, "batch_real": 8}).distill(task, Meter(Budget(), snapshots=()))
     assert [len(own) for own in seen[0]] == [8, 5, 2]
+
+
+@pytest.mark.parametrize("name", ["gradient_matching", "distribution_matching", "backprop", "trajectory_matching"])
+def test_a_start_from_noise_takes_more_images_than_a_class_has(name: str) -> None:
+    cls: Any = METHODS.get(name)
+    method = cls(**{**cls.tiny, "iterations": 1, "init": "noise"})
+    artifact = method.distill(tiny_task(ipc=4, data=unbalanced()), Meter(Budget(), snapshots=()))
+    assert artifact.parts["labels"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_a_start_from_real_images_needs_as_many_of_each_class(tmp_path: Path) -> None:
+    save_npz(tmp_path / "few.npz", unbalanced())
+
+    def jobs(method: str, **settings: Any) -> int:
+        entries = [{"methods": [method], "set": settings}]
+        return len(jobs_of(datasets=str(tmp_path / "few.npz"), ipc=3, protocol="quick-300@1", entries=entries))
+
+    assert jobs("gradient_matching") == jobs("dm", init="noise") == 1
+    few = r"ipc 3 is larger than the smallest class of few \(2 images\); lower it"
+    with pytest.raises(UserError, match=few + r", or have distribution_matching start from noise \(init=noise\)$"):
+        jobs("dm")
+    with pytest.raises(UserError, match=few + "$"):
+        jobs("herding")

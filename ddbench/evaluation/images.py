@@ -87,11 +87,7 @@ class Images:
 
     def check(self, cell: Cell, dataset: str, method: Any) -> None:
         data = load_split(dataset, cell.split, cell.peek)
-        smallest = int(data.counts.min())
-        if cell.ipc > smallest:
-            raise UserError(
-                f"ipc {cell.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it"
-            )
+        _check_ipc(cell, data, method)
         if hasattr(method, "decoder"):
             _check_storage(method.decoder, data.shape, len(data.classes), cell.ipc)
         _check_network(cell.network, data)
@@ -188,6 +184,17 @@ def _found(described: Described, dataset: str) -> tuple[Dataset, Dataset]:
 
 _split = lru_cache(maxsize=2)(Dataset.split)
 """cached by the data set's object: cells of a board share it"""
+
+
+def _check_ipc(cell: Cell, data: Dataset, method: Any) -> None:
+    """Refuse more images of a class than it has, unless the method starts from noise."""
+    smallest, start = int(data.counts.min()), getattr(method, "init", "real")
+    if cell.ipc <= smallest or start == "noise":
+        return
+    noise = f", or have {method.name} start from noise (init=noise)" if hasattr(method, "init") else ""
+    raise UserError(
+        f"ipc {cell.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it{noise}"
+    )
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,8 @@ class Method(Protocol):
     """A distillation method: a frozen dataclass whose fields are its hyper-parameters.
 
     It may also have `check_ipc(ipc)`, which raises a UserError for a number of images per class that it cannot work
-    with; it is asked before anything runs.
+    with; it is asked before anything runs. A method with a field `init` of value `noise` may be asked for more images
+    of a class than there are real ones.
     """
 
     name: ClassVar[str]
