@@ -12,11 +12,13 @@ from rich.console import Console
 
 from ddbench.boards.jobs import Job
 from ddbench.cli.bars import TimeLeft
+from ddbench.cli.countdown import ALIKE, BoardCountdown, Expected, expectations
 from ddbench.cli.progress import Display
 from ddbench.cli.run_display import RunDisplay
 from ddbench.cli.stages import Countdown, details, stage_of
 from ddbench.meter.hooks import Progress
 from ddbench.registry import discover
+from ddbench.runs.forecast import CellForecast, Forecast
 from ddbench.runs.plan import Event, Plan
 from factories import jobs_of, make_record
 
@@ -71,6 +73,50 @@ def test_a_board_is_as_far_as_its_runs(tmp_path: Path) -> None:
     assert board.completed == pytest.approx(0.9 + 0.2)
     display.event(Event(jobs[0], "finished", record=make_record()))
     assert board.completed == pytest.approx(1.2)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_time_left_of_a_board_weighs_runs_by_what_they_are_expected_to_take() -> None:
+    clock = Clock()
+    board = BoardCountdown({"quick": Expected(0, 20), "long": Expected(60, 20)}, workers=1, clock=clock)
+    assert board.left() == 100  # the forecast
+    clock.now = 40.0  # twice as long as was expected
+    board.finish("quick")
+    assert board.left() == pytest.approx(80 * (40 + 5) / (20 + 5))
+    clock.now = 160.0
+    board.note("long", scoring=True, share=0.0)  # the first that is heard of it: an earlier command distilled
+    assert board.left() == pytest.approx(20 * (160 + 5) / (20 + 5))
+    board.finish("long")
+    assert board.left() is None
+
+
+def test_without_a_forecast_runs_are_alike() -> None:
+    clock = Clock()
+    board = BoardCountdown({"one": ALIKE, "other": ALIKE}, clock=clock)
+    clock.now = 10.0
+    assert board.left() is None
+    board.note("one", scoring=False, share=0.0)
+    board.note("one", scoring=True, share=0.0)
+    assert board.left() == pytest.approx(10 * 6 / 4)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_is_unknown_of_a_run_is_expected_as_of_the_others() -> None:
+    jobs = jobs_of("dm", "dc", budget="20s")
+    known, unknown = (
+        CellForecast(job.cell, 1, distil, 3.0, 0, "records") for job, distil in zip(jobs, (8.0, None), strict=True)
+    )
+    expected = expectations(jobs, Forecast([known, unknown]))
+    assert [expected[job.folder] for job in jobs] == [Expected(8.0, 3.0)] * 2
+    assert expectations(jobs, None)[jobs[0].folder] == ALIKE
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------

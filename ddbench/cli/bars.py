@@ -15,9 +15,9 @@ NARROW, WIDE = 80, 110
 
 
 class TimeLeft(ProgressColumn):
-    """The time left, if what is left takes as long as what is done took: over the whole time, not the last moments.
+    """The time left, as a task's field `countdown` says it, see `stages.Countdown` and `countdown.BoardCountdown`.
 
-    A task's field `countdown`, see `stages.Countdown`, says it instead.
+    Without one, what is left takes as long as what is done took: over the whole time, not the last moments.
     """
 
     max_refresh = 0.5

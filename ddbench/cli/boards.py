@@ -103,9 +103,10 @@ def evaluate(
         def start(todo: Plan) -> None:
             if saved:
                 saved.write()
-            display.todo(todo)
-            if todo.jobs and executor == "local":
-                say(str(forecast_left(todo, device, side_by_side)))
+            forecast = forecast_left(todo, device, side_by_side) if todo.jobs and executor == "local" else None
+            display.todo(todo, forecast)
+            if forecast:
+                say(str(forecast))
 
         records = ddbench.evaluate(
             chosen,
