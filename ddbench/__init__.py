@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddbench.analyses.analysis import Analysis as Analysis
+    from ddbench.analyses.analyze import analyze as analyze
+    from ddbench.analyses.subject import Subject as Subject
     from ddbench.artifacts.card import card as card
     from ddbench.artifacts.distilled_dataset import DistilledDataset as DistilledDataset
     from ddbench.artifacts.export import export as export
@@ -23,12 +26,17 @@ if TYPE_CHECKING:
     from ddbench.meter.checkpoint import State as State
     from ddbench.meter.meter import Meter as Meter
     from ddbench.records.files import read_record as read_record
+    from ddbench.records.findings import Findings as Findings
+    from ddbench.records.findings import Measure as Measure
+    from ddbench.records.findings import Series as Series
+    from ddbench.records.metrics import Metric as Metric
     from ddbench.records.schema import Record as Record
     from ddbench.registry import DATASETS as DATASETS
     from ddbench.registry import METHODS as METHODS
     from ddbench.registry import NETWORKS as NETWORKS
     from ddbench.registry import PROTOCOLS as PROTOCOLS
     from ddbench.registry import discover as discover
+    from ddbench.registry import register_analysis as register_analysis
     from ddbench.registry import register_method as register_method
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
@@ -45,6 +53,9 @@ __version__ = "0.1.0"
 
 # The home of each public name; a registry's home is a module that fills it.
 _HOMES = {
+    "analyses.analysis": ("Analysis",),
+    "analyses.analyze": ("analyze",),
+    "analyses.subject": ("Subject",),
     "artifacts.card": ("card",),
     "artifacts.distilled_dataset": ("DistilledDataset",),
     "artifacts.recipe": ("Recipe",),
@@ -63,8 +74,10 @@ _HOMES = {
     "meter.meter": ("Meter",),
     "networks.build": ("NETWORKS",),
     "records.files": ("read_record",),
+    "records.findings": ("Findings", "Measure", "Series"),
+    "records.metrics": ("Metric",),
     "records.schema": ("Record",),
-    "registry": ("METHODS", "discover", "register_method"),
+    "registry": ("METHODS", "discover", "register_analysis", "register_method"),
     "runs.api": ("distill", "evaluate", "plan"),
     "runs.tensorboard": ("TensorBoard",),
     "submissions.replay": ("replay",),

@@ -22,6 +22,7 @@ from ddbench.io.atomic import digest
 if TYPE_CHECKING:
     from torch import nn
 
+    from ddbench.analyses.analysis import Analysis
     from ddbench.data.dataset import Dataset
     from ddbench.decoders.base import Decoder
     from ddbench.evaluation.modality import Modality
@@ -35,6 +36,8 @@ EXTENSION_GROUP = "ddbench.extensions"
 """entry points of what scoring needs too: modalities, data sets, networks, decoders, protocols and metrics"""
 NETWORK_GROUP = "ddbench.networks"
 """entry points of networks: classes of modules, which need not know of ddbench"""
+ANALYSIS_GROUP = "ddbench.analyses"
+"""entry points of analyses"""
 METHOD_FILE = "ddbench_method_"
 """prefix of the names of modules that were loaded from a method's file"""
 NETWORK_FILE = "ddbench_network_"
@@ -125,6 +128,7 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network")
 DECODERS: Registry[type[Decoder]] = Registry("decoder")
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 MODALITIES: Registry[Modality] = Registry("modality")
+ANALYSES: Registry[type[Analysis]] = Registry("analysis")
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,37 @@ def register_method(name: str, *, aliases: Iterable[str] = ()) -> Callable[[type
     return decorate
 
 
+def register_analysis(name: str) -> Callable[[type], type]:
+    """Register an analysis: a frozen dataclass with `measures` and `analyse(subject) -> Findings`, see `Analysis`.
+
+    Args:
+        name: with its version, `calibration@1`; analyses are never edited, a change is `@2`
+    """
+
+    def decorate(cls: type) -> type:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*@[1-9][0-9]*", name):
+            raise ValueError(f"analysis {name!r}: a name has a version, such as 'calibration@1'")
+        if not hasattr(cls, "__dataclass_fields__"):
+            raise TypeError(f"analysis {name!r}: put @register_analysis above @dataclass(frozen=True)")
+        if not callable(getattr(cls, "analyse", None)) or not getattr(cls, "measures", ()):
+            raise TypeError(f"analysis {name!r}: {cls.__name__} needs measures and analyse(self, subject)")
+        cls.name = name  # type: ignore[attr-defined]
+        ANALYSES.register(name)(cls)
+        return cls
+
+    return decorate
+
+
+def find_analysis(name: str) -> type[Analysis]:
+    """Return an analysis by its name; without a version, the newest.
+
+    Raises:
+        UserError: for an unknown name; the message has the nearest one.
+    """
+    versions = [(int(known.partition("@")[2]), known) for known in ANALYSES if known.partition("@")[0] == name]
+    return ANALYSES.get(max(versions)[1] if versions else name)
+
+
 def import_modules(package: ModuleType) -> None:
     """Import every module of a package; one that raises is noted in `BROKEN`, and the others are still imported."""
     for module in pkgutil.iter_modules(package.__path__):
@@ -167,7 +202,8 @@ def discover_all_but_methods() -> None:
     """Import what fills the other registries than that of methods: ddbench's own modules and announced extensions."""
     for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
         importlib.import_module(f"ddbench.{name}")
-    for point in entry_points(group=EXTENSION_GROUP):
+    import_modules(importlib.import_module("ddbench.analyses"))
+    for point in [*entry_points(group=EXTENSION_GROUP), *entry_points(group=ANALYSIS_GROUP)]:
         _import_guarded(point.name, point.load)
     for point in entry_points(group=NETWORK_GROUP):
         if point.name not in NETWORKS:
@@ -202,10 +238,9 @@ def discover() -> None:
 
 def is_discovered() -> bool:
     """Return True if another process can find all that is registered, by `discover` or in a method's file."""
-    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES)
-    announced = [
-        point for group in (PLUGIN_GROUP, EXTENSION_GROUP, NETWORK_GROUP) for point in entry_points(group=group)
-    ]
+    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES, ANALYSES)
+    groups = PLUGIN_GROUP, EXTENSION_GROUP, NETWORK_GROUP, ANALYSIS_GROUP
+    announced = [point for group in groups for point in entry_points(group=group)]
     packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in announced)}
     modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
     return all(module in packages or module.startswith((METHOD_FILE, NETWORK_FILE)) for module in modules)

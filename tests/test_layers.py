@@ -21,6 +21,7 @@ LEVELS = [
     "meter",
     "task families",
     "evaluation testing",
+    "analyses",
     "boards bench site",
     "runs",
     "submissions cli __main__",
@@ -30,7 +31,7 @@ LEVELS = [
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms.split()}
 WITHOUT_IMAGES = ("meter", "records", "leaderboard", "io", "compute")
 """rooms that serve every kind of data"""
-OF_IMAGES = ("data", "decoders", "networks", "artifacts", "task", "families", "evaluation")
+OF_IMAGES = ("data", "decoders", "networks", "artifacts", "task", "families", "evaluation", "analyses")
 OPEN_TO_METHODS = {"ddbench", "ddbench.families", "ddbench.decoders", "ddbench.networks", "ddbench.data.augmentation"}
 OTHERS = {"torch", "sklearn", "pydantic", "numpy", "scipy", "ddbench", "methods"}
 FORBIDDEN = {

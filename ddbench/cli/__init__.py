@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.cli import artifacts, bench, boards, distilling, leaderboards, registry
+from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -12,6 +12,7 @@ for command in (
     boards.plan,
     distilling.distill,
     artifacts.score,
+    analyses.analyze,
     artifacts.show,
     artifacts.export,
     artifacts.convert,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddbench.boards.board import load_board
 from ddbench.data import dataset_names
-from ddbench.registry import BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, discover
+from ddbench.registry import ANALYSES, BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, discover
 
 
 def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -23,6 +23,7 @@ def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
         "datasets": {name: _dataset_line(name) for name in dataset_names()},
         "networks": {name: _first_line(NETWORKS.get(name)) for name in NETWORKS},
         "protocols": {name: PROTOCOLS.get(name).source for name in PROTOCOLS},
+        "analyses": {name: _first_line(ANALYSES.get(name)) for name in ANALYSES},
         "boards": {str(path): load_board(path).title for path in sorted(boards.glob("*.yaml"))},
     }
     return listed, {name: plugin.reason for name, plugin in BROKEN.items()}

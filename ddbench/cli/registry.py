@@ -16,7 +16,9 @@ from ddbench.registry import discover, find_method
 
 
 def list_(
-    what: Annotated[str | None, typer.Argument(help="methods, datasets, networks, protocols or boards.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="methods, datasets, networks, protocols, analyses or boards.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What is registered, with plugins and what is wrong with them.

@@ -180,6 +180,14 @@ class Transform:
         normal = normalize(images, self.preprocessing.mean, self.preprocessing.std)
         return normal if self._whitening is None else self._whitening_on(images.device)(normal)
 
+    def of_pixels(self, images: Tensor) -> Tensor:
+        """Transform (N, C, H, W) float in [0, 1], as `__call__` does 255 times these; gradients pass through."""
+        if self.preprocessing.kind == "regularized_zca":
+            return self._whitening_on(images.device)(images)
+        mean, std = _per_channel(self.preprocessing.mean, images), _per_channel(self.preprocessing.std, images)
+        normal = (images - mean) / std
+        return normal if self._whitening is None else self._whitening_on(images.device)(normal)
+
     def inverse(self, images: Tensor) -> Tensor:
         """Turn (N, C, H, W) float as a network sees it back into pixels, in [0, 1] for images of the data set.
 

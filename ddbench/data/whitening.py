@@ -67,7 +67,8 @@ def unit_images(images: Tensor) -> Tensor:
     """
     centred = images - images.mean((1, 2, 3), keepdim=True)
     lengths, whole = (flat.flatten(1).norm(dim=1)[:, None, None, None] for flat in (centred, images))
-    units: Tensor = torch.where(lengths > TINY * whole, centred / lengths, 0.0)
+    varied = lengths > TINY * whole
+    units: Tensor = torch.where(varied, centred / torch.where(varied, lengths, 1.0), 0.0)  # gradients are finite, too
     return units
 
 

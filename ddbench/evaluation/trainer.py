@@ -80,6 +80,11 @@ class ImageEvaluator:
         logits: Tensor = functional_call(self.module, weights, (images,))
         return logits
 
+    def logits(self, weights: Weights, images: Tensor) -> Tensor:
+        """Logits, (N, K), of a network in evaluation mode for preprocessed images; gradients pass through."""
+        logits: Tensor = functional_call(self.tested, weights, (images,))
+        return logits
+
     def reporting(self, report: Callable[[float], None]) -> ImageEvaluator:
         other = replace(self, report=report)
         vars(other).update({name: getattr(self, name) for name in SHARED})
@@ -95,9 +100,9 @@ class ImageEvaluator:
         return self.setting.held_out in (None, provenance.get("held_out"))
 
     def train(self, artifact: DistilledDataset, seed: int) -> Weights:
-        """The seed's network, in evaluation mode, at the end of its training on the artefact."""
+        """The seed's network, in evaluation mode, at the end of its training on the artefact; without history."""
         *_, weights = TRAINERS[self.protocol.kind](self, artifact, seed)
-        return weights
+        return {name: weight.detach() for name, weight in weights.items()}
 
     def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
         """Train the seed's network on the artefact and test it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ddbench.io.atomic import canonical_json, digest, write_atomically
 from ddbench.io.documents import parse_json, read_bytes
 from ddbench.records.contradictions import contradictions
 from ddbench.records.fields import complaint
+from ddbench.records.findings import is_finding
 from ddbench.records.schema import SCHEMA_VERSION, Record
 
 MOST_BYTES = 2**22
@@ -23,9 +24,13 @@ MOST_BYTES = 2**22
 
 def dump_record(record: Record) -> bytes:
     """Write a record as indented JSON with sorted keys and a checksum over everything else."""
-    content = record.model_dump(mode="json")
-    content["checksum"] = digest(canonical_json(content))
-    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return seal(record.model_dump(mode="json"))
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Write content as indented JSON with sorted keys and a checksum over everything else."""
+    sealed = {**content, "checksum": digest(canonical_json(content))}
+    return (json.dumps(sealed, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -64,7 +69,7 @@ def record_paths(folder: Path) -> list[Path]:
     Raises:
         UserError: when there is none.
     """
-    found = sorted(folder.rglob("*.json"))
+    found = sorted(path for path in folder.rglob("*.json") if not is_finding(path))
     if not found:
         raise UserError(f"no records below {folder}; run `ddbench evaluate` first, or name its --out folder")
     return found
@@ -73,13 +78,13 @@ def record_paths(folder: Path) -> list[Path]:
 def check_record(path: Path) -> tuple[Record | None, list[str]]:
     """Return a file's record, if it has the form of one, and what is wrong with the file, a sentence each."""
     try:
-        content = _unsealed(path, _content(path))
+        content = unsealed(path, "run the cell again")
     except UserError as error:
         return None, [str(error)]
     try:
         record = Record.model_validate_json(canonical_json(content), strict=True)
     except ValidationError as error:
-        return None, [printable(f"{path}: {complaint}; run the cell again") for complaint in _complaints(error)]
+        return None, [printable(f"{path}: {found}; run the cell again") for found in complaints(error)]
     return record, [printable(f"{path}: {problem}") for problem in contradictions(record)]
 
 
@@ -101,30 +106,29 @@ def _read_json(path: Path) -> Any:
     return parse_json(read_bytes(path, MOST_BYTES))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def unsealed(path: Path, again: str) -> dict[str, Any]:
+    """Return the content of a file that `seal` wrote, without its checksum.
+
+    Args:
+        again: how such a file is made anew, for messages: `run the cell again`
+
+    Raises:
+        UserError: when it is a link, no JSON, of another version, or was edited.
+    """
     if path.is_symlink():
         raise UserError(f"{path} is a link; put the record itself there")
     try:
         content = _read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable JSON file ({error}); remove it and run the cell again") from error
+        raise UserError(f"{path} is not a readable JSON file ({error}); remove it and {again}") from error
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path} holds a {type(content).__name__} where a record is an object; remove it and run the cell again"
-        )
-    return content
-
-
-def _unsealed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content without its checksum, which must be correct."""
+        raise UserError(f"{path} holds a {type(content).__name__} where a record is an object; remove it and {again}")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {content.get('schema_version')!r}; this ddbench reads {SCHEMA_VERSION}"
         )
     if not _is_sealed(content):
-        raise UserError(
-            f"{path} was edited after it was written (its checksum does not match); restore it or run the cell again"
-        )
+        raise UserError(f"{path} was edited after it was written (its checksum does not match); restore it or {again}")
     return {name: value for name, value in content.items() if name != "checksum"}
 
 
@@ -133,7 +137,8 @@ def _is_sealed(content: dict[str, Any]) -> bool:
     return content.get("checksum") == digest(canonical_json(rest))
 
 
-def _complaints(error: ValidationError) -> Iterator[str]:
+def complaints(error: ValidationError) -> Iterator[str]:
+    """Yield what a validator has to say: where, what, and what was given."""
     for detail in error.errors():
         where = ".".join(map(str, detail["loc"]))
         received = "" if detail["type"] == "missing" else f" (got {reprlib.repr(detail['input'])})"

@@ -1,4 +1,4 @@
-"""Hyper-parameters of a method, read and checked."""
+"""Settings of a method or an analysis, read and checked."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from ddbench.errors import UserError, suggestion
 from ddbench.records.fields import complaint
 
 
-def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
+def make_method(cls: type[Any], settings: Mapping[str, Any], kind: str = "hyper-parameter") -> Any:
     """A method with these hyper-parameters, the others at their defaults.
+
+    Args:
+        kind: what messages call a field
 
     Raises:
         UserError: when a name is unknown, a value has the wrong type or lies outside its range.
@@ -25,7 +28,7 @@ def make_method(cls: type[Any], settings: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in settings.items():
         if name not in known:
-            raise UserError(f"unknown hyper-parameter {name!r} of {cls.name}; {suggestion(name, known)}")
+            raise UserError(f"unknown {kind} {name!r} of {cls.name}; {suggestion(name, known)}")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
         except ValidationError as error:

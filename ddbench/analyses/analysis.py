@@ -1,0 +1,45 @@
+"""An analysis: a versioned question about an artefact, answered with named measures and the columns of figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ddbench.records.findings import Findings
+from ddbench.records.metrics import Metric
+from ddbench.registry import find_analysis
+from ddbench.task.hyperparameters import make_method
+
+if TYPE_CHECKING:
+    from ddbench.analyses.subject import Subject
+
+
+class Analysis(Protocol):
+    """What `@register_analysis` takes: a frozen dataclass whose fields are settings, which the record names."""
+
+    name: ClassVar[str]
+    """with its version; the decorator sets it"""
+    measures: ClassVar[tuple[Metric, ...]]
+    """what it may measure: meaning, range and direction of each"""
+    headline: ClassVar[tuple[str, ...]]
+    """measures that tables show"""
+
+    def analyse(self, subject: Subject) -> Findings:
+        """Answer the question; where it makes no sense, say so in `not_applicable`."""
+        ...
+
+
+def make_analysis(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
+    """An analysis by its name, without a version the newest, with these settings.
+
+    Raises:
+        UserError: for an unknown name or setting, or a value out of its range.
+    """
+    found: Analysis = make_method(find_analysis(name), settings or {}, "setting")
+    return found
+
+
+def settings_of(analysis: Analysis) -> dict[str, Any]:
+    """Return every field of an analysis, defaults included."""
+    return dataclasses.asdict(analysis)  # type: ignore[call-overload,no-any-return]

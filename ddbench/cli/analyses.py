@@ -1,0 +1,77 @@
+"""The command that asks more of artefacts than their accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddbench.cli.app import SOME_FAILED, Device, Json, NetworkOption, messages, say
+
+if TYPE_CHECKING:
+    from ddbench.analyses.analyze import Found
+
+
+def analyze(
+    files: Annotated[list[Path], typer.Argument(help="Artefacts, a folder of runs, or leaderboards/artifacts/BOARD.")],
+    what: Annotated[str, typer.Option(help="Analyses: calibration,classes; `ddbench list analyses` has all.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where the data set lies.")] = None,
+    network: NetworkOption = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Networks to train [as many as for its scores].")] = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Keep what is found in this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What an artefact is good or bad for beside accuracy: calibration, classes, ...
+
+    Of a folder's artefacts, findings are kept with them: what is there is not computed again, and the same command
+    goes on after an interruption.
+
+        ddbench analyze digits.safetensors --what calibration
+        ddbench analyze runs/cpu --what calibration,classes
+        ddbench analyze leaderboards/artifacts/cpu --what classes
+
+    Exit code 0: all found; 1: some artefacts could not be analysed, a sentence each; 2: bad usage or input.
+    """
+    import ddbench
+    from ddbench.cli.progress import Gauge
+
+    failures = list[str]()
+
+    def failed(sentence: str) -> None:
+        failures.append(sentence)
+        say(sentence)
+
+    several = len(files) > 1 or files[0].is_dir()
+    with Gauge(messages) as gauge:
+        records = ddbench.analyze(
+            files,
+            [name.strip() for name in what.split(",") if name.strip()],
+            dataset=dataset,
+            network=network,
+            count=count,
+            device=device,
+            out=out,
+            report=gauge,
+            on_found=lambda found: None if as_json else typer.echo(_text(found)),
+            on_failure=failed if several else None,
+        )
+    if as_json:
+        typer.echo(json.dumps([record.model_dump(mode="json") for record in records]))
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _text(found: Found) -> str:
+    """Describe what was found: the file and the analysis, then a measure a line."""
+    record = found.record
+    kept = f", {'kept' if found.known else 'written'} in {found.path}" if found.path else ""
+    lines = [f"{found.file}: {record.analysis}{kept}"]
+    if record.findings.not_applicable:
+        return f"{lines[0]}\n  not applicable: {record.findings.not_applicable}"
+    for name, measure in record.findings.metrics.items():
+        ends = "" if measure.low is None else f" ({measure.low:.4g} to {measure.high:.4g})"
+        lines.append(f"  {name:24s} {measure.mean:.4g}{ends}, {len(measure.values)} {measure.of}")
+    return "\n".join(lines)
