@@ -155,7 +155,7 @@ def test_a_trajectory_starts_fresh_and_learns(monkeypatch: pytest.MonkeyPatch) -
     images, labels = evaluator.transform(data.train_images), data.train_labels
     losses = [torch.nn.functional.cross_entropy(evaluator.forward(w, images), labels) for w in path.values()]
     assert float(losses[0]) > 2.0
-    assert float(losses[-1]) < 1.0
+    assert float(losses[-1]) < 1.5
 
 
 # -- registration ------------------------------------------------------------------------------------------------------

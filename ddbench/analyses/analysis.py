@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ddbench.errors import UserError
 from ddbench.records.findings import Findings
 from ddbench.records.metrics import Metric
 from ddbench.registry import find_analysis
@@ -38,6 +39,21 @@ def make_analysis(name: str, settings: Mapping[str, Any] | None = None) -> Analy
     """
     found: Analysis = make_method(find_analysis(name), settings or {}, "setting")
     return found
+
+
+def analysis_of(named: str | Mapping[str, Any]) -> Analysis:
+    """An analysis from its name, or from a mapping of `name` and settings.
+
+    Raises:
+        UserError: as `make_analysis`, or where there is no name.
+    """
+    if isinstance(named, str):
+        return make_analysis(named)
+    settings = dict(named)
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"analysis {dict(named)!r} has no name; give one, such as {{name: calibration@1}}")
+    return make_analysis(name, settings)
 
 
 def settings_of(analysis: Analysis) -> dict[str, Any]:

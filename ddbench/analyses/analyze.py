@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddbench.analyses.analysis import Analysis, make_analysis
+from ddbench.analyses.analysis import Analysis, analysis_of
 from ddbench.analyses.places import Source, sources
 from ddbench.analyses.runner import Case, analyse, subject_of
 from ddbench.artifacts.distilled_dataset import file_digest
@@ -69,7 +69,7 @@ def analyze(
         UserError: for an unknown analysis or setting, or an artefact or data set that is not to be had.
     """
     discover()
-    wanted = [_analysis(one) for one in ([what] if isinstance(what, str | Mapping) else what)]
+    wanted = [analysis_of(one) for one in ([what] if isinstance(what, str | Mapping) else what)]
     if not wanted:
         raise UserError("no analysis is named; `ddbench list analyses` shows them")
     paths = [files] if isinstance(files, str | Path) else files
@@ -150,13 +150,3 @@ def _kept(path: Path | None) -> AnalysisRecord | None:
         warnings.warn(set_aside(path, problems[0]), RuntimeWarning, stacklevel=2)
         return None
     return found
-
-
-def _analysis(wanted: Wanted) -> Analysis:
-    if isinstance(wanted, str):
-        return make_analysis(wanted)
-    settings = dict(wanted)
-    name = settings.pop("name", None)
-    if not isinstance(name, str):
-        raise UserError(f"analysis {wanted!r} has no name; give one, such as {{name: calibration@1}}")
-    return make_analysis(name, settings)

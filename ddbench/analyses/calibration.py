@@ -22,7 +22,7 @@ from ddbench.registry import register_analysis
 COLDEST, HOTTEST = 1e-3, 1e3
 """temperatures between which one is sought"""
 HALVINGS = 60
-"""of the interval that the temperature lies in"""
+"""number of times that the interval around the temperature is halved"""
 
 
 @register_analysis("calibration@1")
@@ -144,6 +144,6 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
         middle = (low + high) / 2
         inverse = torch.tensor(middle, dtype=torch.float64).exp().to(logits.device)
         slope = ((inverse * logits).softmax(1) * logits).sum(1).mean() - own.mean()
-        low, high = (middle, high) if slope < 0 else (low, middle)
+        low, high = (middle, high) if slope <= 0 else (low, middle)
     found = float(torch.tensor(-(low + high) / 2, dtype=torch.float64).exp())
     return min(max(found, COLDEST), HOTTEST)

@@ -57,7 +57,7 @@ class Classes:
 
     def analyse(self, subject: Subject) -> Findings:
         own = [confusion(subject, weights) for weights in subject.trained()]
-        spreads = torch.tensor([spread(table) for table in own]).tolist()
+        spreads = [spread(table) for table in own]
         metrics = {"worst": Measure.over([worst(table) for table in own]), "spread": Measure.over(spreads)}
         means = {"own": torch.stack(own).mean(0)}
         for name, others in zip(REFERENCES, (self._full_data(subject), self._random_real(subject)), strict=True):

@@ -1,4 +1,4 @@
-"""Where artefacts lie that are to be analysed, and where what is found of them goes."""
+"""Places of artefacts that are to be analysed, and of what is found of them."""
 
 from __future__ import annotations
 

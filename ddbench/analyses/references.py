@@ -30,7 +30,7 @@ FULL_DATA = "full-data-1000-steps@1"
 SNAPSHOTS = (0, 1, 2, 5, 10, 20, 40, 60, 90, 130, 190, 250, 300)
 """steps at which a trajectory is kept"""
 BATCH, LR, MOMENTUM = 256, 0.01, 0.9
-"""of trajectories, as in Yang et al., "What is Dataset Distillation Learning?", ICML 2024"""
+"""settings of trajectories, as in Yang et al., "What is Dataset Distillation Learning?", ICML 2024"""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _with_name(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
 Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
 Ipcs = Annotated[list[Annotated[int, Field(gt=0, strict=True)]], BeforeValidator(_listed), Field(min_length=1)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
@@ -40,6 +44,8 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 PoolSize = Annotated[int, Field(gt=0, le=MOST_GIVEN, strict=True)]
 Trained = Annotated[int, Field(gt=0, le=MOST_STEPS, strict=True)]
 Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
+NamedAnalysis = Annotated[dict[str, Any], BeforeValidator(_with_name)]
+"""`calibration@1`, or `{name: calibration@1, bins: 10}`"""
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
 Preprocessing = Literal["normalize", "standardize", "zca", "regularized_zca"]
 
@@ -152,6 +158,8 @@ class Board(CellFields):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     stall_seconds: Seconds | None = None
     """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""
+    analyses: list[NamedAnalysis] = []
+    """further questions about each artefact, asked after scoring and not charged; no part of the cells"""
     entries: Annotated[list[Entry], Field(min_length=1)]
 
     _file: str = PrivateAttr("")
@@ -174,7 +182,11 @@ class Board(CellFields):
 
     def place(self, index: int) -> str:
         """Return the place of an entry, to begin a complaint with; an empty text for a board that came from no file."""
-        return f"{self._file}: entries.{index}: " if self._file else ""
+        return self.place_of("entries", index)
+
+    def place_of(self, field: str, index: int) -> str:
+        """Return the place of an element of a field, likewise."""
+        return f"{self._file}: {field}.{index}: " if self._file else ""
 
     def cells(self) -> Iterator[PlannedCell]:
         """Every cell, in the order of the file."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from ddbench.analyses.analysis import analysis_of, settings_of
 from ddbench.boards.board import Board, PlannedCell, PoolField
 from ddbench.boards.cross_evaluation import check_ways, cross_evaluations
 from ddbench.compute.device import resolve_device
@@ -56,6 +57,8 @@ class Job:
     """silence after which the run is ended as hung; None takes the rule of `executors.watch`"""
     network_files: NetworkFiles = ()
     """places of the networks that were named by a file"""
+    analyses: tuple[tuple[str, dict[str, Any]], ...] = ()
+    """name and settings of each analysis of the artefact"""
     decoys: str | None = None
     """folder that the run's own process finds where it looks for data; None leaves it without one"""
     score: bool = True
@@ -122,6 +125,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
     selection = selection or Selection()
     where = resolve_device(device) if isinstance(device, str) else device
     kind = cast(DeviceKind, where.type)
+    _check_analyses(board)
     jobs, digest_of = [], cache(source_digest)
     for planned in filter(selection.takes, board.cells()):
         try:
@@ -174,6 +178,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     for scoring in cell.also or []:
         check_ceiling(cls.name, PROTOCOLS.get(scoring.protocol))
     source, snapshots = digest_of(cls), _snapshots(planned)
+    analyses = [analysis_of(named) for named in board.analyses]
     return [
         Job(
             board.board,
@@ -188,9 +193,19 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
             network_files=files_of(cell.all_networks),
+            analyses=tuple((analysis.name, settings_of(analysis)) for analysis in analyses),
         )
         for seed in range(planned.seeds)
     ]
+
+
+def _check_analyses(board: Board) -> None:
+    """Raise UserError for an analysis that is unknown or cannot have its settings."""
+    for index, named in enumerate(board.analyses):
+        try:
+            analysis_of(named)
+        except UserError as error:
+            raise UserError(f"{board.place_of('analyses', index)}{error}") from error
 
 
 def _has_curve(board: Board, seed: int) -> bool:

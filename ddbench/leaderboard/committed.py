@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard.curves import has_curve
+from ddbench.leaderboard.finding_pages import findings_markdown
+from ddbench.leaderboard.findings import ANALYSED, analysis_tables, finding_problems, read_findings
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.plots import drawn_from, numbers, plot_curves
 from ddbench.leaderboard.published import published_beside
@@ -70,9 +72,11 @@ def check_tables(folder: Path, origins: Origins | None = None) -> list[str]:
     Raises:
         UserError: when there are no records.
     """
-    checked = [check_record(path) for path in record_paths(folder)]
-    broken = [problem for _, problems in checked for problem in problems]
-    return broken or list(_outdated(folder, _by_board(record for record, _ in checked if record), origins))
+    checked = {path: check_record(path) for path in record_paths(folder)}
+    broken = [problem for _, problems in checked.values() for problem in problems]
+    records = {path: record for path, (record, _) in checked.items() if record}
+    broken += [] if broken else finding_problems(folder, records)
+    return broken or list(_outdated(folder, _by_board(records.values()), origins))
 
 
 def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | None) -> Iterator[str]:
@@ -87,7 +91,7 @@ def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | N
     for path, records in drawn.items():
         if path.is_file() and drawn_from(path) != numbers(records, origins):
             yield f"{path} is not drawn from what its records give; {remedy}"
-    for path in sorted(folder.iterdir()):
+    for path in sorted([*folder.iterdir(), *(folder / ANALYSED).glob("*.md")]):
         if path.suffix in SUFFIXES and path.name != OF_NO_BOARD and path not in texts and path not in drawn:
             yield f"{path} is of no board with such records; remove it"
     if _readme(readme, folder, found, origins) not in (None, _read(readme)):
@@ -101,6 +105,9 @@ def _texts(folder: Path, out: Path, found: dict[str, list[Record]], origins: Ori
     for board, records in found.items():
         texts[out / f"{board}.md"] = markdown(records, board, published, origins)
         texts[out / f"{board}.csv"] = csv_table(records, published, origins)
+    for board, findings in read_findings(folder).items():
+        tables = analysis_tables(found.get(board, []), findings, origins)
+        texts[out / ANALYSED / f"{board}.md"] = findings_markdown(board, tables)
     return texts
 
 

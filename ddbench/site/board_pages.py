@@ -9,6 +9,7 @@ from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
 from ddbench.records.states import STATES
 from ddbench.site import reproduce
+from ddbench.site.analysis_pages import analysis_page
 from ddbench.site.charts import chart
 from ddbench.site.content import BoardContent, Content
 from ddbench.site.families import legend
@@ -40,6 +41,7 @@ def board_values(board: BoardContent, tables: Sequence[Table], content: Content,
         "csv": csv,
         "stored": stored,
         "beyond": beyond,
+        "analyses": analysis_page(board.name) if board.findings else "",
         "command": reproduce.of_board(board.name),
         "reading": [(column, text) for column, text in READING.items() if column in shown],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard.columns import Group, groups
+from ddbench.leaderboard.findings import read_findings
 from ddbench.leaderboard.grouping import oldest_first, runs_by_cell
 from ddbench.leaderboard.origins import Origin, origins
 from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.records.files import records_by_path
+from ddbench.records.findings import AnalysisRecord
 from ddbench.records.schema import Record
 from ddbench.records.states import evidence
 from ddbench.registry import METHODS
@@ -61,6 +63,8 @@ class BoardContent:
     entries: tuple[RecordEntry, ...]
     """records, sorted by the paths of their files"""
     groups: tuple[Group, ...]
+    findings: tuple[AnalysisRecord, ...] = ()
+    """findings of analyses of its artefacts"""
 
     @property
     def rows(self) -> list[Row]:
@@ -123,7 +127,11 @@ def read_content(folder: Path) -> Content:
     by_board: dict[str, dict[str, Record]] = {}
     for path, record in files.items():
         by_board.setdefault(record.board, {})[path.relative_to(folder).as_posix()] = record
-    boards = tuple(_board(name, by_board[name], published, artifacts) for name in sorted(by_board))
+    findings = read_findings(folder)
+    boards = tuple(
+        replace(_board(name, by_board[name], published, artifacts), findings=tuple(findings.get(name, ())))
+        for name in sorted(by_board)
+    )
     named = {record.result.cell.method for record in files.values()}
     return Content(boards, published, tuple(sorted({*shipping(), *named})))
 

@@ -17,6 +17,7 @@ from ddbench.site import (
     record_pages,
     shared_page,
 )
+from ddbench.site.analysis_pages import analysis_page, analysis_values
 from ddbench.site.content import Content, shipping
 from ddbench.site.format import board_page, method_page, protocol_page, slug
 from ddbench.site.method_pages import Shown
@@ -53,14 +54,18 @@ def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     yield "methodology.html", "methodology.html", methodology.methodology_values()
     yield shared_page.PAGE, "shared.html", shared_page.shared_values(content)
     yield from _cards(content, tables, shown)
+    findings = {board.name: board.findings for board in content.boards}
     for page, entries in content.cells.items():
-        yield page, "records.html", record_pages.record_values(entries, shown)
+        own = findings[entries[0].record.board]
+        yield page, "records.html", record_pages.record_values(entries, shown, own)
 
 
 def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mapping[str, Shown]) -> Iterator[Page]:
     for board in content.boards:
         values = board_pages.board_values(board, tables[board.name], content, Path(_csv(board.name)).name)
         yield board_page(board.name), "board.html", values
+        if board.findings:
+            yield analysis_page(board.name), "analyses.html", analysis_values(board)
     for method in content.methods:
         own = [each for each in shown.values() if each.cell.method == method]
         yield method_page(method), "method.html", method_pages.method_values(method, tables, content, own)

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from ddbench.io.atomic import canonical_json
+from ddbench.records.findings import AnalysisRecord
 from ddbench.records.schema import Measured, Record, Result
 from ddbench.records.states import state
 from ddbench.site import reproduce
+from ddbench.site.analysis_pages import findings_of
 from ddbench.site.content import RecordEntry
 from ddbench.site.format import Pairs, number, pairs, significant
 from ddbench.site.method_pages import Shown
@@ -35,12 +37,15 @@ LEAST_SECONDS = 0.005
 """shortest duration of an uncharged phase that is named"""
 
 
-def record_values(entries: Sequence[RecordEntry], shown: Mapping[str, Shown]) -> Mapping[str, Any]:
+def record_values(
+    entries: Sequence[RecordEntry], shown: Mapping[str, Shown], findings: Sequence[AnalysisRecord] = ()
+) -> Mapping[str, Any]:
     """Return the values that the template `records.html` shows.
 
     Args:
         entries: the records of a cell
         shown: pictures of artefacts, by the `place` of their record
+        findings: those of the board
     """
     first = entries[0].record
     cell = first.result.cell
@@ -56,12 +61,13 @@ def record_values(entries: Sequence[RecordEntry], shown: Mapping[str, Shown]) ->
         "accuracy": interval(found) if len(entries) > 1 and found else None,
         "runs": [
             _card(entry, shown.get(entry.place), [each for each in own if each not in common])
+            | {"findings": findings_of(entry.record.result.artifact, findings)}
             for entry, own in zip(entries, shared, strict=True)
         ],
     }
 
 
-def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> Mapping[str, Any]:
+def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> dict[str, Any]:
     record, result, cell = entry.record, entry.record.result, entry.record.result.cell
     again = [_measured_again(other) for other in entry.agreeing]
     return {

@@ -71,12 +71,13 @@ def _of_record(record: Record) -> Iterator[str]:
     elif result.scores or result.also or result.artifact:
         yield f"status {result.status}, and scores or an artefact; a run that failed has neither"
     for name in {cell.protocol: None} | {scoring.protocol: None for scoring in cell.also or []}:
-        yield from _of_protocol(
+        yield from protocol_complaints(
             cell.method, name, record.protocol if name == cell.protocol else record.also_protocols.get(name)
         )
 
 
-def _of_protocol(method: str, name: str, described: Mapping[str, Any] | None) -> Iterator[str]:
+def protocol_complaints(method: str, name: str, described: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what is wrong with a description of a protocol that a method was scored under, a sentence each."""
     if name not in PROTOCOLS:
         yield f"unknown protocol {name!r}; {suggestion(name, PROTOCOLS)}"
     elif (PROTOCOLS.get(name).kind == "full_data") != (method == CEILING):

@@ -16,9 +16,11 @@ from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest, made_by, short_digest
 from ddbench.registry import METHODS, discover
-from ddbench.submissions.checks import complaints, recorded_data
+from ddbench.submissions.checks import complaints as complaints_of
+from ddbench.submissions.checks import recorded_data
 from ddbench.submissions.claim import Claim, read_claims
 from ddbench.submissions.filing import all_or_none, plan_filing
+from ddbench.submissions.findings import plan_findings
 from ddbench.submissions.membership import board_complaint, source_complaint
 
 
@@ -31,7 +33,7 @@ class Submission:
     notes: list[str] = field(default_factory=list)
     """what the pull request should say or bring along"""
     written: list[Path] = field(default_factory=list)
-    """records, artefacts, sources of methods"""
+    """records, artefacts, findings of analyses, sources of methods"""
     tables: list[Path] = field(default_factory=list)
 
 
@@ -71,10 +73,12 @@ def submit(
         *_complaints(claims, given, {Path(path).stem: path for path in datasets}, configs),
     ]
     filing = plan_filing([] if wrong else claims, to, held)
-    if wrong or filing.complaints:
-        return Submission(wrong or filing.complaints)
+    places = held | {path: claim.record for path, claim in filing.records.items()}
+    findings = plan_findings([] if wrong else claims, places, to)
+    if complaints := wrong or filing.complaints or findings.complaints:
+        return Submission(complaints)
     new = [claim.record for claim in filing.records.values()]
-    files = filing.files | dict(_copied(given, new, to))
+    files = filing.files | findings.files | dict(_copied(given, new, to))
     with all_or_none(files):
         tables = write_tables(to, to, origins()) if files else []
     notes = [*filing.notes, *_new_boards(new, configs), *_uncommitted(new)]
@@ -161,7 +165,7 @@ def _complaints(
         key = cell.dataset, cell.dataset_digest
         if key not in loaded:
             loaded[key] = recorded_data(cell, places.get(cell.dataset))
-        found = complaints(claim, loaded[key])
+        found = complaints_of(claim, loaded[key])
         yield from found
         if not found:
             reasons = _absent(claim), board_complaint(claim.record, configs), source_complaint(claim.record, given)

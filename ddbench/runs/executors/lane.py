@@ -28,7 +28,7 @@ from ddbench.runs.distill import Distilled, earlier, noted
 from ddbench.runs.executors import Event, Listener
 from ddbench.runs.executors.distilling import distilling
 from ddbench.runs.executors.process import Process, starting_context
-from ddbench.runs.executors.scoring import Prepare, ScoreRun, scoring
+from ddbench.runs.executors.scoring import AnalyseRun, Prepare, ScoreRun, scoring
 from ddbench.runs.executors.watch import Watch
 from ddbench.runs.outside import Outside, note_outside, read_outside
 from ddbench.runs.record import failed_record, make_record
@@ -58,7 +58,7 @@ class Lane:
         self.process: Process | None = None
         """what works on the run; None while there is no run"""
         self._device, self._cache, self._on_event = device, cache, on_event
-        self._scorer = _ScoringWorker(cache, device)
+        self._scorer, self._analyst = _ScoringWorker(cache, device), _ScoringWorker(cache, device)
         self._job: Job | None = None
         self._steps: Steps | None = None
 
@@ -100,6 +100,7 @@ class Lane:
         if self._steps is not None:
             self._steps.close()
         self._scorer.end()
+        self._analyst.end()
 
     def _go_on(self, step: Callable[[Steps], Process]) -> Record | None:
         assert self._steps is not None
@@ -131,10 +132,22 @@ class Lane:
         self._on_event(Event(job, "progress", "evaluate" if job.score else "check"))
         scored = yield self._scorer.ask(ScoreRun(job, folder, distilled), watch)
         record = _record(job, distilled, scored, read_outside(folder))
+        if job.analyses and record.accuracy is not None and distilled.artifact is not None:
+            yield from self._analysed(AnalyseRun(job, folder, distilled.artifact))
         write_record(folder / RECORD, record)
         for name in REMAINS:
             (folder / name).unlink(missing_ok=True)
         return record
+
+    def _analysed(self, request: AnalyseRun) -> Generator[Process, Any, None]:
+        """Analyse in a process of its own: whatever becomes of it, the run has its scores."""
+        watch = Watch(request.job.cell.budget.model_copy(update={"peak_bytes": None}), request.job.stall_seconds)
+        try:
+            sentences = yield self._analyst.ask(request, watch)
+        except Ended as end:
+            sentences = [f"its analyses ended early, and `ddbench analyze` goes on with them: {end.outcome.reason}"]
+        for sentence in sentences:
+            self._on_event(Event(request.job, "warning", sentence))
 
     def _distilled(self, job: Job, folder: Path, file: TrainingFile) -> Generator[Process, Any, Distilled]:
         begun, on_cpu = time.monotonic(), self._device.type == "cpu"
@@ -165,7 +178,7 @@ class _ScoringWorker:
         self._process: Process | None = None
         self._requests: Connection | None = None
 
-    def ask(self, request: Prepare | ScoreRun, watch: Watch) -> Process:
+    def ask(self, request: Prepare | ScoreRun | AnalyseRun, watch: Watch) -> Process:
         """Send a request; the answer will be among what the process has done."""
         if self._process is None or self._requests is None or not self._process.alive:
             self.end()

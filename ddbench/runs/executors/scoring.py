@@ -14,6 +14,7 @@ from ddbench.errors import Stopped
 from ddbench.evaluation.modality import Evaluator, TrainingFile
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.registry import discover_all_but_methods
+from ddbench.runs.analyse import analyse_run
 from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.distill import Distilled
 from ddbench.runs.executors.inside import Line, bound
@@ -46,6 +47,20 @@ class ScoreRun:
     def carry_out(self, worker: Worker) -> Scored:
         context = worker.context(self.job, self.folder)
         return score(context, self.distilled, lambda: worker.evaluator(context))
+
+
+@dataclass(frozen=True)
+class AnalyseRun:
+    """Ask further questions about a run's artefact; the answer is a sentence for each that failed."""
+
+    job: Job
+    folder: Path
+    artifact: str
+    """digest of its file"""
+
+    def carry_out(self, worker: Worker) -> list[str]:
+        context = worker.context(self.job, self.folder)
+        return list(analyse_run(context, self.artifact, lambda: worker.evaluator(context)))
 
 
 class Worker:
