@@ -1,0 +1,370 @@
+"""Findings from a board's run to the tables: asked by a board, submitted, checked, tabulated and shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddbench.analyses.analysis import make_analysis, settings_of
+from ddbench.analyses.calibration import Calibration
+from ddbench.boards.board import make_board
+from ddbench.boards.jobs import resolve
+from ddbench.errors import UserError
+from ddbench.io.atomic import digest
+from ddbench.leaderboard import check_tables
+from ddbench.leaderboard.finding_pages import findings_markdown
+from ddbench.leaderboard.findings import analysis_tables, text
+from ddbench.leaderboard.origins import origins
+from ddbench.records.cell import NetworkSpec
+from ddbench.records.files import read_records
+from ddbench.records.finding_files import finding_paths, read_finding, write_finding
+from ddbench.records.findings import AnalysisRecord, Findings, Measure
+from ddbench.records.schema import Record
+from ddbench.registry import discover
+from ddbench.runs.analyse import analyse_run
+from ddbench.runs.executors import Event
+from ddbench.runs.plan import plan_runs, run_jobs
+from ddbench.site import write_site
+from ddbench.stats import kendall_interval, kendall_tau
+from ddbench.submissions.submit import submit
+from factories import Call, make_record
+
+BOARD: dict[str, Any] = {
+    "board": "tiny",
+    "datasets": "digits",
+    "ipc": 1,
+    "network": "convnet,depth=1,width=8",
+    "protocol": "quick-300@1",
+    "networks": 1,
+    "steps": 3,
+    "compile": False,
+    "analyses": [{"name": "calibration", "held_out": 100}],
+    "entries": [{"methods": "random_real"}],
+}
+
+
+# -- a board asks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """The folder of a board's run, for reading, and what was told."""
+    discover()
+    folder, events = tmp_path_factory.mktemp("made") / "runs", list[Event]()
+    jobs = resolve(make_board(BOARD), "cpu")
+    run_jobs(plan_runs(jobs, folder), folder, device="cpu", on_event=events.append)
+    return folder, events
+
+
+@pytest.fixture
+def runs(made: tuple[Path, list[Event]], tmp_path: Path) -> Path:
+    """A copy of it, beside a folder of tables that is empty and the board's YAML."""
+    (tmp_path / "tables" / "records").mkdir(parents=True)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny.yaml").write_text(yaml.safe_dump(BOARD))
+    return Path(shutil.copytree(made[0], tmp_path / "runs"))
+
+
+def test_a_board_asks_after_scoring_and_does_not_charge(made: tuple[Path, list[Event]]) -> None:
+    folder, events = made
+    (path,), (record,) = finding_paths(folder), read_records(folder)
+    found = read_finding(path)
+    assert (found.artifact, found.analysis, found.networks) == (record.result.artifact, "calibration@1", 1)
+    assert found.settings == {"bins": 15, "resamples": 20, "held_out": 100}
+    assert "analyses" not in record.model_dump_json()
+    assert not [event for event in events if event.kind == "warning"]
+    assert [event.kind for event in events][-1] == "finished"
+
+
+def test_what_fails_is_said_and_the_others_go_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import device
+
+    from ddbench.runs.context import RunContext, RunMonitor
+
+    board = {**BOARD, "analyses": ["calibration", {"name": "classes", "full_data": 0}]}
+    (job,) = resolve(make_board(board), "cpu")
+    (record,) = read_records(runs)
+    folder = next(runs.rglob("record.json")).parent
+    context = RunContext.of(job, folder, runs / "cache", device("cpu"), RunMonitor())
+
+    def broken(*given: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("ddbench.runs.analyse.subject_of", lambda *given: None)
+    monkeypatch.setattr("ddbench.runs.analyse.analyse", broken)
+    said = list(analyse_run(context, str(record.result.artifact), lambda: None))  # type: ignore[arg-type,return-value]
+    assert said == [
+        f"{name} failed, and `ddbench analyze` tries it again: ZeroDivisionError: by nothing"
+        for name in ("calibration@1", "classes@1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("analyses", "complaint"),
+    [
+        (["calibratio"], "unknown analysis 'calibratio'; did you mean 'calibration@1'"),
+        ([{"name": "calibration", "bins": 0}], "bins=0 of calibration@1: input should be greater than 0"),
+        ([{"bins": 3}], "analysis {'bins': 3} has no name"),
+    ],
+)
+def test_a_board_with_an_unknown_analysis_is_refused(analyses: list[Any], complaint: str) -> None:
+    discover()
+    with pytest.raises(UserError, match=complaint.replace("{", r"\{").replace("}", r"\}")):
+        resolve(make_board({**BOARD, "analyses": analyses}), "cpu")
+
+
+def test_analyses_are_no_part_of_a_runs_key() -> None:
+    discover()
+    (with_one,), (without,) = (resolve(make_board({**BOARD, "analyses": a}), "cpu") for a in (["calibration"], []))
+    assert with_one.key == without.key
+
+
+# -- submitted and checked ---------------------------------------------------------------------------------------------
+
+
+def filed(runs: Path) -> Path:
+    """Submit, and give the folder of tables."""
+    found = submit(runs, runs.parent / "tables", configs=runs.parent / "configs")
+    assert found.complaints == []
+    return runs.parent / "tables"
+
+
+def test_findings_are_filed_with_their_record_and_shown(runs: Path, tmp_path: Path) -> None:
+    tables = filed(runs)
+    (path,), (record,) = finding_paths(tables), (tables / "records").rglob("*.json")
+    assert path.parent == tables / "analyses" / "tiny" / "random_real"
+    assert path.name.startswith(f"{record.stem}-calibration@1-")
+    assert check_tables(tables, origins()) == []
+    page = (tables / "analyses" / "tiny.md").read_text()
+    assert "### digits, 1 image per class, held_out=100" in page
+    site = write_site(tables, tmp_path / "site").parent
+    assert "ece_excess" in (site / "analyses" / "tiny.html").read_text()
+    assert "analyses/tiny.html" in (site / "boards" / "tiny.html").read_text()
+    (own,) = (site / "records").rglob("*.html")
+    assert "calibration@1, 1 convnet(depth=1, width=8) under quick-300@1" in own.read_text()
+    again = submit(runs, tables, configs=runs.parent / "configs")
+    assert (again.complaints, again.written) == ([], [])
+
+
+def test_findings_of_filed_records_are_filed_later(runs: Path) -> None:
+    (path,) = finding_paths(runs)
+    content = path.read_bytes()
+    path.unlink()
+    tables = filed(runs)
+    assert not finding_paths(tables)
+    path.write_bytes(content)
+    assert filed(runs) == tables
+    assert [found.read_bytes() for found in finding_paths(tables)] == [content]
+
+
+def changed(path: Path, **changes: Any) -> None:
+    """Seal a finding with other content, under the name that this has."""
+    found = read_finding(path).model_copy(update=changes)
+    found = found.model_copy(update={"key": found.expected_key()})
+    path.unlink()
+    write_finding(path.with_name(found.name), found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"artifact": digest(b"")}, "no record of its board and method has the artefact"),
+        ({"dataset_digest": digest(b"")}, "and its record of others"),
+        ({"protocol": {"name": "quick-300@1"}}, "says that quick-300@1 has epochs"),
+    ],
+)
+def test_findings_of_something_else_are_not_filed(runs: Path, changes: dict[str, Any], complaint: str) -> None:
+    (path,) = finding_paths(runs)
+    if "protocol" in changes:
+        complaint, changes = (
+            "says that quick-300@1 has steps 299",
+            {"protocol": {**read_finding(path).protocol, "steps": 299}},
+        )
+    changed(path, **changes)
+    found = submit(runs, runs.parent / "tables", configs=runs.parent / "configs")
+    assert complaint in " ".join(found.complaints)
+    assert not found.written
+
+
+def test_an_edited_or_foreign_finding_fails_the_check(runs: Path, call: Call) -> None:
+    tables = filed(runs)
+    (path,) = finding_paths(tables)
+    content = path.read_text()
+    path.write_text(content.replace('"held_out": 100', '"held_out": 101'))
+    (problem,) = check_tables(tables, origins())
+    assert "was edited after it was written" in problem
+    assert problem.endswith("restore it or run `ddbench analyze` again")
+    assert call("leaderboard", tables, "--check")[0] == 1
+    path.write_text(content)
+    other = tables / "analyses" / "tiny" / "herding" / path.name
+    other.parent.mkdir()
+    path.rename(other)
+    (problem,) = check_tables(tables, origins())
+    assert "no record of its board and method has the artefact" in problem
+    shutil.rmtree(tables / "analyses" / "tiny")
+    (problem,) = check_tables(tables, origins())
+    assert "tiny.md is of no board with such records; remove it" in problem
+
+
+# -- tables by hand ----------------------------------------------------------------------------------------------------
+
+
+def finding(record: Record, values: dict[str, list[float]], reason: str | None = None) -> AnalysisRecord:
+    cell = record.result.cell
+    metrics = {name: Measure.over(given) for name, given in values.items()}
+    found = AnalysisRecord(
+        key="",
+        analysis="calibration@1",
+        settings=settings_of(make_analysis("calibration")),
+        artifact=str(record.result.artifact),
+        dataset="digits",
+        dataset_digest=cell.dataset_digest,
+        network=cell.network,
+        protocol={"name": cell.protocol},
+        networks=cell.networks,
+        findings=Findings(metrics=metrics, not_applicable=reason),
+        seconds=1.0,
+        finished="2026-01-01T00:00:00+00:00",
+        environment={},
+    )
+    return found.model_copy(update={"key": found.expected_key()})
+
+
+def records_of(accuracies: dict[str, list[float]]) -> dict[str, list[Record]]:
+    return {
+        method: [
+            make_record(method, seed, (share,), artifact=digest(f"{method}{seed}".encode()))
+            for seed, share in enumerate(shares)
+        ]
+        for method, shares in accuracies.items()
+    }
+
+
+def test_a_table_has_one_artefact_over_networks_and_several_over_artefacts() -> None:
+    discover()
+    made = records_of({"good": [0.9, 0.8], "bad": [0.5], "odd": [0.6], "unasked": [0.7]})
+    findings = [
+        finding(made["good"][0], {"nll": [0.2, 0.4], "gap": [0.1]}),
+        finding(made["good"][1], {"nll": [0.5], "gap": [0.1]}),
+        finding(made["bad"][0], {"nll": [1.0, 2.0]}),
+        finding(made["odd"][0], {}, "it regresses"),
+    ]
+    (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
+    good, bad = table.lines()
+    assert (good["method"], good["accuracy %"], good["n"]) == ("good", "85.0", "2")
+    assert good["nll"] == f"0.400 ± {12.7062 * 0.1:.3f}"  # t with one degree of freedom, of (0.3, 0.5)
+    assert good["gap"] == "0.100"
+    assert (bad["nll"], bad["gap"], bad["n"]) == (
+        f"1.500 ± {12.7062 * 0.5:.3f}",
+        "—" if bad["gap"] == "—" else bad["gap"],
+        "1",
+    )
+    assert table.reasons == ("odd: it regresses",)
+    page = findings_markdown("tiny", [table])
+    assert "# tiny: beyond accuracy" in page
+    assert "- **nll**: mean negative log-likelihood" in page
+    assert "Not applicable to odd: it regresses." in page
+
+
+def test_tables_are_apart_where_artefacts_were_analysed_otherwise() -> None:
+    discover()
+    made = records_of({"good": [0.9]})
+    usual = finding(made["good"][0], {"nll": [0.2]})
+    wide = usual.model_copy(update={"network": NetworkSpec(name="mlp")})
+    few = usual.model_copy(update={"settings": {**usual.settings, "bins": 5}})
+    headings = {table.heading for table in analysis_tables(made["good"], [usual, wide, few])}
+    assert headings == {
+        "digits, 1 image per class",
+        "digits, 1 image per class, 2 networks mlp under dsa-1000@1",
+        "digits, 1 image per class, bins=5",
+    }
+
+
+def test_agreement_with_accuracy() -> None:
+    discover()
+    made = records_of({f"m{i}": [0.1 * i] for i in range(1, 7)})
+    findings = [finding(made[f"m{i}"][0], {"nll": [1.0 - 0.1 * i], "brier": [1.0]}) for i in range(1, 7)]
+    (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
+    assert table.agreement() == [{"measure": "nll", "tau": "-1.00", "95 %": "-1.00 to -1.00", "rows": "6"}]
+
+
+def test_the_bootstrap_of_tau_is_scipys_on_the_same_draws() -> None:
+    import numpy as np
+
+    random = np.random.RandomState(5)
+    one, other = random.rand(8).round(1), random.rand(8).round(1)
+    draws = np.random.RandomState(0).randint(8, size=(2000, 8))[:200]
+    found = kendall_interval(list(one), list(other))
+    assert found is not None
+    taus = [kendall_tau(list(one[draw]), list(other[draw])) for draw in draws]
+    low, high = np.quantile([tau for tau in taus if tau is not None], [0.025, 0.975])
+    assert found == pytest.approx((low, high), abs=0.15)  # of a tenth of the draws
+    assert kendall_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None
+    assert kendall_interval([1.0] * 4, [1.0] * 4) is None
+
+
+def test_a_measure_is_written_with_its_ends_where_they_are_not_even() -> None:
+    assert text(Measure(values=[0.5], of="images", low=0.4, high=0.7)) == "0.500 (0.400 to 0.700)"
+    assert text(Measure(values=[0.5], of="images", low=0.4, high=0.6)) == "0.500 ± 0.100"
+
+
+# -- from elsewhere ----------------------------------------------------------------------------------------------------
+
+PACKAGE = '''
+"""An analysis in a package of its own."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddbench import Findings, Measure, Metric, Subject, register_analysis
+
+
+@register_analysis("brightness@1")
+@dataclass(frozen=True)
+class Brightness:
+    """How bright an artefact's images are, as a network sees them."""
+
+    measures: ClassVar[tuple[Metric, ...]] = (Metric("brightness", "mean value of a pixel", -100, 100),)
+    headline: ClassVar[tuple[str, ...]] = ("brightness",)
+
+    def analyse(self, subject: Subject) -> Findings:
+        images, _ = subject.artifact.decode()  # (N, C, H, W)
+        return Findings(metrics={"brightness": Measure.over(images.mean((1, 2, 3)).tolist(), "images")})
+'''
+
+
+def test_an_analysis_of_another_package_is_found_and_asked(
+    runs: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, register: Callable[..., None]
+) -> None:
+    from ddbench.registry import ANALYSES
+    from processes import install
+
+    monkeypatch.setattr(ANALYSES, "_objects", dict(ANALYSES._objects))
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    install(site, "ddbench.analyses", "outside_brightness", PACKAGE)
+    monkeypatch.syspath_prepend(site)
+    discover()
+    assert json.loads(call("list", "analyses", "--json")[1])["brightness@1"].startswith("How bright")
+    code, out, err = call("analyze", runs, "--what", "brightness", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "brightness@1, written in" in out
+    assert "10 images" in out
+
+
+def test_shipped_analyses_declare_what_tables_show() -> None:
+    discover()
+    from ddbench.registry import ANALYSES
+
+    assert {"calibration@1", "classes@1"} <= set(ANALYSES)
+    for name in ANALYSES:
+        declared = [metric.name for metric in ANALYSES.get(name).measures]
+        assert len(set(declared)) == len(declared)
+        assert set(ANALYSES.get(name).headline) <= set(declared)
+    assert Calibration().bins == 15
