@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -327,3 +329,16 @@ def test_a_finding_is_named_as_its_content_and_of_a_known_analysis(
     path = renamed.rename(path)
     monkeypatch.delitem(ANALYSES._objects, "count@1")
     assert "unknown analysis 'count@1'" in check_finding(path)[1][0]
+
+
+def test_the_example_for_contributors_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
+    source = text.partition("## Add an analysis")[2].partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setattr(ANALYSES, "_objects", dict(ANALYSES._objects))
+    module = ModuleType("example_of_an_analysis")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(source, vars(module))
+    found = make_analysis("noise@1", {"deviation": 0.5}).analyse(subject_on(load_dataset("digits"), networks=2))
+    assert len(found.metrics["noisy"].values) == 2
+    silent = make_analysis("noise@1", {"deviation": 1e-9}).analyse(subject_on(load_dataset("digits"), networks=1))
+    assert silent.metrics["lost"].mean == 0.0

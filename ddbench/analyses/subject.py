@@ -96,3 +96,7 @@ class Subject:
             return self.evaluator.logits(weights, self.transform(chunk))
 
         return self.evaluator.chunks.map(of, images).double()
+
+    def logits_of(self, weights: Weights, images: Tensor) -> Tensor:
+        """Logits, as `logits`, for images (N, C, H, W) that went through `transform`."""
+        return self.evaluator.chunks.map(lambda chunk: self.evaluator.logits(weights, chunk), images).double()
