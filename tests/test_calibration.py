@@ -159,11 +159,9 @@ def test_both_on_digits() -> None:
 def test_networks_on_all_data_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     from ddbench.analyses import references
     from ddbench.evaluation.protocols import Protocol
-    from ddbench.registry import PROTOCOLS
 
     full = Protocol("all@1", "test", steps=30, batch_size=64, kind="full_data")
-    monkeypatch.setitem(PROTOCOLS._objects, "all@1", full)
-    monkeypatch.setattr(references, "FULL_DATA", "all@1")
+    monkeypatch.setattr(references, "FULL_DATA", full)
     found = Classes(full_data=1).analyse(subject_on(load_dataset("digits"), networks=1))
     own, theirs = found.metrics["spread"].mean, found.metrics["spread_full_data"].mean
     assert found.metrics["amplified_full_data"].mean == pytest.approx(own - theirs)

@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ddbench.analyses.analysis import make_analysis, settings_of
 from ddbench.boards.board import make_board
-from ddbench.boards.jobs import resolve
+from ddbench.boards.jobs import Job, resolve
 from ddbench.errors import UserError
 from ddbench.io.atomic import digest
 from ddbench.leaderboard import check_tables
@@ -28,12 +30,21 @@ from ddbench.records.findings import AnalysisRecord, Findings, Measure
 from ddbench.records.schema import Record
 from ddbench.registry import discover
 from ddbench.runs.analyse import analyse_run
+from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.executors import Event
+from ddbench.runs.executors.lane import Ended, Lane
+from ddbench.runs.executors.scoring import AnalyseRun
 from ddbench.runs.plan import plan_runs, run_jobs
-from ddbench.site import write_site
+from ddbench.runs.status import Outcome
+from ddbench.site.analysis_pages import analysis_values
+from ddbench.site.board_pages import board_values
+from ddbench.site.content import read_content
+from ddbench.site.record_pages import record_values
+from ddbench.site.rendering import Renderer
+from ddbench.site.tables import tables_of
 from ddbench.stats import kendall_interval, kendall_tau
 from ddbench.submissions.submit import submit
-from factories import Call, make_record
+from factories import Call, make_record, run
 
 BOARD: dict[str, Any] = {
     "board": "tiny",
@@ -52,46 +63,78 @@ BOARD: dict[str, Any] = {
 # -- a board asks ------------------------------------------------------------------------------------------------------
 
 
+def context_of(job: Job, folder: Path) -> RunContext:
+    return RunContext.of(job, folder, folder / "cache", torch.device("cpu"), RunMonitor())
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
-    """The folder of a board's run, for reading, and what was told."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a board's run, carried out in this process, for reading."""
     discover()
-    folder, events = tmp_path_factory.mktemp("made") / "runs", list[Event]()
-    jobs = resolve(make_board(BOARD), "cpu")
-    run_jobs(plan_runs(jobs, folder), folder, device="cpu", on_event=events.append)
-    return folder, events
+    out = tmp_path_factory.mktemp("made") / "runs"
+    (job,) = resolve(make_board(BOARD), "cpu")
+    record = run(job, out / job.folder, out / "cache", torch.device("cpu"))
+    context = context_of(job, out / job.folder)
+    evaluator = job.modality.evaluator(job.cell, job.dataset, context.place)
+    assert list(analyse_run(context, str(record.result.artifact), lambda: evaluator)) == []
+    return out
 
 
 @pytest.fixture
-def runs(made: tuple[Path, list[Event]], tmp_path: Path) -> Path:
+def runs(made: Path, tmp_path: Path) -> Path:
     """A copy of it, beside a folder of tables that is empty and the board's YAML."""
     (tmp_path / "tables" / "records").mkdir(parents=True)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "tiny.yaml").write_text(yaml.safe_dump(BOARD))
-    return Path(shutil.copytree(made[0], tmp_path / "runs"))
+    return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
-def test_a_board_asks_after_scoring_and_does_not_charge(made: tuple[Path, list[Event]]) -> None:
-    folder, events = made
+def check_asked(folder: Path) -> None:
     (path,), (record,) = finding_paths(folder), read_records(folder)
     found = read_finding(path)
+    assert path.parent == next(folder.rglob("record.json")).parent
     assert (found.artifact, found.analysis, found.networks) == (record.result.artifact, "calibration@1", 1)
     assert found.settings == {"bins": 15, "resamples": 20, "held_out": 100}
     assert "analyses" not in record.model_dump_json()
-    assert not [event for event in events if event.kind == "warning"]
+
+
+def test_what_a_board_asks_lies_beside_the_record_and_is_not_asked_twice(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_asked(runs)
+    (job,), (record,) = resolve(make_board(BOARD), "cpu"), read_records(runs)
+    monkeypatch.setattr("ddbench.runs.analyse.analyse", None)
+    assert not list(analyse_run(context_of(job, runs / job.folder), str(record.result.artifact), lambda: None))  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.slow  # in processes of its own; what they do is tested by default in this one
+def test_a_board_asks_after_scoring_in_a_process_of_its_own(tmp_path: Path) -> None:
+    discover()
+    events = list[Event]()
+    run_jobs(plan_runs(resolve(make_board(BOARD), "cpu"), tmp_path), tmp_path, device="cpu", on_event=events.append)
+    check_asked(tmp_path)
+    assert [event.stage for event in events if event.kind == "warning"] == []
     assert [event.kind for event in events][-1] == "finished"
 
 
+def test_a_run_whose_analyses_end_early_keeps_its_scores(tmp_path: Path) -> None:
+    events = list[Event]()
+    lane = Lane(torch.device("cpu"), tmp_path / "cache", events.append)
+    (job,) = resolve(make_board(BOARD), "cpu")
+    lane._analyst = SimpleNamespace(ask=lambda request, watch: "process")  # type: ignore[assignment]
+    steps = lane._analysed(AnalyseRun(job, tmp_path, digest(b"")))
+    assert next(steps) == "process"
+    with pytest.raises(StopIteration):
+        steps.throw(Ended(Outcome("crashed", "it was killed")))
+    (event,) = events
+    assert event.stage == "its analyses ended early, and `ddbench analyze` goes on with them: it was killed"
+
+
 def test_what_fails_is_said_and_the_others_go_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch import device
-
-    from ddbench.runs.context import RunContext, RunMonitor
-
     board = {**BOARD, "analyses": ["calibration", {"name": "classes", "full_data": 0}]}
     (job,) = resolve(make_board(board), "cpu")
     (record,) = read_records(runs)
-    folder = next(runs.rglob("record.json")).parent
-    context = RunContext.of(job, folder, runs / "cache", device("cpu"), RunMonitor())
+    context = context_of(job, next(runs.rglob("record.json")).parent)
 
     def broken(*given: object) -> None:
         raise ZeroDivisionError("by nothing")
@@ -135,7 +178,7 @@ def filed(runs: Path) -> Path:
     return runs.parent / "tables"
 
 
-def test_findings_are_filed_with_their_record_and_shown(runs: Path, tmp_path: Path) -> None:
+def test_findings_are_filed_with_their_record_and_shown(runs: Path) -> None:
     tables = filed(runs)
     (path,), (record,) = finding_paths(tables), (tables / "records").rglob("*.json")
     assert path.parent == tables / "analyses" / "tiny" / "random_real"
@@ -143,11 +186,14 @@ def test_findings_are_filed_with_their_record_and_shown(runs: Path, tmp_path: Pa
     assert check_tables(tables, origins()) == []
     page = (tables / "analyses" / "tiny.md").read_text()
     assert "### digits, 1 image per class, held_out=100" in page
-    site = write_site(tables, tmp_path / "site").parent
-    assert "ece_excess" in (site / "analyses" / "tiny.html").read_text()
-    assert "analyses/tiny.html" in (site / "boards" / "tiny.html").read_text()
-    (own,) = (site / "records").rglob("*.html")
-    assert "calibration@1, 1 convnet(depth=1, width=8) under quick-300@1" in own.read_text()
+    content, renderer = read_content(tables), Renderer()
+    (board,) = content.boards
+    page = renderer.render("analyses/tiny.html", "analyses.html", analysis_values(board)).decode()
+    assert "<th scope=col class=num>ece_excess" in page
+    values = board_values(board, tables_of(board), content, "tiny.csv")
+    assert "../analyses/tiny.html" in renderer.render("boards/tiny.html", "board.html", values).decode()
+    own = renderer.render("records/x/y.html", "records.html", record_values(board.entries, {}, board.findings)).decode()
+    assert "calibration@1, 1 convnet(depth=1, width=8) under quick-300@1" in own
     again = submit(runs, tables, configs=runs.parent / "configs")
     assert (again.complaints, again.written) == ([], [])
 

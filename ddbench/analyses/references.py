@@ -17,16 +17,24 @@ from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.data import Dataset, RealData
 from ddbench.data.paths import cache_folder
 from ddbench.evaluation import descent
+from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.atomic import digest
 from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.networks import InitialWeights
 from ddbench.networks.flatten import flatten, unflatten
-from ddbench.registry import PROTOCOLS
 from ddbench.task.settings import RandomSetting, SettingInputs
 
-FULL_DATA = "full-data-1000-steps@1"
-"""protocol of the networks that are trained on all training images"""
+FULL_DATA = Protocol(
+    "reference-full-data@1",
+    "ours: the field's optimiser for 1000 steps on batches of all training images, not augmented",
+    steps=1000,
+    short=1000,
+    decay_at=(0.5, 0.75),
+    restart=False,
+    kind="full_data",
+)
+"""training of the networks that learn from all training images; no artefact is scored so, and it is not registered"""
 SNAPSHOTS = (0, 1, 2, 5, 10, 20, 40, 60, 90, 130, 190, 250, 300)
 """steps at which a trajectory is kept"""
 BATCH, LR, MOMENTUM = 256, 0.01, 0.9
@@ -66,9 +74,8 @@ class References:
 
     def full_data(self, number: int) -> Weights:
         """A network trained on all training images, under the protocol `FULL_DATA`."""
-        protocol = PROTOCOLS.get(FULL_DATA)
-        key = {"protocol": protocol.describe(), "number": number}
-        evaluator = self._evaluator.under(self._evaluator.network, protocol)
+        key = {"protocol": FULL_DATA.describe(), "number": number}
+        evaluator = self._evaluator.under(self._evaluator.network, FULL_DATA)
         return self._weights("full-data", key, lambda: evaluator.train(self._unread(), number))
 
     def random_real(self, number: int) -> Weights | None:

@@ -194,19 +194,6 @@ register_protocol(
 )
 register_protocol(
     Protocol(
-        "full-data-1000-steps@1",
-        "ours: the field's optimiser for 1000 steps on batches of all training images, not augmented: references of "
-        "analyses",
-        steps=1000,
-        short=1000,
-        decay_at=(0.5, 0.75),
-        restart=False,
-        networks=3,
-        kind="full_data",
-    )
-)
-register_protocol(
-    Protocol(
         "own-recipe@1",
         "ours: plain gradient descent as the artefact says, its initial weights, order and step sizes; "
         "an artefact without a recipe is trained as under quick-300@1",
