@@ -121,6 +121,7 @@ def test_numbers_are_the_textbooks() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+@pytest.mark.slow  # its import takes seconds
 def test_where_bins_are_equal_in_width_and_number_torchmetrics_agrees() -> None:
     classification = pytest.importorskip("torchmetrics.functional.classification")
     confidence = (torch.arange(1500, dtype=torch.float64) + 0.5) / 1500
