@@ -27,7 +27,7 @@ class Display(Bars):
         self._forecast: Forecast | None = None
         self._countdown = BoardCountdown({})
         self._countdowns: dict[str, Countdown] = {}
-        """of the runs at work"""
+        """one for each run at work"""
         self._left = self._count = 0
 
     def todo(self, todo: Plan, forecast: Forecast | None = None) -> None:
