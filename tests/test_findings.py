@@ -126,8 +126,8 @@ def test_a_run_whose_analyses_end_early_keeps_its_scores(tmp_path: Path) -> None
     assert next(steps) == "process"
     with pytest.raises(StopIteration):
         steps.throw(Ended(Outcome("crashed", "it was killed")))
-    (event,) = events
-    assert event.stage == "its analyses ended early, and `ddbench analyze` goes on with them: it was killed"
+    assert [event.kind for event in events] == ["progress", "warning"]
+    assert events[-1].stage == "its analyses ended early, and `ddbench analyze` goes on with them: it was killed"
 
 
 def test_what_fails_is_said_and_the_others_go_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ TITLES = {
     "distil": "distilling",
     "evaluate": "scoring",
     "check": "checking the set",
+    "analyze": "analysing",
 }
 """by name of the stage; a loop of another name is called by that"""
-AROUND = ("prepare", "pool", "compile", "check")
+AROUND = ("prepare", "pool", "compile", "check", "analyze")
 """stages whose share says nothing of how far the distillation is"""
 LEAST_SHARE = 0.01
 """share of a stage that is to be done before its pace is known"""

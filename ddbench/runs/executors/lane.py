@@ -141,6 +141,7 @@ class Lane:
 
     def _analysed(self, request: AnalyseRun) -> Generator[Process, Any, None]:
         """Analyse in a process of its own: whatever becomes of it, the run has its scores."""
+        self._on_event(Event(request.job, "progress", "analyze"))
         watch = Watch(request.job.cell.budget.model_copy(update={"peak_bytes": None}), request.job.stall_seconds)
         try:
             sentences = yield self._analyst.ask(request, watch)
