@@ -125,7 +125,8 @@ def run(
 ) -> Record:
     """Carry a run through in this process, from wherever an earlier attempt left it, as an executor does in others."""
     discover()
-    context = RunContext.of(job, folder, cache, device, RunMonitor(report, stopping))
+    monitor = RunMonitor(report, stopping, lambda at: report(at.stage, at.fraction))
+    context = RunContext.of(job, folder, cache, device, monitor)
     distilled = earlier(folder)
     if distilled is None:
         file = job.modality.prepare(job.cell, job.dataset, cache / "training", context.place)

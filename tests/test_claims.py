@@ -482,6 +482,11 @@ def scores_of(*seeds: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def left_unscored(content: dict[str, Any]) -> None:
+    content["result"].update(scores=[], curve=[], also=[], unscored=True)
+    content["measured"]["curve_seconds"] = []
+
+
 def of(record: Record, **changes: Any) -> Record:
     cell = record.result.cell.model_copy(update=changes)
     return record.model_copy(update={"result": record.result.model_copy(update={"cell": cell})})
@@ -495,10 +500,7 @@ def of_cell(**changes: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "sentence"),
     [
         (scores_of(0), "1 scores where its cell says 2 networks"),
-        (
-            lambda content: content["result"].update(scores=[], curve=[], also=[], unscored=True),
-            "was left unscored; run its cell with scores",
-        ),
+        (left_unscored, "was left unscored; run its cell with scores"),
         (scores_of(0, 5), "scores of evaluation seeds 0, 5; they are 0 to 1"),
         (
             lambda content: content["result"]["scores"][0]["network"].update(name="mlp"),
