@@ -93,19 +93,21 @@ def tiny_task(
     data: Dataset | None = None,
     network: NetworkSpec = NETWORK,
     preprocessing: str = "normalize",
+    device: str = "cpu",
 ) -> Task:
-    """The task of `tiny_dataset` with a network of one layer, on the CPU; a pool has two, which nobody trained.
+    """The task of `tiny_dataset` with a network of one layer; a pool has two, which nobody trained.
 
     Args:
         data: other ones than `tiny_dataset`
+        device: where it lives
     """
-    data, device = data or tiny_dataset(), torch.device("cpu")
-    module = build_network(network.name, data.shape, len(data.classes), network.parameters)
+    data, place = data or tiny_dataset(), torch.device(device)
+    module = build_network(network.name, data.shape, len(data.classes), network.parameters).to(place)
     fresh, generators, generator = InitialWeights(module), generators or Generators("contract"), seeded(0)
-    pool = pool_for_training(torch.stack([flatten(fresh(generator)) for _ in range(2)]), module)
-    inputs = SettingInputs(fresh, generators, device, pool, Attack(source=0, target=1))
+    pool = pool_for_training(torch.stack([flatten(fresh(generator)) for _ in range(2)]).to(place), module)
+    inputs = SettingInputs(fresh, generators, place, pool, Attack(source=0, target=1))
     return Task(
-        RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), device),
+        RealData(data, Preprocessing.for_dataset(data, preprocessing).fit(data), place),
         module,
         shape=data.shape,
         classes=len(data.classes),
@@ -113,7 +115,7 @@ def tiny_task(
         setting=SETTINGS[setting](inputs),
         augmentation=DSA.for_dataset("digits"),
         generators=generators,
-        device=device,
+        device=place,
     )
 
 

@@ -72,7 +72,8 @@ class AddressableMemories:
         synthetic = SyntheticSet(task, self.decoder, self.init)
         if self.init == "noise":
             for part in synthetic.learned:
-                torch.nn.init.xavier_uniform_(part.detach().flatten(1), generator=task.generator("noise"))
+                if part.ndim > 1:  # biases of hallucinators have no fan
+                    torch.nn.init.xavier_uniform_(part.detach().flatten(1), generator=task.generator("noise"))
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
         rule, outer_loss = Momentum(self.momentum), OuterLoss(task, self.batch_real)

@@ -30,7 +30,8 @@ class ClassMean:
         generator, means = task.generator("parts", device="cpu"), []
         for c in range(task.classes):
             indices = task.real.class_indices(c)
-            order = torch.randperm(len(indices), generator=generator).to(indices.device)
+            order = torch.randperm(len(indices), generator=generator)
+            order = order.to(indices.device, non_blocking=True)
             for part in torch.tensor_split(indices[order], task.ipc):
                 means.append(task.real.take(part)[0].mean(0))
         labels = task.target_labels(task.labels())

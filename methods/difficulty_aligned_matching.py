@@ -16,7 +16,7 @@ from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.trajectory_matching import (
     check_segments,
-    descend,
+    descend_unless,
     keep_positive,
     learned_step_size,
     minibatches,
@@ -39,8 +39,8 @@ class DifficultyAlignedMatching:
 
     Differences: images are chosen among `candidates` of each class, by the first expert that is right about them and,
     where too few are, by the probability of their class; where no expert is right, the largest of the mean logits
-    changes places with the class's own; the learned step size is kept at 1e-4 or above; a step that changes nothing
-    costs no backward pass here. Settings that all trajectory methods have keep the defaults of trajectory matching at
+    changes places with the class's own; the learned step size is kept at 1e-4 or above; the loss of a step that changes
+    nothing is shown as `largest`. Settings that all trajectory methods have keep the defaults of trajectory matching at
     ipc 1; the authors' for CIFAR-10 at ipc 10 are 10,000 iterations, `lr_lr` 1e-5 and 100 expert epochs.
     """
 
@@ -138,12 +138,10 @@ class DifficultyAlignedMatching:
             batches = minibatches(task, synthetic, state.lr, self.student_steps, self.batch_synthetic, self.augment)
             student = flatten(unroll(unflatten(start, task.like), batches))  # (P,)
             loss = squared_distance(student, target) / squared_distance(start, target)
-            skipped = not loss.item() <= self.largest  # also where it is not a number
-            meter.log(skipped=float(skipped))
-            if not skipped:
-                meter.log(loss=loss, lr=state.lr)
-                descend(state.optimizer, loss)
-                keep_positive(state.lr)
+            skipped = ~(loss.detach() <= self.largest)  # also where it is not a number; the host does not know
+            meter.log(loss=torch.where(skipped, self.largest, loss), skipped=skipped.float(), lr=state.lr)
+            descend_unless(skipped, state.optimizer, loss)
+            keep_positive(state.lr)
             del student, loss  # frees their graph before the next student's is built
         return result()
 
@@ -185,8 +183,11 @@ def choose(logits: torch.Tensor, labels: torch.Tensor, ipc: int) -> torch.Tensor
     first = torch.where(right.any(0), right.float().argmax(0), len(logits))
     sure = logits.softmax(2).mean(0).gather(1, labels[:, None])[:, 0]
     rank = torch.where(first < len(logits), first.float(), len(logits) + 1 - sure)
-    positions = [torch.nonzero(labels == label).flatten() for label in range(logits.shape[2])]
-    return torch.cat([own[rank[own].argsort(stable=True)[:ipc]] for own in positions])
+    order = rank.argsort(stable=True)
+    order = order[labels[order].argsort(stable=True)]  # class by class, by rank in each
+    classes = torch.arange(logits.shape[2], device=labels.device)
+    starts = torch.searchsorted(labels[order], classes)  # (K,)
+    return order[starts[:, None] + torch.arange(ipc, device=labels.device)].flatten()
 
 
 def mean_of_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -55,8 +55,8 @@ def herd(features: torch.Tensor, n: int) -> torch.Tensor:
     chosen = []
     for count in range(1, n + 1):
         distance = (mean - (total + features) / count).square().sum(1).masked_fill(~free, torch.inf)
-        best = distance.argmin()
+        best = distance.argmin(0, keepdim=True)  # (1,), which an index of the host would have to wait for
         chosen.append(best)
-        free[best] = False
-        total = total + features[best]
-    return torch.stack(chosen)
+        free.index_fill_(0, best, False)
+        total = total + features.index_select(0, best)[0]
+    return torch.cat(chosen)

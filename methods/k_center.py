@@ -50,9 +50,10 @@ class KCenter:
 
 def centers(features: torch.Tensor, n: int) -> torch.Tensor:
     """Choose n rows of (N, F): the nearest to the mean, then each time the farthest; return their positions, (n,)."""
-    chosen = [(features - features.mean(0)).square().sum(1).argmin()]
-    nearest = (features - features[chosen[0]]).square().sum(1)
+    chosen = [(features - features.mean(0)).square().sum(1).argmin(0, keepdim=True)]  # (1,) each, on the device
+    nearest = (features - features.index_select(0, chosen[0])).square().sum(1)
     for _ in range(n - 1):
-        chosen.append(nearest.argmax())
-        nearest = torch.minimum(nearest, (features - features[chosen[-1]]).square().sum(1))
-    return torch.stack(chosen)
+        chosen.append(nearest.argmax(0, keepdim=True))
+        distance = (features - features.index_select(0, chosen[-1])).square().sum(1)
+        nearest = torch.minimum(nearest, distance)
+    return torch.cat(chosen)

@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
-from ddbench.families.coresets import Space, feature_space, stored
+from ddbench.families.coresets import Space, feature_space, on_host, stored
 from ddbench.families.synthetic_set import Parametrisation
 
 
@@ -58,10 +58,11 @@ class KMeansCentroids:
             seed = int(torch.randint(2**31, (), generator=generator))
             clusters = min(n, len(indices))
             model = KMeans(clusters, n_init=self.restarts, random_state=seed)
-            cluster = torch.from_numpy(model.fit_predict(features[indices].cpu().numpy()))
+            cluster = torch.from_numpy(model.fit_predict(on_host(features[indices]).numpy()))
             for k in (number % clusters for number in range(n)):
-                members = indices[(cluster == k).to(indices.device)]
+                members = torch.nonzero(cluster == k).flatten()  # (n_k,)
                 if not len(members):  # fewer different images than clusters
-                    members = indices[k : k + 1]
-                centroids.append(task.real.take(members)[0].mean(0))
+                    members = torch.tensor([k])
+                own = indices[members.to(indices.device, non_blocking=True)]
+                centroids.append(task.real.take(own)[0].mean(0))
         return torch.stack(centroids)

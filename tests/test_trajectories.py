@@ -339,7 +339,8 @@ def test_a_distance_above_the_largest_changes_nothing(monkeypatch: pytest.Monkey
     assert same(first, second)
     for part in ("images", "labels"):
         assert not torch.equal(second["synthetic"][part], third["synthetic"][part])
-    assert [step for step, _ in meter.history["loss"]] == [0, 2]
+    assert [step for step, _ in meter.history["loss"]] == [0, 1, 2]
+    assert meter.history["loss"][1] == (1, 100.0)  # as if it were the largest
     assert meter.history["skipped"] == [(0, 0.0), (1, 1.0), (2, 0.0)]
 
 

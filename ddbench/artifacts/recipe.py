@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ddbench.compute import host
+
 MOST_STEPS = 10**6
 """largest number of steps of a recipe; recipes learned by unrolling have some thousand"""
 
@@ -60,7 +62,7 @@ def freeze(what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{what}[{name!r}] is a {type(value).__name__}; a tensor is needed")
-        value = value.detach().to("cpu", copy=True).contiguous()
+        value = host.read(value, "artefact").contiguous()
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise FloatingPointError(f"{what}[{name!r}] holds values that are not finite")
         frozen[name] = value

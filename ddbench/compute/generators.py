@@ -19,8 +19,15 @@ def derive_seed(*key: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+class MetaGenerator(torch.Generator):
+    """A generator of the `meta` device, which torch does not have: it takes the CPU's in its place."""
+
+    device = torch.device("meta")
+
+
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(seed)
+    generator = MetaGenerator() if torch.device(device).type == "meta" else torch.Generator(device)
+    return generator.manual_seed(seed)
 
 
 class Generators:

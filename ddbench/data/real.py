@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ddbench.compute import host
 from ddbench.compute.device import with_float64
 from ddbench.data.dataset import Dataset
 from ddbench.data.preprocess import WHITENING, Transform
@@ -38,7 +39,7 @@ class RealData:
         self._images = _whitened(images, transform) if whitened else images
         self._transform = None if whitened else transform
         self._labels = labels
-        self._table = _class_table(labels, len(dataset.classes))  # (K, max_count)
+        self._table = _class_table(dataset.train_labels, len(dataset.classes)).to(images.device)  # (K, max_count)
         self.counts: tuple[int, ...] = tuple(dataset.counts.tolist())
         self.shape = dataset.shape
         self.device: torch.device = images.device
@@ -159,6 +160,7 @@ def _whitened(images: Tensor, transform: Transform) -> Tensor:
 
 
 def _class_table(labels: Tensor, classes: int) -> Tensor:
-    """Return the positions of each class, ascending, padded with -1, (K, max_count) int64."""
-    rows = [torch.nonzero(labels == c).flatten() for c in range(classes)]
+    """Return the positions of each class, ascending, padded with -1, (K, max_count) int64, in host memory."""
+    on_host = host.read(labels, "class table")
+    rows = [torch.nonzero(on_host == c).flatten() for c in range(classes)]
     return pad_sequence(rows, batch_first=True, padding_value=-1)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ddbench.compute import host
 from ddbench.decoders.base import Draw, check_divides, class_labels, register_decoder, resize
 from ddbench.errors import UserError
 
@@ -61,8 +62,9 @@ class LinearBases:
         kept = strengths[: self.bases].sqrt()
         coefficients, bases = left[:, : self.bases] * kept, right[: self.bases] * kept[:, None]
         # Where a basis and its coefficients are all 0, neither has a gradient.
-        idle = kept <= TINY * kept[0]
-        coefficients[:, idle] = torch.randn(len(small), int(idle.sum()), generator=generator, device=small.device)
+        idle = int(host.read(kept <= TINY * kept[0], "unused bases").sum())  # the last ones: strengths descend
+        if idle:
+            coefficients[:, -idle:] = torch.randn(len(small), idle, generator=generator, device=small.device)
         return {
             "bases": bases.reshape(-1, *small.shape[1:]),
             "coefficients": coefficients,

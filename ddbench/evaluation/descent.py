@@ -123,10 +123,11 @@ def _batches(
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
     kind, device = _trained_kind(augmentation, artifact.label_kind), evaluator.device
     fresh, epoch = artifact.decoder.fresh, 0
-    images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
+    parts = {name: part.to(device, non_blocking=True) for name, part in artifact.parts.items()}
+    images, labels = artifact.decoder.decode(parts, epoch, generator)
     while True:
         if fresh and epoch:
-            images, labels = (part.to(device) for part in artifact.decode(epoch, generator))
+            images, labels = artifact.decoder.decode(parts, epoch, generator)
         for chosen in _indices(schedule.order, len(labels), evaluator.protocol.batch_size, generator):
             positions = chosen.to(device, non_blocking=True)
             batch, own = images[positions], labels[positions]

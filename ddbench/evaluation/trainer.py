@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
+from ddbench.compute import host
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.evaluation.descent import TRAINERS
@@ -119,9 +120,9 @@ class ImageEvaluator:
         readings = 1 if short or self.held_out is None else READINGS
         for weights in TRAINERS[self.protocol.kind](self, artifact, seed, short, readings):
             answers = self._answers(weights, self.data)
-            test.append(share(answers == self.data.test_labels))
+            test.append(share(answers == _labels(self.data)))
             if self.held_out is not None:
-                held_out.append(share(self._answers(weights, self.held_out) == self.held_out.test_labels))
+                held_out.append(share(self._answers(weights, self.held_out) == _labels(self.held_out)))
         metrics = {} if short else self._metrics(artifact, answers, seed)
         if held_out:
             selected = select(test, held_out)
@@ -137,11 +138,12 @@ class ImageEvaluator:
     def _metrics(self, artifact: DistilledDataset, answers: Tensor, seed: int) -> dict[str, float]:
         start = self.start(artifact, seed)
         before = None if start is None else self._answers(RunningStatistics(self.module).fold(start), self.data)
-        return self.setting.metrics(before, answers, self.data.test_labels)
+        return self.setting.metrics(before, answers, _labels(self.data))
 
     def _answers(self, weights: Weights, data: Dataset) -> Tensor:
-        """The class of each test image, (N,)."""
-        return self.chunks.map(lambda images: self._answer(weights, self.transform(images)), data.test_images)
+        """The class of each test image, (N,), in host memory."""
+        found = self.chunks.map(lambda images: self._answer(weights, self.transform(images)), data.test_images)
+        return host.read(found, "answers")
 
     @cached_property
     def _answer(self) -> Callable[[Weights, Tensor], Tensor]:
@@ -176,6 +178,11 @@ def evaluate(
         scores.append(evaluator.score(artifact, seed=seed))
         on_score(scores[-1])
     return scores
+
+
+def _labels(data: Dataset) -> Tensor:
+    """Return the labels of the test images, (N,), in host memory."""
+    return host.read(data.test_labels, "answers")
 
 
 def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:

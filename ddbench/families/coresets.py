@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.recipe import Recipe
+from ddbench.compute import host
 from ddbench.decoders import parse_decoder
 from ddbench.meter.checkpoint import State
 
@@ -50,6 +51,11 @@ def choose_per_class(task: Task, features: Tensor, choose: Callable[[Tensor, int
         positions = choose(features[indices], min(n, len(indices)))
         chosen.append(indices[positions[torch.arange(n, device=positions.device) % len(positions)]])
     return task.real.take(torch.cat(chosen))[0]
+
+
+def on_host(features: Tensor) -> Tensor:
+    """Return features in host memory, for what clusters there; it waits for the device."""
+    return host.read(features, "clusters")
 
 
 def stored(task: Task, decoder: str, choose: Callable[[int], Tensor]) -> DistilledDataset:

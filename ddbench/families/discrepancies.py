@@ -87,7 +87,8 @@ def sliced_wasserstein(real: Tensor, synthetic: Tensor, draws: Tensor) -> Tensor
     of_real = (real @ draws.T).sort(1).values  # (K, N, R)
     of_synthetic = (synthetic @ draws.T).sort(1).values  # (K, M, R)
     rows, columns, shares = _coupling(real.shape[1], synthetic.shape[1])
-    gaps = of_real[:, rows.to(real.device)] - of_synthetic[:, columns.to(real.device)]
+    rows, columns, shares = (part.to(real.device, non_blocking=True) for part in (rows, columns, shares))
+    gaps = of_real[:, rows] - of_synthetic[:, columns]
     return (gaps.square() * shares.to(real)[:, None]).sum(1).mean(1)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ddbench.compute import host
 from ddbench.compute.compiling import Weights
 from ddbench.meter.checkpoint import State
 from ddbench.networks.flatten import flatten, unflatten
@@ -84,7 +85,7 @@ def train_expert(
     state = State(weights=flatten(like), order=torch.randperm(len(task.real), generator=generator), at=0)
     state.velocity = torch.zeros_like(state.weights)
     state.trajectory = torch.zeros(expert.epochs + 1, state.weights.numel())
-    state.trajectory[0] = state.weights
+    state.trajectory[0] = host.read(state.weights, "trajectory")
     for step in meter.steps(expert.epochs * per_epoch, state, name=loop):
         images, labels = task.real.take(_next_indices(state, expert.batch, generator))
         if expert.augment:
@@ -94,7 +95,7 @@ def train_expert(
         state.velocity = expert.momentum * state.velocity + flatten(gradient) + expert.weight_decay * state.weights
         state.weights = state.weights - expert.lr * state.velocity
         if (step + 1) % per_epoch == 0:
-            state.trajectory[(step + 1) // per_epoch] = state.weights
+            state.trajectory[(step + 1) // per_epoch] = host.read(state.weights, "trajectory")
         meter.log(expert_loss=loss)
     trajectory: Tensor = state.trajectory
     return trajectory

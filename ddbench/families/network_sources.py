@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ddbench.compute import host
 from ddbench.compute.compiling import Weights
 from ddbench.families.training import OnSynthetic, Trained, Trainer
 from ddbench.networks.flatten import unflatten
@@ -169,7 +170,7 @@ class TrainedUntilStable:
             self._network = self._trained(images, labels)
         else:
             self._network = self._measured(self._network)
-        self._seen = [*self._seen, float(self._network.accuracy)][-self._stability.window :]
+        self._seen = [*self._seen, _read(self._network)][-self._stability.window :]
         return self._network.weights
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,7 +183,7 @@ class TrainedUntilStable:
         network, seen = self._network, list[float]()
         for _ in range(self._epochs):
             network = self._measured(self._train(network, images, labels))
-            seen.append(float(network.accuracy))
+            seen.append(_read(network))
             if self._stability.has_changed(seen):
                 break
         return network
@@ -191,3 +192,8 @@ class TrainedUntilStable:
         task = self._task
         real, labels = task.real.batch(self._probe, task.generator("probe"), of=range(task.classes))
         return self._trainer.measured(network, real, labels)
+
+
+def _read(network: Trained) -> float:
+    """Return the last accuracy of a network."""
+    return float(host.read(network.accuracy, "accuracy"))

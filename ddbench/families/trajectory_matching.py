@@ -91,6 +91,30 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+def descend_unless(skipped: Tensor, optimizer: torch.optim.SGD, loss: Tensor) -> None:
+    """Take a step of the optimiser along the gradient of the loss, or leave all as it was, momentum included.
+
+    The step is taken in either case and undone on the device, so that the host need not wait to know which it is.
+
+    Args:
+        skipped: true where nothing is to change, ()
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    before = [(parameter.detach().clone(), _velocity(optimizer, parameter)) for parameter in parameters]
+    descend(optimizer, loss)
+    with torch.no_grad():
+        for parameter, (value, velocity) in zip(parameters, before, strict=True):
+            parameter.copy_(torch.where(skipped, value, parameter))
+            moved = optimizer.state[parameter]["momentum_buffer"]
+            moved.copy_(torch.where(skipped, velocity, moved))
+
+
+def _velocity(optimizer: torch.optim.SGD, parameter: Tensor) -> Tensor:
+    """Return a copy of a parameter's momentum; 0, which makes the same next step, before there is one."""
+    velocity = optimizer.state[parameter].get("momentum_buffer")
+    return torch.zeros_like(parameter) if velocity is None else velocity.clone()
+
+
 def _training_set(synthetic: SyntheticSet) -> tuple[Tensor, Tensor]:
     """Return the images and the labels, logits as probabilities."""
     images, labels = synthetic.images()

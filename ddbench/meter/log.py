@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ddbench.compute import host
 from ddbench.meter.hooks import Logged
 
 POINTS = 200
@@ -36,8 +37,7 @@ class Log:
     def note(self, tick: int, loop: str, step: int, values: dict[str, Tensor | float]) -> None:
         """Copy values to the CPU without waiting; `tick` is the step after which the device has finished them."""
         copies = {
-            name: value.detach().to("cpu", non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in values.items()
+            name: host.sent(value) if isinstance(value, Tensor) else value for name, value in values.items()
         }
         self._unread.append((tick, loop, step, copies))
 

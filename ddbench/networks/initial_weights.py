@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ddbench.compute import host
+
 SEEDS = 2**63 - 1
 """number of seeds that a network's own initialisation is drawn from"""
 
@@ -75,7 +77,7 @@ class _Drawn:
     def _map_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._maps:
             scale, offset = self._maps[torch.device("cpu")]
-            self._maps[device] = (scale.to(device), offset.to(device))
+            self._maps[device] = (scale.to(device, non_blocking=True), offset.to(device, non_blocking=True))
         return self._maps[device]
 
 
@@ -87,11 +89,12 @@ class _Remade:
         self._dtypes = {name: parameter.dtype for name, parameter in network.named_parameters()}
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
-        seed = int(torch.randint(SEEDS, (), generator=generator, device=generator.device))
+        seed = int(host.read(torch.randint(SEEDS, (), generator=generator, device=generator.device), "own weights"))
         with torch_seeded(seed):
             made = dict(self._remake().named_parameters())
         return {
-            name: made[name].detach().to(generator.device, dtype).contiguous() for name, dtype in self._dtypes.items()
+            name: made[name].detach().to(generator.device, dtype, non_blocking=True).contiguous()
+            for name, dtype in self._dtypes.items()
         }
 
 

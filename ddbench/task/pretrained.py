@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from ddbench.compute import host
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.environment import versions
 from ddbench.compute.generators import derive_seed, seeded
@@ -56,7 +57,7 @@ class PretrainedPool:
     @property
     def digest(self) -> str:
         """Digest of the held-out networks."""
-        return digest(self.held_out.cpu().numpy().tobytes())
+        return digest(host.read(self.held_out, "pool").numpy().tobytes())
 
 
 def load_pool(

@@ -14,7 +14,7 @@ from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.generators import Generators
 from ddbench.data import RealData
 from ddbench.data.augmentation import DSA
-from ddbench.networks import Chunks, InitialWeights
+from ddbench.networks import Chunks
 from ddbench.task.settings import Setting
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Task:
         self._generators = generators
         self.fixed_initial = setting.stored  # drawn here, before a resumed run puts the generators back
         """the weights to store in the artefact, where the setting has one set of them"""
-        self.like = InitialWeights(network)(torch.Generator(device))
+        self.like = {name: torch.zeros_like(own.detach(), device=device) for name, own in network.named_parameters()}
         """weights of no meaning, for their names and shapes"""
 
     def generator(self, name: str, device: torch.device | str | None = None) -> torch.Generator:
