@@ -143,9 +143,16 @@ def distil_on_meta(
 ) -> list[tuple[str, bool]]:
     """Run a method with these hyper-parameters on the tiny task; return what the host has read."""
     with on_meta() as device:
-        generators = StrictGenerators("meta")
-        meter = StepMeter(device, generators)
-        task = tiny_task(ipc=ipc, setting=setting, generators=generators, device="meta")
-        make_method(cls, settings).distill(task, meter)
-        meter.finish()
-        return device.reads
+        distil_within(device, cls, settings, setting, ipc)
+    return device.reads
+
+
+def distil_within(
+    device: MetaDevice, cls: type[Any], settings: Mapping[str, Any], setting: str = "random", ipc: int = 2
+) -> None:
+    """Run a method on the tiny task, inside the block of `on_meta`."""
+    generators = StrictGenerators("meta")
+    meter = StepMeter(device, generators)
+    task = tiny_task(ipc=ipc, setting=setting, generators=generators, device="meta")
+    make_method(cls, settings).distill(task, meter)
+    meter.finish()

@@ -1,4 +1,4 @@
-"""Everything that runs in steps runs on the `meta` device too, where the host can neither read numbers nor lend its own.
+"""Whatever runs in steps runs on the `meta` device too, where the host can neither read numbers nor lend its own.
 
 So nobody needs a GPU to see that a step never waits for one, and never mixes devices.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -20,9 +20,9 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.recipe import Recipe
 from ddbench.compute import host
 from ddbench.compute.generators import Generators, seeded
-from ddbench.data import Preprocessing
-from ddbench.data.augmentation import AUGMENTATIONS, OPERATIONS, DSA, cutmix
-from ddbench.decoders import make_decoder
+from ddbench.data import Preprocessing, RealData
+from ddbench.data.augmentation import AUGMENTATIONS, DSA, OPERATIONS, cutmix
+from ddbench.decoders import check_storage, make_decoder
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
@@ -30,6 +30,7 @@ from ddbench.families.coresets import on_host
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
+from ddbench.networks.base import parameter_count
 from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack
 from ddbench.registry import DECODERS, METHODS, PROTOCOLS, discover
@@ -37,12 +38,11 @@ from ddbench.task.pretrained import pool_for_training
 from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Task
 from ddbench.testing import NETWORK, tiny_dataset
-from meta_device import META, MetaDevice, Stray, Waited, distil_on_meta, on_meta, stepping
+from meta_device import META, MetaDevice, Stray, Waited, distil_on_meta, distil_within, on_meta, stepping
 
 discover()
-ROOM = 16
-"""images of a class in whose storage each decoder has room at its defaults"""
-ATTACK = Attack(source=0, target=1)
+SHAPE, CLASSES = (1, 8, 8), 3
+ATTACK = Attack(source=1, target=0)
 
 
 # -- methods ----------------------------------------------------------------------------------------------------------
@@ -78,7 +78,16 @@ def variants() -> Iterator[Any]:
             yield pytest.param(name, option, "random", 2, id=f"{name}-{field}={value}")
         if any(field.name == "decoder" for field in dataclasses.fields(cls)):
             for decoder in DECODERS:
-                yield pytest.param(name, {"decoder": decoder}, "random", ROOM, id=f"{name}-{decoder}")
+                yield pytest.param(name, {"decoder": decoder}, "random", room(decoder), id=f"{name}-{decoder}")
+
+
+def room(decoder: str) -> int:
+    """Return the fewest images of a class in whose storage a decoder has room at its defaults."""
+    for ipc in range(1, 100):
+        with suppress(UserError):
+            check_storage(make_decoder(decoder, {}), SHAPE, CLASSES, ipc)
+            return ipc
+    raise AssertionError(decoder)
 
 
 def few_steps(cls: type[Any]) -> dict[str, Any]:
@@ -176,7 +185,7 @@ def test_no_decoder_waits_or_mixes_devices(name: str) -> None:
     with on_meta() as device:
         decoder, generator = make_decoder(name, {}), seeded(0, META)
         parts = decoder.start(
-            lambda n: torch.zeros(3 * n, 1, 8, 8, device=META), (1, 8, 8), classes=3, ipc=ROOM, generator=generator
+            lambda n: torch.zeros(CLASSES * n, *SHAPE, device=META), SHAPE, CLASSES, room(name), generator
         )
         with stepping(device):
             learned = [part.requires_grad_() for part in parts.values() if part.is_floating_point()]
@@ -234,9 +243,9 @@ def evaluator(protocol: Protocol, setting: str = "random", network: Any = NETWOR
 
 
 def short(name: str) -> Protocol:
-    """The protocol with three steps or epochs."""
+    """The protocol with two steps or epochs."""
     protocol = PROTOCOLS.get(name)
-    return dataclasses.replace(protocol, steps=protocol.steps and 3, epochs=protocol.epochs and 3)
+    return dataclasses.replace(protocol, steps=protocol.steps and 2, epochs=protocol.epochs and 2)
 
 
 def artefacts() -> dict[str, DistilledDataset]:
@@ -255,8 +264,15 @@ def artefacts() -> dict[str, DistilledDataset]:
     }
 
 
-@pytest.mark.parametrize("kind", artefacts())
-@pytest.mark.parametrize("name", PROTOCOLS)
+def trainings() -> Iterator[tuple[str, str]]:
+    """Every protocol, and every kind of artefact under those that tell them apart."""
+    for name in PROTOCOLS:
+        protocol = PROTOCOLS.get(name)
+        apart = protocol.honours or AUGMENTATIONS[protocol.augmentation]("cifar10").mixes
+        yield from ((name, kind) for kind in artefacts() if apart or kind == "index")
+
+
+@pytest.mark.parametrize(("name", "kind"), list(trainings()))
 def test_no_training_for_a_score_waits_or_mixes_devices(name: str, kind: str) -> None:
     score_on_meta(short(name), artefacts()[kind])
 
@@ -293,3 +309,84 @@ def stepping_while_training(scored: ImageEvaluator, device: MetaDevice) -> Itera
         yield scored.reporting(started)
     finally:
         ImageEvaluator._answers, device.stepping = answers, False  # type: ignore[method-assign]
+
+
+# -- the list of what must wait ---------------------------------------------------------------------------------------
+
+
+class Bare(nn.Module):
+    """A network with a parameter of no known distribution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.remake = Bare
+
+
+def draw_own_weights(device: MetaDevice) -> None:
+    fresh = InitialWeights(Bare())
+    with stepping(device):
+        assert fresh(seeded(0, META))["scale"].is_meta
+
+
+def start_linear_bases(device: MetaDevice) -> None:
+    make_decoder("linear_bases", {"bases": 4}).start(
+        lambda n: torch.zeros(CLASSES * n, *SHAPE, device=META), SHAPE, CLASSES, 4, seeded(0, META)
+    )
+
+
+def digest_pool(device: MetaDevice) -> None:
+    module = build_network(NETWORK.name, SHAPE, CLASSES, NETWORK.parameters)
+    assert pool_for_training(torch.zeros(2, parameter_count(module), device=META), module).digest
+
+
+def serve_real_images(device: MetaDevice) -> None:
+    data = tiny_dataset()
+    RealData(data.to("meta"), Preprocessing.for_dataset(data).fit(data), META)
+
+
+def run_method(name: str) -> Callable[[MetaDevice], None]:
+    return lambda device: distil_within(device, METHODS.get(name), few_steps(METHODS.get(name)))
+
+
+def score_once(device: MetaDevice) -> None:
+    evaluator(short("quick-300@1")).score(artefacts()["index"], seed=0)
+
+
+PROVOKED: dict[str, Callable[[MetaDevice], None]] = {
+    "accuracy": run_method("feature_alignment"),
+    "trajectory": run_method("trajectory_matching"),
+    "own weights": draw_own_weights,
+    "class table": serve_real_images,
+    "unused bases": start_linear_bases,
+    "clusters": run_method("k_means"),
+    "pool": digest_pool,
+    "artefact": run_method("random_real"),
+    "answers": score_once,
+}
+
+
+def test_every_wait_of_the_list_is_provoked_here() -> None:
+    assert PROVOKED.keys() == host.WAITS.keys()
+
+
+@pytest.mark.parametrize("wait", host.WAITS)
+def test_what_the_list_says_waits_does(wait: str) -> None:
+    with on_meta() as device:
+        PROVOKED[wait](device)
+    assert {stepped for name, stepped in device.reads if name == wait} >= {host.WAITS[wait].within_steps}
+
+
+def test_what_is_not_in_the_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="the host waits for 'whim', which is not in WAITS; add it with the reason"):
+        host.read(torch.zeros(1), "whim")
+
+
+def test_numbers_are_read_as_they_are_and_shapes_as_a_count() -> None:
+    tensor = torch.rand(3, requires_grad=True)
+    read = host.read(tensor, "artefact")
+    assert read.tolist() == tensor.tolist()
+    assert read.data_ptr() != tensor.data_ptr()
+    assert not read.requires_grad
+    assert host.read(torch.zeros(2, 2, device=META), "artefact").tolist() == [[1, 2], [3, 4]]
+    assert host.sent(torch.zeros(2, device=META)).tolist() == [1, 2]

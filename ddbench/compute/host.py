@@ -1,8 +1,9 @@
 """The places at which the host waits for the device, and the functions that copy numbers from one to the other.
 
-A host that waits sends no work meanwhile, and a GPU that has nothing to do stands still. `WAITS` lists every place where
-numbers of a tensor are needed in host memory; there is no other, which `tests/test_meta.py` checks. Beside it the clock
-waits for steps that were sent more than eight steps ago, see `DeviceClock`.
+A host that waits sends no work meanwhile, and a GPU that has nothing to do stands still. `WAITS` lists every place
+where numbers of a tensor are needed in host memory; in distilling and training for a score there is no other, which
+`tests/test_meta.py` checks. Beside it the clock waits for steps that were sent more than eight steps ago, see
+`DeviceClock`.
 """
 
 from __future__ import annotations

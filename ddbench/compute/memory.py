@@ -62,6 +62,11 @@ def limit_device_memory(allowed: int | None, device: torch.device) -> None:
         torch.mps.set_per_process_memory_fraction(min(1.0, allowed / torch.mps.recommended_max_memory()))
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Return the bytes of a GPU's memory; None for a CPU, whose memory others share."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def release_device_memory() -> None:
     """Give what a GPU's allocator holds without using it back to other processes."""
     if torch.cuda.is_initialized():

@@ -89,7 +89,10 @@ def _described(value: Any) -> object:
 def _repeated(function: Any, tensors: list[Tensor], result: Any) -> Repeated:
     """Return what gives the same as the operation did: a function that makes it anew, or else the operation."""
     schema = function._schema
-    run: Repeated = lambda args, kwargs: function(*args, **kwargs)
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return function(*args, **kwargs)
+
     if schema.is_mutable:
         in_place = schema.name.endswith("_") and tensors and (result is tensors[0] or result is None)
         return (lambda args, kwargs: args[0] if isinstance(args[0], Tensor) else None) if in_place else run

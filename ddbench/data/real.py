@@ -39,8 +39,9 @@ class RealData:
         self._images = _whitened(images, transform) if whitened else images
         self._transform = None if whitened else transform
         self._labels = labels
-        self._table = _class_table(dataset.train_labels, len(dataset.classes)).to(images.device)  # (K, max_count)
-        self.counts: tuple[int, ...] = tuple(dataset.counts.tolist())
+        table = _class_table(dataset.train_labels, len(dataset.classes))
+        self._table = table.to(images.device)  # (K, max_count)
+        self.counts: tuple[int, ...] = tuple((table >= 0).sum(1).tolist())
         self.shape = dataset.shape
         self.device: torch.device = images.device
 

@@ -36,9 +36,7 @@ class Log:
 
     def note(self, tick: int, loop: str, step: int, values: dict[str, Tensor | float]) -> None:
         """Copy values to the CPU without waiting; `tick` is the step after which the device has finished them."""
-        copies = {
-            name: host.sent(value) if isinstance(value, Tensor) else value for name, value in values.items()
-        }
+        copies = {name: host.sent(value) if isinstance(value, Tensor) else value for name, value in values.items()}
         self._unread.append((tick, loop, step, copies))
 
     def latest(self, loop: str) -> dict[str, float]:

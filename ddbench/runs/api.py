@@ -14,6 +14,7 @@ from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
 from ddbench.boards.command_line import SHIPPED, board_of
 from ddbench.boards.jobs import Job, Selection, resolve
+from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.io.locks import claimed
@@ -21,6 +22,7 @@ from ddbench.records.files import check_record, write_record
 from ddbench.records.run_folder import ARTIFACT, TRACE, record_beside
 from ddbench.records.schema import UNFINISHED, Record, Records
 from ddbench.registry import MODALITIES, discover
+from ddbench.runs.device_bytes import too_large
 from ddbench.runs.executors import make_executor
 from ddbench.runs.executors.local import Local
 from ddbench.runs.forecast import Forecast, forecast, records_like
@@ -102,7 +104,8 @@ def plan(
     >>> print(ddbench.plan("cpu", workers=2))  # doctest: +SKIP
 
     Args:
-        on_warning: told of each damaged file, which is set aside as `evaluate` would
+        on_warning: told of each cell that does not fit into the memory of a GPU, and of each damaged file, which is set
+            aside as `evaluate` would
 
     Raises:
         UserError: when a part of the board does not fit, or a command is at work in `out`.
@@ -111,6 +114,8 @@ def plan(
     chosen = board_of(board)
     folder = Path(out) if out is not None else Path("runs") / chosen.board
     jobs = resolve(chosen, device, selection)
+    for sentence in too_large(jobs, resolve_device(device)):
+        on_warning(sentence)
     if not folder.is_dir():
         return forecast_left(Plan([(job, folder) for job in jobs], [], [], []), device, workers)
     with claimed(folder):

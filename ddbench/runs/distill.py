@@ -26,7 +26,9 @@ from ddbench.records.fields import Strict
 from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, TRACE
 from ddbench.records.schema import Status
 from ddbench.runs.context import RunContext, make_meter, snapshot_path
+from ddbench.runs.device_bytes import Sizes, check_fits
 from ddbench.runs.status import Outcome, of_error
+from ddbench.task.task import Task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
 
@@ -155,6 +157,8 @@ def _paused(context: RunContext, meter: Meter, name: str) -> Iterator[None]:
 
 def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
     try:
+        with meter.paused("counting"):
+            check_fits(context.job, _sizes(training.task), context.device)
         artifact = context.job.make_method().distill(training.task, meter)
         meter.finish()
         if type(artifact) is not DistilledDataset:
@@ -170,6 +174,11 @@ def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[Dis
             outcome = Outcome("diverged", f"{outcome.reason}; {_last_good(meter)}")
         return None, outcome
     return artifact, _ending(meter)
+
+
+def _sizes(task: Any) -> Sizes | None:
+    """Return what the memory of a run on images depends on; None for other tasks."""
+    return Sizes(task.real.counts, task.shape) if isinstance(task, Task) else None
 
 
 def _ending(meter: Meter) -> Outcome:

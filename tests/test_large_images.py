@@ -1,0 +1,41 @@
+"""Every method takes images of 64 x 64 pixels of many classes, as Tiny-ImageNet's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddbench.compute.generators import Generators
+from ddbench.data import Dataset, make_dataset
+from ddbench.meter.meter import Meter
+from ddbench.records.cell import Budget, NetworkSpec
+from ddbench.registry import METHODS, discover
+from ddbench.task.hyperparameters import make_method
+from ddbench.testing import tiny_task
+
+discover()
+NETWORK = NetworkSpec(name="convnet", parameters={"depth": 4, "width": 8})
+SMALLER: dict[str, dict[str, Any]] = {"addressable_memories": {"decoder": "linear_bases,bases=2,images=1"}}
+"""decompositions of thousands of images are not what is tried here"""
+
+
+def random_images(classes: int) -> Dataset:
+    """Two random images of each class."""
+    labels = np.arange(2 * classes) % classes
+    images = np.random.RandomState(0).randint(0, 256, (len(labels), 64, 64, 3), dtype=np.uint8)
+    return make_dataset("large", images, labels, images[:classes], labels[:classes])
+
+
+@pytest.mark.parametrize("classes", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_takes_large_images_of_many_classes(name: str, classes: int) -> None:
+    cls, generators = METHODS.get(name), Generators("large")
+    settings = {**cls.tiny, **SMALLER.get(name, {})}
+    settings |= {"iterations": 3} if "iterations" in settings else {}
+    task = tiny_task(ipc=1, generators=generators, data=random_images(classes), network=NETWORK)
+    artefact = make_method(cls, settings).distill(task, Meter(Budget(steps=8), generators=generators, snapshots=()))
+    images, labels = artefact.decode(0, task.generator("decode", device="cpu"))
+    assert images.shape[1:] == (3, 64, 64)
+    assert len(labels) % classes == 0
