@@ -112,10 +112,10 @@ def test_a_start_from_real_images_needs_as_many_of_each_class(tmp_path: Path) ->
 
     def jobs(method: str, **settings: Any) -> int:
         entries = [{"methods": [method], "set": settings}]
-        return len(jobs_of(datasets=str(tmp_path / "few.npz"), ipc=3, protocol="quick-300@1", entries=entries))
+        return len(jobs_of(datasets=str(tmp_path / "few.npz"), ipc=10, protocol="quick-300@1", entries=entries))
 
     assert jobs("gradient_matching") == jobs("dm", init="noise") == 1
-    few = r"ipc 3 is larger than the smallest class of few \(2 images\); lower it"
+    few = r"ipc 10 is larger than the smallest class of few \(2 images\); lower it"
     with pytest.raises(UserError, match=few + r", or have distribution_matching start from noise \(init=noise\)$"):
         jobs("dm")
     with pytest.raises(UserError, match=few + "$"):

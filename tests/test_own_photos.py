@@ -22,7 +22,7 @@ LOOP = next(block for kind, block in BLOCKS if kind == "python")
 SMALL = {
     "size=64": "size=16",
     "depth=4,width=32": "depth=1,width=8",
-    "--budget 2m": "--steps 3",
+    "--budget 2m": "--budget 1s",
     "range(50)": "range(1)",
 }
 """what the quick form puts in place of the page's numbers"""
