@@ -68,6 +68,19 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
 
 
+def bootstrapped_mean(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of the 95 % bootstrap interval of the mean (Efron, Annals of Statistics 1979), percentiles of `RESAMPLES`
+    draws; the same values give the same ends.
+
+    >>> bootstrapped_mean([0.5, 0.5])
+    (0.5, 0.5)
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    draws = np.random.RandomState(0).randint(len(numbers), size=(RESAMPLES, len(numbers)))
+    low, high = np.quantile(numbers[draws].mean(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def paired_difference(ours: Mapping[int, float], reference: Mapping[int, float]) -> Interval | None:
     """Interval of `ours - reference` over the seeds that both have; None when they share none."""
     common = sorted(ours.keys() & reference.keys())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ddbench.analyses import plain_training
+from ddbench.analyses.plain_training import BATCH, STEPS, Batches, descend, shuffled
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.environment import versions
-from ddbench.compute.generators import Generators, derive_seed, seeded
+from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, RealData
 from ddbench.data.paths import cache_folder
 from ddbench.evaluation import descent
@@ -23,6 +27,7 @@ from ddbench.io.atomic import digest
 from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.networks import InitialWeights
 from ddbench.networks.flatten import flatten, unflatten
+from ddbench.records.cell import NetworkSpec
 from ddbench.task.settings import RandomSetting, SettingInputs
 
 FULL_DATA = Protocol(
@@ -37,8 +42,6 @@ FULL_DATA = Protocol(
 """training of the networks that learn from all training images; no artefact is scored so, and it is not registered"""
 SNAPSHOTS = (0, 1, 2, 5, 10, 20, 40, 60, 90, 130, 190, 250, 300)
 """steps at which a trajectory is kept"""
-BATCH, LR, MOMENTUM = 256, 0.01, 0.9
-"""settings of trajectories, as in Yang et al., "What is Dataset Distillation Learning?", ICML 2024"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class References:
             evaluator, setting=RandomSetting(inputs), compiler=Compiler(), held_out=None, others={}
         )
         context = {"device": evaluator.device.type, "versions": versions(), "code": _code(evaluator.module)}
-        self._cache = Cache(cache or cache_folder() / "references", context)
+        self._folder = cache or cache_folder() / "references"
+        self._cache = Cache(self._folder, context)
         self._like = InitialWeights(evaluator.module)(seeded(0, evaluator.device))
 
     def full_data(self, number: int) -> Weights:
@@ -91,53 +95,85 @@ class References:
 
     def random_images(self) -> DistilledDataset:
         """The real images, stored whole, that `random_real` takes at the run's seed and methods start from."""
+        return DistilledDataset.pixels(*self._real.take(self.random_positions()))
+
+    def random_positions(self) -> Tensor:
+        """Positions, (N,), of `random_images` among the training images."""
         origin, device = self.origin, self._evaluator.device
-        real = RealData(self._training_data(), self._evaluator.transform, device)
         generators = Generators(origin.dataset_digest, origin.network, origin.ipc, origin.seed)
-        images, labels = real.batch(origin.ipc, generators.get("real_init", device), of=range(len(real.counts)))
-        return DistilledDataset.pixels(images, labels)
+        classes = range(len(self._real.counts))
+        return self._real.positions(origin.ipc, generators.get("real_init", device), of=classes)
+
+    def by_class(self, generator: torch.Generator, without: Tensor | None = None) -> list[Tensor]:
+        """Positions of the training images of each class, in random order.
+
+        Args:
+            generator: on the CPU
+            without: positions that are not taken
+        """
+        labels = self.training_data.train_labels.cpu()
+        order = torch.randperm(len(labels), generator=generator)
+        if without is not None:
+            order = order[~torch.isin(order, without.cpu())]
+        return [order[labels[order] == c] for c in range(len(self.training_data.classes))]
+
+    def real(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Preprocessed training images, (N, C, H, W), at these positions, and their labels."""
+        positions, data = positions.to(self._evaluator.device), self.training_data
+        return self._evaluator.transform(data.train_images[positions]), data.train_labels[positions]
 
     def trajectory(self, number: int) -> dict[int, Weights]:
-        """The weights at each of the steps `SNAPSHOTS` of a network trained on real images."""
-        vectors = self._cached("trajectory", {"number": number}, lambda: self._trajectory(number))
+        """The weights at each of the steps `SNAPSHOTS` of a network trained on random batches of real images."""
+
+        def batches(generator: torch.Generator) -> Batches:
+            while True:
+                chosen = torch.randint(len(self.training_data.train_labels), (BATCH,), generator=generator)
+                yield self.real(chosen)
+
+        def make() -> Tensor:
+            return torch.stack([flatten(weights) for weights in self.plain(number, batches, kept=SNAPSHOTS)])
+
+        vectors = self.cached("trajectory", {"number": number}, make)  # (snapshots, P)
         return {step: unflatten(vector, self._like) for step, vector in zip(SNAPSHOTS, vectors, strict=True)}
 
-    def _trajectory(self, number: int) -> torch.Tensor:
-        evaluator, data = self._evaluator, self._training_data()
-        generator = seeded(derive_seed("reference", data.digest, evaluator.network, number))
-        fresh = InitialWeights(evaluator.module)(generator)
-        weights = {name: weight.to(evaluator.device, copy=True) for name, weight in fresh.items()}
-        optimizer = torch.optim.SGD(weights.values(), lr=LR, momentum=MOMENTUM)
-        kept = [flatten(weights).detach()]
-        for step in range(1, SNAPSHOTS[-1] + 1):
-            chosen = torch.randint(len(data.train_labels), (BATCH,), generator=generator).to(evaluator.device)
-            images = evaluator.transform(data.train_images[chosen])
-            slope, _ = evaluator.chunks.gradient(
-                evaluator.gradients["index"], weights, images, data.train_labels[chosen]
-            )
-            for name, weight in weights.items():
-                weight.grad = slope[name]
-            optimizer.step()
-            if step in SNAPSHOTS:
-                kept.append(flatten(weights).detach())
-        return torch.stack(kept)  # (snapshots, P)
+    def on_real(self, positions: Tensor, number: int, steps: int = STEPS) -> Weights:
+        """Network `number`, trained plainly on the training images at these positions."""
+        named = digest(positions.cpu().numpy().tobytes())
+        key = {"positions": named, "number": number, "steps": steps}
 
-    def _training_data(self) -> Dataset:
-        data = self._evaluator.data
-        return data if "+" in data.digest else data.split(self.origin.dataset_digest)
+        def make() -> Weights:
+            images = self.real(positions)
+            (found,) = self.plain(number, lambda generator: shuffled(lambda epoch: images, generator), kept=(steps,))
+            return found
 
-    def _unread(self) -> DistilledDataset:
-        """An artefact whose content does not matter."""
-        shape, device = self._evaluator.data.shape, self._evaluator.device
-        return DistilledDataset.pixels(torch.zeros(1, *shape, device=device), torch.zeros(1, dtype=torch.int64))
+        return self._weights("on-real", key, make)
 
-    def _weights(self, name: str, key: Mapping[str, Any], make: Callable[[], Weights]) -> Weights:
-        return unflatten(self._cached(name, key, lambda: flatten(make())), self._like)
+    def plain(
+        self,
+        number: int,
+        batches: Callable[[torch.Generator], Batches],
+        kind: str = "index",
+        kept: Collection[int] = (STEPS,),
+    ) -> list[Weights]:
+        """Network `number` after each of the steps `kept` of plain training, see `descend`; it is not cached."""
+        return descend(self._evaluator, number, batches, kind, kept)
 
-    def _cached(self, name: str, key: Mapping[str, Any], make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def of(self, network: NetworkSpec) -> References:
+        """The references of another architecture."""
+        other = self._evaluator.under(network, self._evaluator.protocol)
+        return References(other, self.origin, self._folder)
+
+    def cached(self, name: str, key: Mapping[str, Any], make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, kept for every artefact of these data, this network and this preprocessing.
+
+        Args:
+            name: what it is
+            key: what else decides it; of an analysis, its name and settings
+        """
         whole = {
             **key,
             "data": self._evaluator.data.digest,
+            "split": self.origin.dataset_digest.partition("+")[2],
             "network": str(self._evaluator.network),
             "preprocessing": self._evaluator.transform.describe(),
         }
@@ -147,9 +183,27 @@ class References:
             self._cache.put(name, whole, entry)
         return entry.tensors["weights"]
 
+    @cached_property
+    def training_data(self) -> Dataset:
+        """The data set whose training images the run saw."""
+        data = self._evaluator.data
+        return data if "+" in data.digest else data.split(self.origin.dataset_digest)
+
+    @cached_property
+    def _real(self) -> RealData:
+        return RealData(self.training_data, self._evaluator.transform, self._evaluator.device)
+
+    def _unread(self) -> DistilledDataset:
+        """An artefact whose content does not matter."""
+        shape, device = self._evaluator.data.shape, self._evaluator.device
+        return DistilledDataset.pixels(torch.zeros(1, *shape, device=device), torch.zeros(1, dtype=torch.int64))
+
+    def _weights(self, name: str, key: Mapping[str, Any], make: Callable[[], Weights]) -> Weights:
+        return unflatten(self.cached(name, key, lambda: flatten(make())), self._like)
+
 
 def _code(module: torch.nn.Module) -> str:
     """Digest of the files that decide what these networks learn, but those of packages that have a version."""
     networks = [cls for cls in type(module).__mro__ if not cls.__module__.startswith(("torch", "builtins"))]
-    parts: list[Any] = [*networks, References, descent, InitialWeights, RealData, ImageEvaluator]
+    parts: list[Any] = [*networks, References, descent, plain_training, InitialWeights, RealData, ImageEvaluator]
     return digest(b"".join(Path(file).read_bytes() for file in sorted({inspect.getfile(part) for part in parts})))

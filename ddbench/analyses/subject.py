@@ -16,6 +16,10 @@ from ddbench.data import Dataset, Transform
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.records.cell import NetworkSpec
+from ddbench.task.settings.base import share
+
+MOST = 10_000
+"""largest number of an artefact's images that are looked at"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,17 @@ class Subject:
     def test_logits(self, weights: Weights) -> Tensor:
         """Logits of a network for all test images, (N, K) float64."""
         return self.logits(weights, self.data.test_images)
+
+    def test_accuracy(self, weights: Weights) -> float:
+        return share(self.test_logits(weights).argmax(1) == self.data.test_labels)
+
+    def decoded(self) -> tuple[Tensor, Tensor]:
+        """One epoch's images of the artefact, (N, C, H, W), and labels, on the device; at most `MOST`, at random."""
+        images, labels = self.artifact.decode(0, self.generator("decoded"))
+        if len(labels) > MOST:
+            chosen = torch.randperm(len(labels), generator=self.generator("chosen"))[:MOST]
+            images, labels = images[chosen], labels[chosen]
+        return images.to(self.device), labels.to(self.device)
 
     def logits(self, weights: Weights, images: Tensor) -> Tensor:
         """Logits, (N, K) float64 without history, of a network for images (N, C, H, W) uint8."""

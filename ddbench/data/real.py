@@ -60,11 +60,15 @@ class RealData:
         Raises:
             UserError: when n is below 1, a class is unknown or the generator lives elsewhere.
         """
+        return self._gather(self.positions(n, generator, of))
+
+    def positions(self, n: int, generator: torch.Generator, of: int | Sequence[int] | None = None) -> Tensor:
+        """Return the positions, (n,), of the images that `batch` draws."""
         self._check(n, generator)
         if of is None:
-            return self._gather(torch.randperm(len(self), generator=generator, device=self.device)[:n])
+            return torch.randperm(len(self), generator=generator, device=self.device)[:n]
         classes = [of] if isinstance(of, int) else list(map(int, of))
-        return self._gather(self._draw(n, self._known(classes), generator))
+        return self._draw(n, self._known(classes), generator)
 
     def by_class(self, n: int, generator: torch.Generator) -> list[Tensor]:
         """Draw n random images of each class without replacement; a smaller class gives all it has.

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.fields import Digest, Line, Name, Seconds, Strict, Word
-from ddbench.stats import interval
+from ddbench.stats import bootstrapped_mean, interval
 
 MOST_VALUES = 10_000
 """largest number of replicates of a measure"""
@@ -55,6 +55,14 @@ class Measure(Strict):
             return cls(values=values, of=of)
         mean = sum(values) / len(values)
         return cls(values=values, of=of, low=mean - found.half_width, high=mean + found.half_width)
+
+    @classmethod
+    def resampled(cls, values: list[float], of: str) -> Measure:
+        """Return a measure with a bootstrap interval over replicates that are no sample of a normal distribution."""
+        if len(values) == 1:
+            return cls(values=values, of=of)
+        mean, (low, high) = sum(values) / len(values), bootstrapped_mean(values)
+        return cls(values=values, of=of, low=min(low, mean), high=max(high, mean))
 
 
 class Series(Strict):
