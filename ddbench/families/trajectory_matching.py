@@ -104,14 +104,15 @@ def descend_unless(skipped: Tensor, optimizer: torch.optim.SGD, loss: Tensor) ->
     descend(optimizer, loss)
     with torch.no_grad():
         for parameter, (value, velocity) in zip(parameters, before, strict=True):
-            parameter.copy_(torch.where(skipped, value, parameter))
-            moved = optimizer.state[parameter]["momentum_buffer"]
-            moved.copy_(torch.where(skipped, velocity, moved))
+            if parameter.grad is not None:
+                moved = optimizer.state[parameter]["momentum_buffer"]
+                parameter.copy_(torch.where(skipped, value, parameter))
+                moved.copy_(torch.where(skipped, velocity, moved))
 
 
 def _velocity(optimizer: torch.optim.SGD, parameter: Tensor) -> Tensor:
     """Return a copy of a parameter's momentum; 0, which makes the same next step, before there is one."""
-    velocity = optimizer.state[parameter].get("momentum_buffer")
+    velocity = optimizer.state.get(parameter, {}).get("momentum_buffer")
     return torch.zeros_like(parameter) if velocity is None else velocity.clone()
 
 
