@@ -185,7 +185,7 @@ def test_the_very_images_of_the_comparison_have_no_advantage() -> None:
 
 def test_random_images_neither_interfere_nor_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddbench.analyses.substitution.REAL", (0, 10))
-    subject, analysis = subject_on(load_dataset("digits")), Substitution(starts=1, steps=25)
+    subject, analysis = subject_on(load_dataset("digits")), Substitution(starts=1, steps=12)
     advantages = list[float]()
     for seed in range(1, 5):
         found = asked(analysis, at_seed(subject, seed))
@@ -256,6 +256,7 @@ def test_recognition_of_three_trajectories_by_hand(briefly: None) -> None:
 def test_early_networks_agree_with_early_ones_and_subset_networks_with_those(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gap is positive for a network stopped early that is none of the reference's, and negative for a subset's."""
     monkeypatch.setattr(references, "SNAPSHOTS", (0, 20, 40))
+    monkeypatch.setattr(references, "BATCH", 128)
     monkeypatch.setattr(agreement, "STEPS", 120)
     subject = subject_on(load_dataset("digits"), networks=1).asked_by("early@1", lambda share: None)
     early, subsets = [agreement.stopped_early(subject, 0, 0.02)], agreement.on_subsets(subject, 1)
