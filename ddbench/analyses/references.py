@@ -87,11 +87,36 @@ class References:
 
         None where networks do not start from fresh weights, or learn from all training images.
         """
+        key = self._random_key(number)
+        if key is None:
+            return None
+        return self._weights("random-real", key, lambda: self._evaluator.train(self.random_images(), number))
+
+    def of_random_real(
+        self, name: str, key: Mapping[str, Any], number: int, measure: Callable[[Weights], torch.Tensor]
+    ) -> torch.Tensor | None:
+        """What `measure` finds of the network `random_real(number)`, cached; None where there is none.
+
+        Args:
+            name: name of what is measured
+            key: all that it depends on besides the network and the data
+        """
+        own = self._random_key(number)
+        if own is None:
+            return None
+
+        def make() -> torch.Tensor:
+            weights = self.random_real(number)
+            assert weights is not None
+            return measure(weights)
+
+        return self._cached(f"random-real-{name}", {**key, **own}, make)
+
+    def _random_key(self, number: int) -> dict[str, Any] | None:
         protocol = self._evaluator.protocol
         if self.origin.setting != "random" or protocol.kind != "train":
             return None
-        key = {"protocol": protocol.describe(), "number": number, "origin": vars(self.origin)}
-        return self._weights("random-real", key, lambda: self._evaluator.train(self.random_images(), number))
+        return {"protocol": protocol.describe(), "number": number, "origin": vars(self.origin)}
 
     def random_images(self) -> DistilledDataset:
         """The real images, stored whole, that `random_real` takes at the run's seed and methods start from."""
