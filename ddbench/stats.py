@@ -6,13 +6,13 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import betaincinv, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 FALSE_DISCOVERY_RATE = 0.05
@@ -169,6 +169,27 @@ def places(values: Sequence[float]) -> list[int]:
     return [1 + sum(other > value for other in values) for value in values]
 
 
+def share_interval(total: float, count: int) -> tuple[float, float]:
+    """Ends of the exact 95 % interval of a share (Clopper & Pearson, Biometrika 1934), of `total` in `count`.
+
+    >>> share_interval(0, 3)[1] > 0.7
+    True
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(total, count - total + 1, tail)) if total > 0 else 0.0
+    high = float(betaincinv(total + 1, count - total, 1 - tail)) if total < count else 1.0
+    return low, high
+
+
+def bootstrap_interval(rows: NDArray[Any], statistic: Callable[[NDArray[Any]], float]) -> tuple[float, float]:
+    """Ends of the 95 % bootstrap interval of a statistic of rows (Efron, 1979), percentiles of `RESAMPLES` draws; the
+    same rows give the same ends."""
+    random = np.random.RandomState(0)
+    found = [statistic(rows[random.randint(len(rows), size=len(rows))]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Kendall's tau-b (Biometrika 1945): 1 for equal orders, -1 for opposite ones, corrected for ties.
 
@@ -205,3 +226,37 @@ def kendall_interval(one: Sequence[float], other: Sequence[float]) -> tuple[floa
         return None
     low, high = np.quantile(total(first * second)[known] / scale[known], [0.025, 0.975])
     return float(low), float(high)
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation (1904), with the mean of their places for equal values.
+
+    Returns:
+        None where it is not defined: for fewer than two values, or when all values of one order are equal.
+    """
+    (found,) = _spearmans(np.array([one]), np.array([other]))
+    return None if math.isnan(found) else float(found)
+
+
+def spearman_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+    """Ends of the 95 % bootstrap interval of `spearman`, of the draws of `kendall_interval`, and None as there."""
+    count = len(one)
+    if count < LEAST_PAIRS:
+        return None
+    draws = np.random.RandomState(0).randint(count, size=(RESAMPLES, count))
+    found = _spearmans(np.asarray(one)[draws], np.asarray(other)[draws])
+    if np.isnan(found).all():
+        return None
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _spearmans(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Spearman's correlation of each row of two matrices; NaN where it is not defined."""
+    from scipy.stats import rankdata
+
+    places_of = [rankdata(values, axis=1) for values in (one, other)]
+    a, b = (places - places.mean(1, keepdims=True) for places in places_of)
+    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    found: NDArray[Any] = np.divide((a * b).sum(1), scale, out=np.full(len(a), math.nan), where=scale > 0)
+    return found

@@ -334,7 +334,8 @@ def test_agreement_with_accuracy() -> None:
     made = records_of({f"m{i}": [0.1 * i] for i in range(1, 7)})
     findings = [finding(made[f"m{i}"][0], {"nll": [1.0 - 0.1 * i], "brier": [1.0]}) for i in range(1, 7)]
     (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
-    assert table.agreement() == [{"measure": "nll", "tau": "-1.00", "95 %": "-1.00 to -1.00", "rows": "6"}]
+    whole = "-1.00 (-1.00 to -1.00)"
+    assert table.agreement() == [{"measure": "nll", "among": "all", "rows": "6", "Spearman": whole, "tau": whole}]
 
 
 def test_the_bootstrap_of_tau_is_scipys_on_the_same_draws() -> None:

@@ -54,6 +54,8 @@ class Origin:
     ipc: int
     seed: int
     setting: str = "random"
+    device: str = "cpu"
+    """kind of device that drew its random images"""
 
 
 class References:
@@ -110,7 +112,7 @@ class References:
             assert weights is not None
             return measure(weights)
 
-        return self._cached(f"random-real-{name}", {**key, **own}, make)
+        return self.cached(f"random-real-{name}", {**key, **own}, make)
 
     def _random_key(self, number: int) -> dict[str, Any] | None:
         protocol = self._evaluator.protocol

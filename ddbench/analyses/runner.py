@@ -14,7 +14,7 @@ from ddbench.compute.environment import environment, now
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Described, Evaluator
 from ddbench.evaluation.trainer import ImageEvaluator
-from ddbench.records.cell import NetworkSpec
+from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.findings import AnalysisRecord, analysis_key
 
 
@@ -51,7 +51,8 @@ def subject_of(case: Case, artifact: DistilledDataset, evaluator: Evaluator) -> 
     if not isinstance(evaluator, ImageEvaluator):
         raise UserError(f"analyses are of images, and the artefact is of modality {case.described.modality!r}")
     said = case.described
-    origin = Origin(said.dataset_digest, str(said.network), said.ipc, case.seed or 0, said.setting)
+    device = said.device if isinstance(said, Cell) else evaluator.device.type
+    origin = Origin(said.dataset_digest, str(said.network), said.ipc, case.seed or 0, said.setting, device)
     return Subject(artifact, evaluator, case.networks, References(evaluator, origin))
 
 

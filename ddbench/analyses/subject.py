@@ -15,11 +15,13 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Dataset, Transform
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
+from ddbench.networks import InitialWeights
+from ddbench.networks.part import Part
 from ddbench.records.cell import NetworkSpec
 from ddbench.task.settings.base import share
 
-MOST = 10_000
-"""largest number of an artefact's images that are looked at"""
+MOST_IMAGES = 10_000
+"""images of an artefact that are looked at, at most"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,28 @@ class Subject:
         """
         return seeded(derive_seed("analysis", self.analysis, self.data.digest, self.network, replicate, name))
 
+    def decoded(self) -> tuple[Tensor, Tensor]:
+        """Images of one epoch as networks see them, (M, C, H, W), and labels; of more than `MOST_IMAGES`, some."""
+        images, labels = self.artifact.decode(0, self.generator("decode"))
+        if len(labels) > MOST_IMAGES:
+            chosen = torch.randperm(len(labels), generator=self.generator("chosen"))[:MOST_IMAGES].sort().values
+            images, labels = images[chosen], labels[chosen]
+        return images.to(self.device), labels.to(self.device)
+
+    def fresh(self, number: int) -> Weights:
+        """Weights of a network that has learned nothing, without history."""
+        drawn = InitialWeights(self.evaluator.module)(self.generator("fresh", number))
+        return {name: weight.to(self.device) for name, weight in drawn.items()}
+
+    def trained_on_real(self, number: int) -> Weights:
+        """Weights at the end of a trajectory on real images; all artefacts and analyses share them."""
+        return list(self.references.trajectory(number).values())[-1]
+
+    def features(self, weights: Weights, images: Tensor) -> Tensor:
+        """What the classifier of a network reads, (N, F), without history, for preprocessed images."""
+        part = Part(self.evaluator.module, "embed")
+        return self.evaluator.chunks.map(lambda chunk: part(weights, chunk), images)
+
     def trained(self) -> Iterator[Weights]:
         """Yield the protocol's networks, trained on the artefact as scoring does; each is trained once."""
         for number in range(self.networks):
@@ -95,14 +119,6 @@ class Subject:
 
     def test_accuracy(self, weights: Weights) -> float:
         return share(self.test_logits(weights).argmax(1) == self.data.test_labels)
-
-    def decoded(self) -> tuple[Tensor, Tensor]:
-        """One epoch's images of the artefact, (N, C, H, W), and labels, on the device; at most `MOST`, at random."""
-        images, labels = self.artifact.decode(0, self.generator("decoded"))
-        if len(labels) > MOST:
-            chosen = torch.randperm(len(labels), generator=self.generator("chosen"))[:MOST]
-            images, labels = images[chosen], labels[chosen]
-        return images.to(self.device), labels.to(self.device)
 
     def logits(self, weights: Weights, images: Tensor) -> Tensor:
         """Logits, (N, K) float64 without history, of a network for images (N, C, H, W) uint8."""

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from ddbench.leaderboard.agreement import NOTE as AGREEMENT
 from ddbench.leaderboard.columns import escape
-from ddbench.leaderboard.findings import NOTE, TAU, AnalysisTable
+from ddbench.leaderboard.findings import NOTE, AnalysisTable
 from ddbench.registry import ANALYSES
 
 
 def findings_markdown(board: str, tables: Sequence[AnalysisTable]) -> str:
     """Render each analysis with what its measures mean, its tables, and how they agree with accuracy."""
-    parts = [f"# {escape(board)}: beyond accuracy", NOTE, TAU]
+    parts = [f"# {escape(board)}: beyond accuracy", NOTE, AGREEMENT]
     for analysis in dict.fromkeys(table.analysis for table in tables):
         own = [table for table in tables if table.analysis == analysis]
         meanings = {metric.name: metric.meaning for table in own for metric in table.shown}
@@ -33,6 +34,6 @@ def question(analysis: str) -> str:
 
 
 def _pipes(lines: Sequence[dict[str, str]]) -> str:
-    aligned = ["left" if name in ("method", "measure") else "right" for name in lines[0]]
+    aligned = ["left" if name in ("method", "measure", "among") else "right" for name in lines[0]]
     written = [[escape(value) for value in line.values()] for line in lines]
     return tabulate(written, list(lines[0]), tablefmt="pipe", colalign=aligned, disable_numparse=True)

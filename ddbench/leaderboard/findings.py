@@ -8,16 +8,17 @@ from pathlib import Path
 
 from ddbench.errors import UserError
 from ddbench.io.atomic import canonical_json
+from ddbench.leaderboard.agreement import agreement
 from ddbench.leaderboard.columns import Group, groups
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.finding_files import check_finding, finding_paths, foreign
-from ddbench.records.findings import AnalysisRecord, Measure
+from ddbench.records.findings import FLOOR, AnalysisRecord, Measure
 from ddbench.records.metrics import Metric
 from ddbench.records.schema import Record
 from ddbench.registry import ANALYSES, discover_all_but_methods
-from ddbench.stats import interval, kendall_interval, kendall_tau
+from ddbench.stats import interval
 
 ANALYSED = "analyses"
 """folder of findings in a folder of tables: `analyses/<board>/<method>/<run>-<analysis>-<key>.json`"""
@@ -26,10 +27,8 @@ NOTE = (
     "the 95 % interval over networks trained on that one, and says nothing of other seeds of the method; elsewhere it "
     "is over artefacts. Accuracy is that of the same artefacts."
 )
-TAU = (
-    "Kendall's tau of each measure with accuracy over the rows: 1 where both order them alike, -1 where they order "
-    "them oppositely, with a 95 % bootstrap interval over rows. Methods of a family are no independent rows."
-)
+REAL = "other real images (floor)"
+"""label of the line that has what real data give in place of an artefact"""
 
 
 @dataclass(frozen=True)
@@ -60,24 +59,25 @@ class AnalysisTable:
     """why it does not apply to some, a sentence each"""
 
     def lines(self) -> list[dict[str, str]]:
-        """Return the texts of each row by column."""
-        return [
+        """Return the texts of each row by column, and last what real data give in place of artefacts, if known."""
+        made = [
             {"method": row.label, "accuracy %": f"{100 * row.accuracy:.1f}", "n": str(row.count)}
             | {m.name: text(row.measures[m.name]) if m.name in row.measures else NOTHING for m in self.shown}
             for row in self.rows
         ]
+        floors = {metric.name: self._floor(metric) for metric in self.shown}
+        if any(said != NOTHING for said in floors.values()):
+            made.append({"method": REAL, "accuracy %": NOTHING, "n": NOTHING} | floors)
+        return made
 
     def agreement(self) -> list[dict[str, str]]:
         """Return how far each measure orders the rows as accuracy does."""
-        found = []
-        for metric in self.shown:
-            pairs = [(row.accuracy, row.measures[metric.name].mean) for row in self.rows if metric.name in row.measures]
-            accuracies, values = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-            tau, ends = kendall_tau(accuracies, values), kendall_interval(accuracies, values)
-            if tau is not None and ends is not None:
-                known = {"measure": metric.name, "tau": f"{tau:.2f}", "95 %": f"{ends[0]:.2f} to {ends[1]:.2f}"}
-                found.append(known | {"rows": str(len(pairs))})
-        return found
+        return list(agreement(self.rows, self.shown))
+
+    def _floor(self, metric: Metric) -> str:
+        """What real data give, the same for all rows; the first row that has it says so."""
+        found = (row.measures.get(f"{metric.name}{FLOOR}") for row in self.rows)
+        return next((text(measure) for measure in found if measure is not None), NOTHING)
 
 
 def read_findings(folder: Path) -> dict[str, list[AnalysisRecord]]:
@@ -159,7 +159,8 @@ def _table(
         counted = [(run.accuracy, f) for run, f in runs if f.findings.metrics and run.accuracy is not None]
         if counted:
             accuracy = sum(share for share, _ in counted) / len(counted)
-            names = [name for name in cls.headline if all(name in f.findings.metrics for _, f in counted)]
+            asked = [name for shown in cls.headline for name in (shown, f"{shown}{FLOOR}")]
+            names = [name for name in asked if all(name in f.findings.metrics for _, f in counted)]
             measures = {name: _over([f.findings.metrics[name] for _, f in counted]) for name in names}
             made.append(AnalysedRow(row, group.label(row), accuracy, measures, len(counted)))
     shown = tuple(

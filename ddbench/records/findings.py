@@ -17,6 +17,10 @@ MOST_VALUES = 10_000
 """largest number of replicates of a measure"""
 MOST_ROWS = 2000
 """largest number of rows of a series"""
+FLOOR = "_floor"
+"""end of the name of a measure that has what real data give in place of the artefact, for the one without it"""
+IMAGES_PER_CLASS = "images_per_class"
+"""measure that has the number of images that an artefact decodes to, by class"""
 FILE_NAME = re.compile(r"(?:(?P<run>.+)-)?(?P<analysis>[a-z][a-z0-9_]*@[1-9][0-9]*)-(?P<key>[0-9a-f]{16})\.json")
 """names of such files: in tables they begin with the name of a run"""
 

@@ -16,6 +16,7 @@ class Metric:
         meaning: what it measures, for pages
         low, high: the range of its values
         better: the direction in which it improves
+        minimised_by: families of methods whose own loss it is, or is much alike, and which may do well by it for that
     """
 
     name: str
@@ -23,6 +24,7 @@ class Metric:
     low: float = 0.0
     high: float = 1.0
     better: Literal["higher", "lower"] = "higher"
+    minimised_by: tuple[str, ...] = ()
 
     def allows(self, value: float) -> bool:
         return math.isfinite(value) and self.low <= value <= self.high

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ddbench.leaderboard.agreement import NOTE as AGREEMENT
 from ddbench.leaderboard.finding_pages import question
-from ddbench.leaderboard.findings import NOTE, TAU, analysis_tables, text
+from ddbench.leaderboard.findings import NOTE, analysis_tables, text
 from ddbench.records.findings import AnalysisRecord
 from ddbench.site.content import BoardContent, shipping
 from ddbench.site.format import Pairs, slug
@@ -24,7 +25,7 @@ def analysis_values(board: BoardContent) -> dict[str, Any]:
     return {
         "board": board.name,
         "note": NOTE,
-        "tau": TAU,
+        "agreement": AGREEMENT,
         "analyses": [(name, question(name), [table for table in tables if table.analysis == name]) for name in names],
     }
 

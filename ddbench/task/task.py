@@ -15,6 +15,7 @@ from ddbench.compute.generators import Generators
 from ddbench.data import RealData
 from ddbench.data.augmentation import DSA
 from ddbench.networks import Chunks
+from ddbench.networks.part import Part
 from ddbench.task.settings import Setting
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Task:
         """takes large batches through the network in pieces"""
         self.compiler = compiler or Compiler()
         """makes gradients, and functions without them, fast to call again and again"""
-        self._embed = _Part(network, "embed")
-        self._activations = _Part(network, "activations")
+        self._embed = Part(network, "embed")
+        self._activations = Part(network, "activations")
         self._generators = generators
         self.fixed_initial = setting.stored  # drawn here, before a resumed run puts the generators back
         """the weights to store in the artefact, where the setting has one set of them"""
@@ -113,12 +114,12 @@ class Task:
 
     def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Last features before the classifier, (N, F)."""
-        features: Tensor = functional_call(self._embed, _prefixed(weights), (images,))
+        features: Tensor = self._embed(weights, images)
         return features
 
     def activations(self, weights: Mapping[str, Tensor], images: Tensor) -> list[Tensor]:
         """What each activation gives, (N, C, H, W) in a convolutional network, and last the features, (N, F)."""
-        found: list[Tensor] = functional_call(self._activations, _prefixed(weights), (images,))
+        found: list[Tensor] = self._activations(weights, images)
         return found
 
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
@@ -136,19 +137,3 @@ class Task:
     def real_init(self) -> tuple[Tensor, Tensor]:
         """Random real images, (K * ipc, C, H, W), and their labels: the same for every method at one seed."""
         return self.real.batch(self.ipc, self.generator("real_init"), of=range(self.classes))
-
-
-class _Part(nn.Module):
-    """Makes a method of the network callable through `functional_call`."""
-
-    def __init__(self, network: nn.Module, name: str) -> None:
-        super().__init__()
-        self.network = network
-        self._name = name
-
-    def forward(self, images: Tensor) -> Any:
-        return getattr(self.network, self._name)(images)
-
-
-def _prefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"network.{name}": weight for name, weight in weights.items()}
