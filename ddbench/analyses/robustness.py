@@ -16,6 +16,7 @@ from ddbench.analyses.subject import Subject
 from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
+from ddbench.task.settings.base import share
 
 GREY, COLOUR = 0.1, 2 / 255
 """headline eps of grey images, as MNIST, and of coloured ones, as CIFAR-10"""
@@ -108,7 +109,3 @@ def attacked(
         found["retained"] = robust / found["clean"]
         found["area"] = float(torch.trapezoid(curve[:, 0] / found["clean"], widths))
     return found, curve
-
-
-def share(mask: Tensor) -> float:
-    return float(mask.double().mean())
