@@ -21,7 +21,7 @@ from ddbench.io.atomic import digest
 from ddbench.leaderboard import check_tables
 from ddbench.leaderboard.finding_pages import findings_markdown
 from ddbench.leaderboard.findings import analysis_tables, text
-from ddbench.leaderboard.origins import origins
+from ddbench.leaderboard.origins import Origin, origins
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.files import read_records
@@ -262,13 +262,15 @@ def test_an_edited_or_foreign_finding_fails_the_check(runs: Path, call: Call) ->
 # -- tables by hand ----------------------------------------------------------------------------------------------------
 
 
-def finding(record: Record, values: dict[str, list[float]], reason: str | None = None) -> AnalysisRecord:
+def finding(
+    record: Record, values: dict[str, list[float]], reason: str | None = None, analysis: str = "calibration"
+) -> AnalysisRecord:
     cell = record.result.cell
     metrics = {name: Measure.over(given) for name, given in values.items()}
     found = AnalysisRecord(
         key="",
-        analysis="calibration@1",
-        settings=settings_of(make_analysis("calibration")),
+        analysis=f"{analysis}@1",
+        settings=settings_of(make_analysis(analysis)),
         artifact=str(record.result.artifact),
         dataset="digits",
         dataset_digest=cell.dataset_digest,
@@ -336,6 +338,41 @@ def test_agreement_with_accuracy() -> None:
     (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
     whole = "-1.00 (-1.00 to -1.00)"
     assert table.agreement() == [{"measure": "nll", "among": "all", "rows": "6", "Spearman": whole, "tau": whole}]
+
+
+def test_agreement_at_equal_image_counts_and_without_methods_that_minimise_the_measure() -> None:
+    discover()
+    made = records_of({f"m{i}": [0.1 * i] for i in range(1, 9)})
+    # m1 has more images; m2 to m4 minimise distances of features, and alone spoil the order
+    distances = {1: 0.0, 2: 0.05, 3: 0.06, 4: 0.07, 5: 0.9, 6: 0.8, 7: 0.7, 8: 0.6}
+    findings = [
+        finding(
+            made[f"m{i}"][0],
+            {
+                "mmd_fresh": [d],
+                "mmd_pixels": [d],
+                "images_per_class": [4.0 if i == 1 else 1.0],
+                "mmd_fresh_floor": [0.01],
+            },
+            analysis="discrepancy",
+        )
+        for i, d in distances.items()
+    ]
+    families = {f"m{i}": Origin("distribution matching", "") for i in (2, 3, 4)}
+    (table,) = analysis_tables([run for runs in made.values() for run in runs], findings, families)
+    found = {(line["measure"], line["among"]): line for line in table.agreement()}
+    assert {name: line["rows"] for name, line in found.items()} == {
+        ("mmd_fresh", "all"): "8",
+        ("mmd_fresh", "equal images"): "7",
+        ("mmd_fresh", "equal images, not minimised"): "4",
+        ("mmd_pixels", "all"): "8",
+        ("mmd_pixels", "equal images"): "7",  # which nobody minimises
+        ("images_per_class", "all"): "8",
+    }
+    assert found["mmd_fresh", "equal images, not minimised"]["Spearman"].startswith("-1.00 (-1.00 to ")
+    assert not found["mmd_fresh", "equal images"]["tau"].startswith("-1.00")
+    floor = table.lines()[-1]
+    assert (floor["method"], floor["mmd_fresh"], floor["mmd_pixels"]) == ("other real images (floor)", "0.010", NOTHING)
 
 
 def test_the_bootstrap_of_tau_is_scipys_on_the_same_draws() -> None:

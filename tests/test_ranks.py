@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ddbench.stats import discoveries, ranks, welch
+from ddbench.stats import (
+    bootstrap_interval,
+    discoveries,
+    ranks,
+    share_interval,
+    spearman,
+    spearman_interval,
+    welch,
+)
 
 FAR = [0.50, 0.51, 0.52]
 NEAR = [0.70, 0.71, 0.72]
@@ -94,3 +102,40 @@ def test_many_equal_methods_are_not_told_apart() -> None:
     tables = [ranks(draws.normal(0.7, 0.01, (20, 3)).tolist()) for _ in range(20)]
     # 190 pairs each; without the correction nine of them would differ by chance, in nearly every table
     assert sum(set(table) != {1} for table in tables) <= 3
+
+
+# -- shares, bootstraps and rank correlation ---------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_share_has_the_right_tails() -> None:
+    """By its definition: at either end, what was seen or more extreme has 2.5 % of the chances."""
+    from scipy.stats import binom
+
+    low, high = share_interval(3, 20)
+    assert binom.sf(2, 20, low) == pytest.approx(0.025)
+    assert binom.cdf(3, 20, high) == pytest.approx(0.025)
+    assert share_interval(0, 10) == (0.0, pytest.approx(1 - 0.025 ** (1 / 10)))
+    assert share_interval(10, 10) == (pytest.approx(0.025 ** (1 / 10)), 1.0)
+
+
+def test_the_bootstrap_of_a_mean_is_as_wide_as_its_error() -> None:
+    values = np.random.RandomState(1).randn(400)
+    low, high = bootstrap_interval(values, lambda rows: float(rows.mean()))
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert bootstrap_interval(values, np.mean) == (low, high)
+
+
+def test_spearman_is_scipys() -> None:
+    from scipy.stats import spearmanr
+
+    random = np.random.RandomState(3)
+    one, other = random.rand(9).round(1), random.rand(9).round(1)
+    assert spearman(list(one), list(other)) == pytest.approx(float(spearmanr(one, other).statistic))
+    assert spearman([1.0, 2.0], [3.0, 3.0]) is None
+    assert spearman([1.0], [3.0]) is None
+    found = spearman_interval(list(one), list(other))
+    draws = np.random.RandomState(0).randint(9, size=(2000, 9))
+    taken = [spearman(list(one[draw]), list(other[draw])) for draw in draws]
+    assert found == pytest.approx(tuple(np.quantile([t for t in taken if t is not None], [0.025, 0.975])))
+    assert spearman_interval([1.0] * 5, [1.0] * 5) is None
+    assert spearman_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None
