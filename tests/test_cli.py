@@ -30,6 +30,7 @@ COMMANDS = [
     "plan",
     "distill",
     "score",
+    "analyze",
     "export",
     "leaderboard",
     "submit",

@@ -22,7 +22,8 @@ from ddbench.data import Preprocessing, load_dataset
 from ddbench.data.npz import save_npz
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Place
-from ddbench.records.schema import Records
+from ddbench.records.cell import NetworkSpec
+from ddbench.records.schema import Records, Score
 from ddbench.registry import MODALITIES, discover
 from factories import make_cell, make_record, rewrite_artifact, toy
 
@@ -298,6 +299,12 @@ def test_records_are_a_line_each_and_a_table() -> None:
     assert cells(rows[2]) == ["good", "digits", "1", "1", "", "0", "diverged", "&lt;nan&gt;"]
     assert "reason" not in good._repr_html_()
     assert "<td>62.5</td>" in good._repr_html_()
+
+
+def test_a_score_shows_in_a_line_what_was_trained_and_how_good_it_is() -> None:
+    network = NetworkSpec(name="mlp", parameters={"width": 8})
+    score = Score(network=network, seed=1, accuracy=0.5, metrics={"before": 0.25})
+    assert repr([score]) == "[Score(mlp(width=8), seed 1: 50.0 %, before 0.25)]"
 
 
 def test_dir_lists_the_public_names_alone() -> None:

@@ -71,6 +71,10 @@ class Score(Strict):
                 raise ValueError(f"metric {name!r} is {value:g}; it lies between {low:g} and {high:g}")
         return metrics
 
+    def __repr__(self) -> str:
+        further = "".join(f", {name} {value:.3g}" for name, value in self.metrics.items())
+        return f"{type(self).__name__}({self.network}, seed {self.seed}: {100 * self.accuracy:.1f} %{further})"
+
 
 class FurtherScore(Score):
     """One of the ways that `Cell.also` lists."""

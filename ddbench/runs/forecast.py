@@ -76,7 +76,7 @@ class Forecast:
     def __str__(self) -> str:
         if not self.cells:
             return "nothing left to do"
-        known = f"{self.runs} runs, about {duration(3600 * self.hours)}"
+        known = f"{self.runs} run{'s' if self.runs > 1 else ''}, about {duration(3600 * self.hours)}"
         beside = f" with {self.workers} workers" if self.workers > 1 else ""
         missing = f" and the distilling of {len(self.unknown)} cells that nothing is known of" if self.unknown else ""
         return f"{known}{beside}{missing}; {max(1, round(self.stored / 2**20))} MiB of artefacts"
