@@ -153,7 +153,7 @@ def test_a_template_s_paper_is_refused_and_uncommitted_changes_are_said(
     (complaint,) = file(runs)
     assert complaint == (
         "method distribution_matching says that its paper is https://arxiv.org/abs/...; name it in the method's file "
-        "and run again"
+        "and run again, with --again"
     )
     monkeypatch.undo()
     for path in runs.glob(f"*/*/{RECORD}"):

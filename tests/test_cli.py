@@ -129,6 +129,14 @@ def test_check_says_so(call: Call) -> None:
     assert call("check", "random") == (0, "", "random keeps the contract\n")
 
 
+def test_check_says_that_the_paper_is_the_template_s(call: Call, tmp_path: Path) -> None:
+    """A method's link is part of its file: named after the runs, it makes the file another one, and submit refuses."""
+    path = Path(write_method(tmp_path, "unnamed"))
+    path.write_text(path.read_text().replace('"none"', '"https://arxiv.org/abs/..."'))
+    note = "its paper is https://arxiv.org/abs/... still; name it before you measure, since submit asks for it"
+    assert call("check", "./unnamed.py") == (0, "", f"./unnamed.py keeps the contract\n{note}\n")
+
+
 def test_check_says_what_is_broken(call: Call, tmp_path: Path) -> None:
     write_method(tmp_path, "broken", start="raise ValueError('bad [/x]')")
     sentence = "./broken.py: it raises ValueError on the tiny task: bad [/x]\n"

@@ -61,10 +61,11 @@ def check(
     With --json: an object of `method` and `complaints` (in words; none where it keeps the contract).
     """
     from ddbench.cli.answers import answer
-    from ddbench.testing import check_method  # imports torch
+    from ddbench.testing import check_method, names_no_paper  # imports torch
 
     discover()
-    complaints = check_method(find_method(method))
+    cls = find_method(method)
+    complaints = check_method(cls)
     if as_json:
         answer({"method": method, "complaints": complaints})
     for complaint in complaints:
@@ -72,6 +73,8 @@ def check(
     if complaints:
         raise typer.Exit(SOME_FAILED)
     say(f"{method} keeps the contract")
+    if names_no_paper(cls):
+        say(f"its paper is {cls.paper} still; name it before you measure, since submit asks for it")
 
 
 def new(name: Annotated[str, typer.Argument(help="Of the method: lower-case, an identifier.")]) -> None:

@@ -92,11 +92,11 @@ def source_complaint(record: Record, given: Collection[str]) -> str | None:
             return None
         return (
             f"the file of {method!r} is not at revision {revision} what the record says that ran "
-            f"({record.method_source[:19]}); give it with --source, or run again from a commit"
+            f"({record.method_source[:19]}); give it with --source, or run again from a commit, with --again"
         )
     return (
         f"the file of {method!r} is not the one here, and was not committed when it ran (revision {revision}); give it "
-        "with --source, or run again from a commit"
+        "with --source, or run again from a commit, with --again"
     )
 
 

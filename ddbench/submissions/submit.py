@@ -22,6 +22,7 @@ from ddbench.submissions.claim import Claim, read_claims
 from ddbench.submissions.filing import all_or_none, plan_filing
 from ddbench.submissions.findings import plan_findings
 from ddbench.submissions.membership import board_complaint, source_complaint
+from ddbench.testing import names_no_paper
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,10 @@ def _copied(given: Mapping[str, Path], records: Iterable[Record], folder: Path) 
 def _unnamed_papers(claims: Iterable[Claim]) -> Iterator[str]:
     """Complain of methods whose link to a paper is the one that `ddbench new` writes."""
     for method in sorted({claim.record.result.cell.method for claim in claims} & set(METHODS)):
-        paper = METHODS.get(method).paper
-        if paper.endswith("..."):
-            yield f"method {method} says that its paper is {paper}; name it in the method's file and run again"
+        if names_no_paper(METHODS.get(method)):
+            paper = METHODS.get(method).paper
+            fix = "name it in the method's file and run again, with --again"
+            yield f"method {method} says that its paper is {paper}; {fix}"
 
 
 def _uncommitted(records: Iterable[Record]) -> Iterator[str]:
