@@ -11,11 +11,13 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from ddbench.analyses.analysis import make_analysis, settings_of
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.data import Dataset, make_dataset
 from ddbench.records.cell import Budget, Cell, NetworkSpec, run_key
 from ddbench.records.files import problems, read_record, write_record
+from ddbench.records.findings import AnalysisRecord, Findings, Measure
 from ddbench.records.run_folder import RECORD, REMAINS
 from ddbench.records.schema import CurvePoint, FurtherScore, Measured, Record, Result, Score
 from ddbench.registry import discover
@@ -259,3 +261,32 @@ def rewrite_artifact(path: Path, change: Callable[[dict[str, Any], dict[str, tor
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its path from there."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make_finding(
+    record: Record, values: dict[str, list[float]], reason: str | None = None, analysis: str = "calibration"
+) -> AnalysisRecord:
+    """What an analysis has found of a record's artefact.
+
+    Args:
+        values: replicates of each measure
+        reason: why it does not apply, where it does not
+    """
+    cell = record.result.cell
+    metrics = {name: Measure.over(given) for name, given in values.items()}
+    found = AnalysisRecord(
+        key="",
+        analysis=f"{analysis}@1",
+        settings=settings_of(make_analysis(analysis)),
+        artifact=str(record.result.artifact),
+        dataset="digits",
+        dataset_digest=cell.dataset_digest,
+        network=cell.network,
+        protocol={"name": cell.protocol},
+        networks=cell.networks,
+        findings=Findings(metrics=metrics, not_applicable=reason),
+        seconds=1.0,
+        finished="2026-01-01T00:00:00+00:00",
+        environment={},
+    )
+    return found.model_copy(update={"key": found.expected_key()})

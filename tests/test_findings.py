@@ -13,7 +13,6 @@ import pytest
 import torch
 import yaml
 
-from ddbench.analyses.analysis import make_analysis, settings_of
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.errors import UserError
@@ -26,7 +25,7 @@ from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.files import read_records
 from ddbench.records.finding_files import finding_paths, read_finding, write_finding
-from ddbench.records.findings import AnalysisRecord, Findings, Measure
+from ddbench.records.findings import Measure
 from ddbench.records.schema import Record
 from ddbench.registry import discover
 from ddbench.runs.analyse import analyse_run
@@ -44,7 +43,7 @@ from ddbench.site.rendering import Renderer
 from ddbench.site.tables import tables_of
 from ddbench.stats import kendall_interval, kendall_tau
 from ddbench.submissions.submit import submit
-from factories import Call, make_record, run
+from factories import Call, make_finding, make_record, run
 
 BOARD: dict[str, Any] = {
     "board": "tiny",
@@ -262,29 +261,6 @@ def test_an_edited_or_foreign_finding_fails_the_check(runs: Path, call: Call) ->
 # -- tables by hand ----------------------------------------------------------------------------------------------------
 
 
-def finding(
-    record: Record, values: dict[str, list[float]], reason: str | None = None, analysis: str = "calibration"
-) -> AnalysisRecord:
-    cell = record.result.cell
-    metrics = {name: Measure.over(given) for name, given in values.items()}
-    found = AnalysisRecord(
-        key="",
-        analysis=f"{analysis}@1",
-        settings=settings_of(make_analysis(analysis)),
-        artifact=str(record.result.artifact),
-        dataset="digits",
-        dataset_digest=cell.dataset_digest,
-        network=cell.network,
-        protocol={"name": cell.protocol},
-        networks=cell.networks,
-        findings=Findings(metrics=metrics, not_applicable=reason),
-        seconds=1.0,
-        finished="2026-01-01T00:00:00+00:00",
-        environment={},
-    )
-    return found.model_copy(update={"key": found.expected_key()})
-
-
 def records_of(accuracies: dict[str, list[float]]) -> dict[str, list[Record]]:
     return {
         method: [
@@ -299,10 +275,10 @@ def test_a_table_has_one_artefact_over_networks_and_several_over_artefacts() -> 
     discover()
     made = records_of({"good": [0.9, 0.8], "bad": [0.5], "odd": [0.6], "unasked": [0.7]})
     findings = [
-        finding(made["good"][0], {"nll": [0.2, 0.4], "gap": [0.1]}),
-        finding(made["good"][1], {"nll": [0.5], "gap": [0.1]}),
-        finding(made["bad"][0], {"nll": [1.0, 2.0]}),
-        finding(made["odd"][0], {}, "it regresses"),
+        make_finding(made["good"][0], {"nll": [0.2, 0.4], "gap": [0.1]}),
+        make_finding(made["good"][1], {"nll": [0.5], "gap": [0.1]}),
+        make_finding(made["bad"][0], {"nll": [1.0, 2.0]}),
+        make_finding(made["odd"][0], {}, "it regresses"),
     ]
     (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
     good, bad = table.lines()
@@ -320,7 +296,7 @@ def test_a_table_has_one_artefact_over_networks_and_several_over_artefacts() -> 
 def test_tables_are_apart_where_artefacts_were_analysed_otherwise() -> None:
     discover()
     made = records_of({"good": [0.9]})
-    usual = finding(made["good"][0], {"nll": [0.2]})
+    usual = make_finding(made["good"][0], {"nll": [0.2]})
     wide = usual.model_copy(update={"network": NetworkSpec(name="mlp")})
     few = usual.model_copy(update={"settings": {**usual.settings, "bins": 5}})
     headings = {table.heading for table in analysis_tables(made["good"], [usual, wide, few])}
@@ -334,7 +310,7 @@ def test_tables_are_apart_where_artefacts_were_analysed_otherwise() -> None:
 def test_agreement_with_accuracy() -> None:
     discover()
     made = records_of({f"m{i}": [0.1 * i] for i in range(1, 7)})
-    findings = [finding(made[f"m{i}"][0], {"nll": [1.0 - 0.1 * i], "brier": [1.0]}) for i in range(1, 7)]
+    findings = [make_finding(made[f"m{i}"][0], {"nll": [1.0 - 0.1 * i], "brier": [1.0]}) for i in range(1, 7)]
     (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
     whole = "-1.00 (-1.00 to -1.00)"
     assert table.agreement() == [{"measure": "nll", "among": "all", "rows": "6", "Spearman": whole, "tau": whole}]
@@ -346,7 +322,7 @@ def test_agreement_at_equal_image_counts_and_without_methods_that_minimise_the_m
     # m1 has more images; m2 to m4 minimise distances of features, and alone spoil the order
     distances = {1: 0.0, 2: 0.05, 3: 0.06, 4: 0.07, 5: 0.9, 6: 0.8, 7: 0.7, 8: 0.6}
     findings = [
-        finding(
+        make_finding(
             made[f"m{i}"][0],
             {
                 "mmd_fresh": [d],

@@ -25,7 +25,7 @@ from ddbench.runs.forecast import CellForecast, Forecast
 from ddbench.submissions.submit import Submission
 from ddbench.submissions.verdict import Comparison
 from ddbench.submissions.verify import Verification
-from factories import Call, make_cell, make_record
+from factories import Call, make_cell, make_finding, make_record
 
 COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 WITHOUT = {
@@ -77,6 +77,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
         "distill": RECORD,
         "plan": forecast,
         "score": RECORD.result.scores,
+        "analyze": [make_finding(RECORD, {"nll": [0.5, 0.75]})],
         "export": 3,
         "card": Path("there/README.md"),
         "submit": Submission(notes=["new"], written=[Path("a.json")], tables=[Path("b.md")]),
@@ -97,6 +98,7 @@ ARGUMENTS = {
     "plan": "",
     "distill": "dm -d digits --out x.safetensors",
     "score": "x.safetensors",
+    "analyze": "x.safetensors --what calibration",
     "export": "x.safetensors --out folder",
     "convert": "x.pt -d digits --out y.safetensors",
     "card": "x.safetensors --out there",

@@ -157,7 +157,9 @@ def test_keys_of_batches_are_drawn_in_float32_and_hardly_collide(monkeypatch: py
     assert abs(float(keys.mean()) - 0.5) < 0.01
 
     data = toy()
-    drawn = RealData(data, Preprocessing.of(data, "normalize").fit(data), "cpu").batch(3, seeded(1), of=[0, 1, 2])
+    drawn = RealData(data, Preprocessing.for_dataset(data, "normalize").fit(data), "cpu").batch(
+        3, seeded(1), of=[0, 1, 2]
+    )
     assert [int((drawn[1] == c).sum()) for c in range(3)] == [3, 3, 3]
 
 

@@ -34,6 +34,7 @@ from ddbench.records.network_files import files_of, remember_files
 from ddbench.records.notation import make_network
 from ddbench.records.run_folder import record_beside
 from ddbench.registry import (
+    ANALYSES,
     DATASETS,
     DECODERS,
     METHODS,
@@ -433,7 +434,7 @@ def test_an_entry_point_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     discover_all_but_methods()
     monkeypatch.setattr(NETWORKS, "_objects", dict(NETWORKS._objects))
     monkeypatch.setattr(NETWORKS, "modules", set(NETWORKS.modules))
-    for others in (METHODS, DATASETS, DECODERS, PROTOCOLS, MODALITIES):  # what other tests have registered
+    for others in (METHODS, DATASETS, DECODERS, PROTOCOLS, MODALITIES, ANALYSES):  # what other tests have registered
         monkeypatch.setattr(others, "modules", set())
     monkeypatch.setattr(registry, "BROKEN", {})
     points = [Point("plain"), Point("broken"), Point("mlp")]

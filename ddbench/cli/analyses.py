@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +33,13 @@ def analyze(
         ddbench analyze leaderboards/artifacts/cpu --what classes
 
     Exit code 0: all found; 1: some artefacts could not be analysed, a sentence each; 2: bad usage or input.
+
+    With --json: a list of what is kept in files, each an object of `schema_version`, `key`, `analysis`, `settings`,
+    `artifact` (a digest), `dataset`, `dataset_digest`, `network`, `protocol`, `networks`, `findings`, `seconds`,
+    `finished` and `environment`.
     """
     import ddbench
+    from ddbench.cli.answers import answer
     from ddbench.cli.progress import Gauge
 
     failures = list[str]()
@@ -59,7 +63,7 @@ def analyze(
             on_failure=failed if several else None,
         )
     if as_json:
-        typer.echo(json.dumps([record.model_dump(mode="json") for record in records]))
+        answer([record.model_dump(mode="json") for record in records])
     if failures:
         raise typer.Exit(SOME_FAILED)
 

@@ -27,8 +27,8 @@ def list_(
 
     ddbench list methods --json
 
-    With --json: an object of `methods`, `datasets`, `networks`, `protocols` and `boards`, each an object of summaries
-    by name; of one kind, where that is named.
+    With --json: an object of `methods`, `datasets`, `networks`, `protocols`, `analyses` and `boards`, each an object of
+    summaries by name; of one kind, where that is named.
     """
     from ddbench.boards.command_line import SHIPPED
     from ddbench.cli.answers import answer

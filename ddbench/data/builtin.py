@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "digits": Size(1437, 360, 10, (1, 8, 8)),
+    "digits": Size(1438, 359, 10, (1, 8, 8)),
     "mnist": Size(60_000, 10_000, 10, (1, 28, 28)),
     "fashion_mnist": Size(60_000, 10_000, 10, (1, 28, 28)),
     "usps": Size(7291, 2007, 10, (1, 16, 16)),

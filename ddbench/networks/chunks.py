@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ddbench.compute.compiling import Weights
 
 Result = TypeVar("Result")
-NUMBERS, ON_A_GPU = {"cpu": 2**20, "mps": 2**26}, 2**28
-"""largest number of values in a feature map of a chunk: on a CPU, it then fits into the processor's cache"""
+NUMBERS = {"cpu": 2**20, "cuda": 2**28, "mps": 2**26}
+"""largest number of values in a feature map of a chunk: on a CPU, it then fits into the processor's cache; `meta`
+stands for a GPU"""
 WHOLE = 10_000
 """images of a chunk for networks that normalise by the statistics of the batch"""
 
@@ -32,7 +33,7 @@ class Chunks:
         """largest number of images of a chunk"""
         if not any(isinstance(module, _BatchNorm) for module in network.modules()):
             largest = largest_map(network, torch.zeros(1, *shape, device=device))
-            self.most = max(1, NUMBERS.get(device.type, ON_A_GPU) // largest)
+            self.most = max(1, NUMBERS.get(device.type, NUMBERS["cuda"]) // largest)
 
     def size(self, count: int) -> int:
         """Return the size of chunks for `count` images: large, and a divisor of the count if possible.
