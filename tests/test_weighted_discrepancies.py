@@ -131,20 +131,21 @@ def test_transport_with_little_regularisation_is_the_linear_programmes() -> None
     assert found == pytest.approx(exact, abs=0.02)
 
 
-def test_other_packages_agree() -> None:
-    ours, theirs, weights, lines = points(40, 3), points(6, 3, seed=1) + 0.5, some_weights(6), unit(4, 3)
-    real = RealPoints(ours)
+def test_geomloss_agrees() -> None:
     geomloss = pytest.importorskip("geomloss")  # whose cost is half of the squared distance
+    ours, theirs, weights = points(40, 3), points(6, 3, seed=1) + 0.5, some_weights(6)
     blur = math.sqrt(0.05 * spread(ours) / 2)
     loss = geomloss.SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.98, backend="tensorized")
-    theirs_say = 2 * float(loss(even(40), ours, weights, theirs)) / spread(ours)
-    assert float(real.sinkhorn(theirs, weights)) == pytest.approx(theirs_say, rel=1e-3)
+    expected = 2 * float(loss(even(40), ours, weights, theirs)) / spread(ours)
+    assert float(RealPoints(ours).sinkhorn(theirs, weights)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_sliced_distance_is_pots() -> None:
     ot = pytest.importorskip("ot")
-    exact = [
-        ot.wasserstein_1d((ours @ v).numpy(), (theirs @ v).numpy(), even(40).numpy(), weights.numpy(), p=2)
-        for v in lines
-    ]
-    found = real.sliced_wasserstein(theirs, weights, lines)
+    ours, theirs, weights, lines = points(40, 3), points(6, 3, seed=1) + 0.5, some_weights(6), unit(4, 3)
+    masses = even(40).numpy(), weights.numpy()
+    exact = [ot.wasserstein_1d((ours @ line).numpy(), (theirs @ line).numpy(), *masses, p=2) for line in lines]
+    found = RealPoints(ours).sliced_wasserstein(theirs, weights, lines)
     assert float(found) == pytest.approx(np.mean(exact) / spread(ours))
 
 
