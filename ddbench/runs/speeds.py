@@ -14,8 +14,10 @@ from ddbench.data.builtin import Size
 from ddbench.networks import build_network
 from ddbench.records.cell import NetworkSpec
 
-PROBE_SECONDS, PROBE_IMAGES = 0.1, 4
-"""how long, and with how many images a step, the speed of a network is measured after a step that warms up"""
+PROBE_SECONDS = 0.1
+"""how long the speed of a network is measured, after a step that warms up"""
+FEW, MANY = 4, 64
+"""images of a step of a large network, and of one that takes `FEW` of them within a tenth of that time"""
 
 
 @contextmanager
@@ -44,12 +46,13 @@ class Speeds:
 
     def _measure(self, network: NetworkSpec, data: Size) -> float:
         module = build_network(network.name, data.shape, data.classes, network.parameters).to(self.device)
-        images = torch.zeros(PROBE_IMAGES, *data.shape, device=self.device)
-        self._step_seconds(module, images[:1])
-        steps = list[float]()
+        images = torch.zeros(MANY, *data.shape, device=self.device)
+        self._step_seconds(module, images[:FEW])
+        first = self._step_seconds(module, images[:FEW])
+        count, steps = (MANY, list[float]()) if first < PROBE_SECONDS / 10 else (FEW, [first])
         while sum(steps) < PROBE_SECONDS:
-            steps.append(self._step_seconds(module, images))
-        return statistics.fmean(steps) / PROBE_IMAGES
+            steps.append(self._step_seconds(module, images[:count]))
+        return statistics.fmean(steps) / count
 
     def _step_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
         started = time.perf_counter()
