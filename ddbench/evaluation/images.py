@@ -19,6 +19,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA
+from ddbench.data.builtin import Size
 from ddbench.data.npz import save_npz
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError, printable
@@ -46,6 +47,12 @@ class ImageData:
     @property
     def digest(self) -> str:
         return self.data.digest
+
+    @property
+    def size(self) -> Size:
+        """How much it holds, from which a forecast counts."""
+        data = self.data
+        return Size(len(data.train_labels), len(data.test_labels), len(data.classes), data.shape)
 
     def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
         shape, classes = self.data.shape, len(self.data.classes)

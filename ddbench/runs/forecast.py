@@ -12,14 +12,13 @@ from typing import Literal
 import torch
 
 from ddbench.boards.jobs import Job
-from ddbench.data import load_split
 from ddbench.data.builtin import SIZES, Size
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.schedule import steps_of
 from ddbench.records.cell import Cell
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
-from ddbench.registry import CONTROL, PROTOCOLS, find_method
+from ddbench.registry import CONTROL, MODALITIES, PROTOCOLS, find_method
 from ddbench.runs.speeds import Speeds, threads
 
 TESTED = 1 / 3
@@ -126,6 +125,8 @@ def _by_cell(jobs: Iterable[Job]) -> list[list[Job]]:
 def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> CellForecast:
     job = runs[0]
     data = _size(job)
+    if data is None:
+        return CellForecast(job.cell, len(runs), job.cell.budget.seconds, 0.0, 0, _without_records(job.cell))
     evaluate = sum(_evaluation_seconds(run, data, speeds) for run in runs) / len(runs)
     numbers = job.cell.ipc * data.classes * math.prod(data.shape)
     stored = sum(4 * numbers * (1 + len(_snapshots(run))) for run in runs) // len(runs)
@@ -133,9 +134,11 @@ def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> 
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
 
 
-def _size(job: Job) -> Size:
-    data = load_split(job.dataset, job.cell.split, job.cell.peek)
-    return Size(len(data.train_labels), len(data.test_labels), len(data.classes), data.shape)
+def _size(job: Job) -> Size | None:
+    """Return the size of a job's data; None of a modality that does not tell."""
+    found = MODALITIES.get(job.cell.modality).data(job.dataset, job.cell.split, job.cell.peek)
+    size: Size | None = getattr(found, "size", None)
+    return size
 
 
 def _scored(cell: Cell, data: Size, protocol: Protocol, short: bool = False) -> float:
@@ -166,13 +169,17 @@ def _distilling(cell: Cell, data: Size, records: Iterable[Record], speeds: Speed
     """Return the seconds that a run distils for, and what they are from."""
     like = [record for record in records if _is_like(record.result.cell, cell)]
     if not like:
-        return cell.budget.seconds, "unknown" if cell.budget.seconds is None else "budget"
+        return cell.budget.seconds, _without_records(cell)
     nearest = max(like, key=lambda record: _nearness(record.result.cell, cell))
     theirs = data if nearest.result.cell.dataset_digest == cell.dataset_digest else SIZES[nearest.result.cell.dataset]
     larger = _images_a_step(cell, data) / _images_a_step(nearest.result.cell, theirs)
     needed = _needed(nearest, cell) * larger * speeds.of(cell.network, data) / _speed(nearest, theirs, speeds)
     basis: Basis = "records" if _nearness(nearest.result.cell, cell) == _nearness(cell, cell) else "like cells"
     return min(needed, cell.budget.seconds or needed), basis
+
+
+def _without_records(cell: Cell) -> Basis:
+    return "unknown" if cell.budget.seconds is None else "budget"
 
 
 def _is_like(known: Cell, cell: Cell) -> bool:
