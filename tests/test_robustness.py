@@ -125,7 +125,7 @@ def test_the_margin_is_steep_where_cross_entropy_is_flat() -> None:
 
 @pytest.mark.parametrize(("eps", "step", "descent"), [(0.02, 0.486, 0.4767), (0.03, 0.312, 0.2993)])
 def test_accuracies_are_those_of_torchattacks(eps: float, step: float, descent: float) -> None:
-    """Of torchattacks 3.5.1: FGSM, and PGD with 20 steps of eps / 4, mean over three random starts."""
+    """The numbers are torchattacks 3.5.1's: FGSM, and PGD with 20 steps of eps / 4, mean over three random starts."""
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(32, 64, generator=generator) / 8
     second = torch.randn(10, 32, generator=generator) / 32**0.5

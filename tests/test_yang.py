@@ -16,7 +16,7 @@ from torch.func import grad, jvp
 from ddbench.analyses import agreement, curvature, influence, plain_training, references
 from ddbench.analyses.curvature import Curvature, traces
 from ddbench.analyses.early import Early, recognition
-from ddbench.analyses.influence import Influence, ranked, spearman, stored_labels
+from ddbench.analyses.influence import Influence, alikeness, stored_labels
 from ddbench.analyses.plain_training import shuffled
 from ddbench.analyses.references import Origin, References
 from ddbench.analyses.subject import Subject
@@ -374,7 +374,7 @@ def test_peaks_and_ratios_by_hand() -> None:
 
 @pytest.mark.usefixtures("briefly")
 def test_curvature_of_the_real_images_themselves() -> None:
-    """Where the distilled images are the real ones, both traces are equal, since both meet the same vectors."""
+    """Both traces are equal for images that are the real ones, since both meet the same vectors."""
     subject = subject_on(toy(), networks=1)
     chosen = [own[:2] for own in subject.asked_by("curvature@1", print).references.by_class(
         subject.asked_by("curvature@1", print).generator("real"))]  # fmt: skip
@@ -390,9 +390,10 @@ def test_curvature_of_the_real_images_themselves() -> None:
 
 
 def test_rank_correlation_by_hand() -> None:
-    assert ranked(torch.tensor([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
-    assert spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 30.0, 20.0])) == pytest.approx(0.5)
-    assert spearman(torch.tensor([1.0, 2.0]), torch.tensor([5.0, 5.0])) == 0.0
+    tied = alikeness(torch.tensor([3.0, 1.0, 3.0, 2.0]), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert tied == pytest.approx(-1 / 22.5**0.5)  # deviations 1, -1.5, 1, -.5 and -1.5, -.5, .5, 1.5
+    assert alikeness(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 30.0, 20.0])) == pytest.approx(0.5)
+    assert alikeness(torch.tensor([1.0, 2.0]), torch.tensor([5.0, 5.0])) == 0.0
 
 
 def test_what_helps_whom_by_hand() -> None:

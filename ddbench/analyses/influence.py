@@ -22,6 +22,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
+from ddbench.stats import spearman
 
 HELPED = 9
 """test images that are looked at, those that an image helps most"""
@@ -109,7 +110,7 @@ def found(changes: Tensor, chosen: Tensor, labels: Tensor, truth: Tensor, classe
     helped = changes.mean(0).topk(min(HELPED, len(truth)), dim=1).indices  # (images, HELPED)
     own = (truth[helped] == labels[:, None]).double().mean(1).tolist()
     pairs = list(itertools.combinations(changes, 2))
-    alike = [sum(spearman(a[i], b[i]) for a, b in pairs) / len(pairs) for i in range(len(chosen))]
+    alike = [sum(alikeness(a[i], b[i]) for a, b in pairs) / len(pairs) for i in range(len(chosen))]
     metrics = {
         "own_class": Measure.resampled(own, "images"),
         "chance": Measure(values=[1 / classes], of="classes"),
@@ -126,16 +127,7 @@ def found(changes: Tensor, chosen: Tensor, labels: Tensor, truth: Tensor, classe
     return Findings(metrics=metrics, series={"helped": listed})
 
 
-def spearman(one: Tensor, other: Tensor) -> float:
-    """Spearman's rank correlation; 0 where all numbers of one are equal."""
-    pair = torch.stack([ranked(one), ranked(other)])
-    if bool((pair.amax(1) == pair.amin(1)).any()):
-        return 0.0
-    return float(pair.corrcoef()[0, 1].clamp(-1, 1))
-
-
-def ranked(values: Tensor) -> Tensor:
-    """The rank of each value, (N,) float64; equal ones share their mean rank."""
-    _, places, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    means: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[places].double()
-    return means
+def alikeness(one: Tensor, other: Tensor) -> float:
+    """Spearman's rank correlation of the influence from two starts; 0 where all numbers of one are equal."""
+    found = spearman(one.tolist(), other.tolist())
+    return 0.0 if found is None else found
