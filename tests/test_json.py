@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer.main
 
@@ -27,7 +26,7 @@ from ddbench.submissions.verdict import Comparison
 from ddbench.submissions.verify import Verification
 from factories import Call, make_cell, make_finding, make_record
 
-COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 WITHOUT = {
     "new": "it writes the one file that it is given the name of",
     "show": "it draws the one picture that it is given the name of",
