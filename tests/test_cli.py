@@ -269,6 +269,8 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
     lines = out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["convnet(depth=1, width=8)", "mlp(depth=1, width=16)"]
     assert all(line.endswith("% (last step, 2 networks)") for line in lines)
+    alone = call("score", "mine.safetensors", *options[:2], "--count", 1, "--device", "cpu")[1]
+    assert alone.endswith("% (last step, 1 network)\n")
 
     code, out, err = call("score", "mine.safetensors", *options, "--json")
     assert (code, err) == (0, "")

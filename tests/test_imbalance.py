@@ -118,5 +118,6 @@ def test_a_start_from_real_images_needs_as_many_of_each_class(tmp_path: Path) ->
     few = r"ipc 10 is larger than the smallest class of few \(2 images\); lower it"
     with pytest.raises(UserError, match=few + r", or have distribution_matching start from noise \(init=noise\)$"):
         jobs("dm")
-    with pytest.raises(UserError, match=few + "$"):
-        jobs("herding")
+    for real_alone in ("herding", "difficulty_aligned_matching"):  # without the setting, or with one value of it
+        with pytest.raises(UserError, match=few + "$"):
+            jobs(real_alone)

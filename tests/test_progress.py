@@ -88,14 +88,36 @@ def test_the_time_left_of_a_board_weighs_runs_by_what_they_are_expected_to_take(
     clock = Clock()
     board = BoardCountdown({"quick": Expected(0, 20), "long": Expected(60, 20)}, workers=1, clock=clock)
     assert board.left() == 100  # the forecast
-    clock.now = 40.0  # twice as long as was expected
+    board.start("quick")
+    clock.now = 40.0  # scoring takes twice as long as was expected, so it will again
     board.finish("quick")
-    assert board.left() == pytest.approx(80 * (40 + 5) / (20 + 5))
-    clock.now = 160.0
+    scoring = 20 * (40 + 2) / (20 + 2)
+    assert board.left() == pytest.approx(60 + scoring)
+    board.start("long")
+    clock.now = 70.0
     board.note("long", scoring=True, share=0.0)  # the first that is heard of it: an earlier command distilled
-    assert board.left() == pytest.approx(20 * (160 + 5) / (20 + 5))
+    assert board.left() == pytest.approx(20 * (70 + 2) / (20 + 2))
     board.finish("long")
     assert board.left() is None
+
+
+def test_distilling_and_scoring_have_a_pace_each() -> None:
+    clock = Clock()
+    runs = {"one": Expected(10, 20), "other": Expected(10, 20)}
+    board = BoardCountdown(runs, workers=1, clock=clock)
+    board.start("one")
+    board.note("one", scoring=False, share=0.0)
+    clock.now = 30.0
+    board.note("one", scoring=True, share=0.0)  # what passed until now was distilling
+    assert board.left() == pytest.approx(10 * (30 + 1) / (10 + 1) + 40)
+    clock.now = 35.0
+    board.note("one", scoring=True, share=0.5)
+    assert board.left() == pytest.approx(10 * (30 + 1) / (10 + 1) + 30 * (5 + 2) / (10 + 2))
+
+
+def test_a_board_takes_at_least_as_long_as_its_longest_run() -> None:
+    runs = {"short": Expected(1, 1), "long": Expected(80, 20)}
+    assert BoardCountdown(runs, workers=2, clock=Clock()).left() == 100
 
 
 def test_without_a_forecast_runs_are_alike() -> None:

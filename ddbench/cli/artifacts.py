@@ -44,7 +44,7 @@ def score(
     for name in dict.fromkeys(str(one.network) for one in scores):
         spread = interval([100 * one.accuracy for one in scores if str(one.network) == name])
         half = "" if spread.half_width is None else f" ± {spread.half_width:.1f}"
-        typer.echo(f"{name}: {spread.mean:.1f}{half} % (last step, {spread.n} networks)")
+        typer.echo(f"{name}: {spread.mean:.1f}{half} % (last step, {spread.n} network{'s' if spread.n > 1 else ''})")
 
 
 def show(

@@ -1,4 +1,4 @@
-"""The time left of a board: what its runs are expected to take, at the pace of those that are done."""
+"""The time left of a board: what its runs are expected to take, at the pace of what is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddbench.cli.stages import LEAST_SHARE
 from ddbench.runs.forecast import Forecast
 
 TRUSTED = 0.05
-"""share of a board after which the measured pace weighs as much as the forecast"""
+"""share of a stage, over all runs, after which its measured pace weighs as much as the forecast"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,26 @@ def expectations(jobs: Iterable[Job], forecast: Forecast | None) -> dict[str, Ex
     return {job.folder: by_cell[job.cell.model_dump_json()] for job in jobs}
 
 
+@dataclass
+class _Part:
+    """Distilling or scoring, of all runs together: what was expected of it, and what it took."""
+
+    total: float
+    done: float = 0.0
+    """expected seconds of what is done"""
+    measured: float = 0.0
+    """expected seconds of what was done while this watched"""
+    spent: float = 0.0
+    """seconds that this took"""
+
+    def pace(self) -> float:
+        """Return seconds for one that was expected; little that is done weighs little."""
+        trust = TRUSTED * self.total
+        return (self.spent + trust) / (self.measured + trust) if trust else 1.0
+
+
 class BoardCountdown:
-    """Counts down what is left of a board.
+    """Counts down what is left of a board; distilling and scoring have a pace each.
 
     Args:
         expected: of each run, by its folder
@@ -64,26 +82,51 @@ class BoardCountdown:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._expected, self._workers, self._clock = expected, workers, clock
-        self._total = sum(one.whole for one in expected.values())
-        self._done, self._before = dict[str, float](), dict[str, float]()
+        self._distil = _Part(sum(one.distil for one in expected.values()))
+        self._evaluate = _Part(sum(one.evaluate for one in expected.values()))
+        self._done = dict[str, tuple[float, float]]()
+        """expected seconds of distilling and of scoring that are done, by run"""
+        self._at = dict[str, tuple[float, _Part | None]]()
+        """when a run was heard of last, and what it did then"""
         self._begun = clock()
+
+    def start(self, run: str) -> None:
+        """Take in that a run begins now."""
+        self._at[run] = self._clock(), None
 
     def note(self, run: str, scoring: bool, share: float) -> None:
         """Take in that so much of a run's stage is done; what is done at first, an earlier command did."""
-        self._done[run] = self._expected[run].done(scoring, share)
-        self._before.setdefault(run, self._done[run])
+        one = self._expected[run]
+        self._reach(run, scoring, (one.distil, one.evaluate * share) if scoring else (one.distil * share, 0.0))
 
     def finish(self, run: str) -> None:
         """Take in that a run is done."""
-        self._done[run] = self._expected[run].whole
+        self._done.setdefault(run, (0.0, 0.0))
+        self._reach(run, True, (self._expected[run].distil, self._expected[run].evaluate))
 
     def left(self) -> float | None:
         """Return seconds; None where nothing tells yet, or nothing is left."""
-        elapsed, all_done = self._clock() - self._begun, sum(self._done.values())
-        rest, done = self._total - all_done, all_done - sum(self._before.values())
-        if rest <= 0 or (self._workers is None and done < LEAST_SHARE * self._total):
+        total = self._distil.total + self._evaluate.total
+        rest = total - self._distil.done - self._evaluate.done
+        if rest <= 0:
             return None
         if self._workers is None:
-            return elapsed * rest / done
-        forecast = TRUSTED * self._total / self._workers
-        return rest / self._workers * (elapsed + forecast) / (done / self._workers + forecast)
+            measured = self._distil.measured + self._evaluate.measured
+            return (self._clock() - self._begun) * rest / measured if measured >= LEAST_SHARE * total else None
+        by_run = [self._seconds_left(run) for run in self._expected]
+        return max(sum(by_run) / self._workers, *by_run)
+
+    def _reach(self, run: str, scoring: bool, reached: tuple[float, float]) -> None:
+        """Count what a run has reached, and the time since it was heard of last as that of the stage it was in."""
+        now, stage = self._clock(), self._evaluate if scoring else self._distil
+        since, earlier = self._at.get(run, (now, None))
+        (earlier or stage).spent += now - since
+        before = self._done.get(run)
+        for part, done, was in zip((self._distil, self._evaluate), reached, before or (0.0, 0.0), strict=True):
+            part.done += done - was
+            part.measured += done - was if before else 0.0
+        self._done[run], self._at[run] = reached, (now, stage)
+
+    def _seconds_left(self, run: str) -> float:
+        one, (distilled, evaluated) = self._expected[run], self._done.get(run, (0.0, 0.0))
+        return (one.distil - distilled) * self._distil.pace() + (one.evaluate - evaluated) * self._evaluate.pace()

@@ -66,6 +66,7 @@ class Display(Bars):
         expected = self._expected[job.folder]
         countdown = Countdown(expected.distil, expected.evaluate) if self._forecast else Countdown(None, 0.0)
         self._countdowns[job.folder] = countdown
+        self._countdown.start(job.folder)
         self._runs[job.folder] = self._progress.add_task(_title(job), total=100, stage="", countdown=countdown)
 
     def _show(self, event: Event) -> None:

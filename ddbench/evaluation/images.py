@@ -198,10 +198,17 @@ def _check_ipc(cell: Cell, data: Dataset, method: Any) -> None:
     smallest, start = int(data.counts.min()), getattr(method, "init", "real")
     if cell.ipc <= smallest or start == "noise":
         return
-    noise = f", or have {method.name} start from noise (init=noise)" if hasattr(method, "init") else ""
+    noise = f", or have {method.name} start from noise (init=noise)" if _may_start_from_noise(method) else ""
     raise UserError(
         f"ipc {cell.ipc} is larger than the smallest class of {data.name} ({smallest} images); lower it{noise}"
     )
+
+
+def _may_start_from_noise(method: Any) -> bool:
+    try:
+        return hasattr(method, "init") and bool(replace(method, init="noise"))
+    except UserError:  # it has the setting and refuses this value
+        return False
 
 
 @lru_cache(maxsize=64)
