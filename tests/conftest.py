@@ -35,12 +35,13 @@ SAMPLE = (
 # The same examples every time, and no file kept of them.
 settings.register_profile(
     "default",
-    max_examples=200,
+    max_examples=40,
     derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile("hundreds", parent=settings.get_profile("default"), max_examples=200)
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=10_000, derandomize=False)
 settings.load_profile("default")
 

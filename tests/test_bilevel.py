@@ -151,6 +151,7 @@ def test_a_training_that_is_recomputed_keeps_none_of_its_batches() -> None:
     assert most(False, 40) == 40
 
 
+@pytest.mark.slow  # compiles for seconds; `.ci/run` carries it out
 @every_rule
 @needs_compiler
 def test_a_compiled_training_is_differentiated_as_an_eager_one(name: str) -> None:
@@ -447,7 +448,13 @@ def test_an_outer_step_follows_the_mean_over_its_networks(gradients: list[Tensor
 
 
 @pytest.mark.parametrize(
-    "decoder", ["multi_formation", "linear_bases,bases=2", "hallucinators,count=1,channels=1", "canvas,factor=2"]
+    "decoder",
+    [
+        "multi_formation",
+        "hallucinators,count=1,channels=1",
+        "canvas,factor=2",
+        pytest.param("linear_bases,bases=2", marks=pytest.mark.slow),
+    ],
 )
 def test_backprop_learns_whatever_is_decoded(decoder: str) -> None:
     task = tiny_task(ipc=4)

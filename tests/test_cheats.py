@@ -14,6 +14,8 @@ from ddbench.runs.plan import Event, plan_runs, read_runs, run_jobs
 from factories import by_method, outer, write_method
 from processes import alive
 
+pytestmark = pytest.mark.slow  # methods that work for seconds, in processes of their own; `.ci/run` carries them out
+
 HELPERS = '''
 import json, subprocess, tempfile, threading
 import psutil
@@ -154,7 +156,6 @@ def test_weights_of_ones_own_do_not_pass_for_those_of_the_seed(tmp_path: Path) -
     assert said in (found["trains_them"].result.reason or "")
 
 
-@pytest.mark.slow  # methods that spend seconds beside the budget; `.ci/run` carries it out beside the default run
 @pytest.mark.usefixtures("methods")
 def test_time_is_counted_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GRACE_SECONDS, "cpu", 1.5)

@@ -146,6 +146,7 @@ def raise_scores(content: dict[str, Any]) -> None:
 # -- from end to end --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_template_s_paper_is_refused_and_uncommitted_changes_are_said(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_large_artefact_stays_out(runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(read_records(tables(runs) / "records")) == 4
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_submitting_twice_does_nothing(runs: Path, call: Call) -> None:
     assert file(runs) == []
     before = contents(tables(runs))
@@ -219,6 +221,7 @@ def test_submitting_twice_does_nothing(runs: Path, call: Call) -> None:
     assert contents(tables(runs)) == before
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_another_attempt_is_filed_beside_the_first_and_shown(runs: Path) -> None:
     assert file(runs) == []
     kept = sorted(tables(runs).glob("artifacts/tiny/distribution_matching/*"))
@@ -320,6 +323,7 @@ def test_a_disk_that_fills_leaves_nothing_behind(runs: Path, monkeypatch: pytest
     assert contents(tables(runs)) == {}
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_raised_scores_are_refused_by_training_again(runs: Path, call: Call) -> None:
     path = forge(first_record(runs), raise_scores)
     assert file(runs) == []  # nothing to be seen without training
@@ -347,6 +351,7 @@ def test_raised_scores_are_refused_by_training_again(runs: Path, call: Call) -> 
     assert f"{100 * mean:.1f} ± " in (tables(runs) / "tiny.md").read_text()
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_every_way_and_metric_is_measured_again(ways: Path) -> None:
     (ways.parent.parent / "tables" / "records").mkdir(parents=True)
     shares = list[float]()
@@ -566,6 +571,7 @@ def test_what_came_later_and_changes_nothing_makes_no_other_cell(runs: Path) -> 
     assert plan_runs(resolve(make_board(BOARD), "cpu"), runs).jobs == []
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> None:
     save_npz(tmp_path / "elsewhere" / "mine.npz")
     board = {**BOARD, "datasets": [str(tmp_path / "elsewhere" / "mine.npz")], "entries": [{"methods": "random_real"}]}
@@ -576,6 +582,7 @@ def test_a_data_set_is_known_wherever_it_lies(runs: Path, tmp_path: Path) -> Non
     assert found.complaints == []
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_data_that_other_cells_of_a_board_need_are_not_asked_for(runs: Path) -> None:
     given = {"methods": "random_real", "setting": "pretrained", "pool": {"dataset": "nowhere"}}
     board = BOARD | {"datasets": ["digits", "none-such"], "entries": [*BOARD["entries"], given]}

@@ -154,6 +154,7 @@ def test_an_interruption_says_how_to_go_on(call: Call, monkeypatch: pytest.Monke
 # -- boards -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_evaluate_repeats_nothing_and_one_failure_stops_no_other(call: Call, tmp_path: Path) -> None:
     write_method(tmp_path, "fails", start="raise RuntimeError('no [/luck]')")
     arguments = ["evaluate", "-m", "./fails.py", "-m", "random_real", "-d", "digits", "--seeds", 2]
@@ -220,6 +221,7 @@ def test_again_adds_an_attempt_and_a_changed_file_is_said(
     assert "mine changed" not in call(*arguments)[2]
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tmp_path: Path) -> None:
     """With the experts of trajectory matching: what is scored are the images that the run started from."""
     said = "truncated: the budget ended before the first step of distil"
@@ -232,6 +234,7 @@ def test_a_budget_that_ends_before_the_images_are_learned_is_said(call: Call, tm
     assert (code, said in err) == (0, False)
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_failure_that_was_mended_counts_no_more(call: Call, forget: Callable[[str], None], tmp_path: Path) -> None:
     arguments = write_board(tmp_path, "./mine.py")
     path = write_method(tmp_path, "mine", start="raise RuntimeError('a mistake')")
@@ -287,6 +290,7 @@ def test_distill_score_and_show_one_artefact(call: Call, tmp_path: Path) -> None
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_users_own_data_set_is_drawn_from_where_it_lies(call: Call, tmp_path: Path) -> None:
     images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}

@@ -158,6 +158,7 @@ def test_a_method_of_a_notebooks_cell_is_refused_in_a_sentence(cell: str) -> Non
 # -- surroundings -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_notebooks_back_end_and_an_ascii_locale_do_not_matter(distilled: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "MPLBACKEND": "module://matplotlib_nowhere", "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "ddbench", "show", str(distilled), "--out", str(tmp_path / "grid.png")]

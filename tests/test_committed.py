@@ -60,6 +60,7 @@ def test_only_what_is_out_of_date_is_written(folder: Path) -> None:
     assert check_tables(folder, origins()) == []
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_picture_that_cannot_be_drawn_leaves_the_tables_as_they_are(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_tables_as_they_are(
     assert (folder / "cpu.md").read_text() == edited
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_an_edited_digit_is_found_and_its_file_named(folder: Path) -> None:
     readme, remedy = folder.parent / "README.md", f"run `ddbench leaderboard {folder}`"
     edit_a_digit(folder / "cpu.md", "| [distribution_matching]")
@@ -104,6 +106,7 @@ def test_an_edited_record_is_found_and_named(folder: Path) -> None:
     assert complaint.startswith(f"{path} was edited after it was written")
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_removed_record_changes_the_tables_of_its_board(folder: Path) -> None:
     for path in (folder / "records" / "cpu" / "k_means").glob("*.json"):
         path.unlink()

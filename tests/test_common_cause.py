@@ -36,6 +36,7 @@ def test_it_takes_two_failures_for_one_reason_of_two_methods_if_there_are_any(
         watch.note(runs[-1])
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 @pytest.mark.usefixtures("methods")
 def test_a_board_stops_and_the_same_command_goes_on(call: Call, tmp_path: object) -> None:
     write_method(tmp_path, "mine", start="raise RuntimeError('a mistake')")

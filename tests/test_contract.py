@@ -240,6 +240,7 @@ def test_it_must_not_work_on_without_end_after_the_last_step(monkeypatch: pytest
     assert "goes on after the meter's last one" in complaint(NeverEnds)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_steps_may_together_take_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "IDLE_SECONDS", 0.2)
 

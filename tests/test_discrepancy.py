@@ -29,6 +29,7 @@ def on_digits(artifact: DistilledDataset | None = None) -> Subject:
     return subject_on(load_dataset("digits"), artifact).asked_by("discrepancy@1", lambda share: None)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_the_very_images_are_at_0_and_fresh_ones_at_the_floor() -> None:
     subject = on_digits()
     probe = Probe(subject, 0, 20, 8)

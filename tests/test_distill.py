@@ -59,6 +59,7 @@ def test_a_script_that_registers_a_method_or_imports_one_is_run_for_it(tmp_path:
     assert script(tmp_path, code) == "truncated\ntruncated\n"
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_script_that_knows_more_than_ddbench_is_told_apart(write: Callable[..., str]) -> None:
     code = f"""
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_a_place_that_is_no_folder_is_one_sentence(tmp_path: Path, write: Callab
         distill(write("mine"), "digits", tmp_path / "file" / "x.safetensors", **SMALL)
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_crash_of_the_past_is_not_the_outcome(tmp_path: Path, write: Callable[..., str]) -> None:
     method, out = write("mine"), tmp_path / "made.safetensors"
 
@@ -116,6 +118,7 @@ def test_a_crash_of_the_past_is_not_the_outcome(tmp_path: Path, write: Callable[
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".made")] == []
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_the_traceback_of_a_method_stays(tmp_path: Path, write: Callable[..., str]) -> None:
     out = tmp_path / "made.safetensors"
     record = distill(write("mine", "raise IndexError('seven')"), "digits", out, **SMALL)

@@ -106,6 +106,7 @@ def test_every_fault_costs_its_own_cell_alone(call: Call, board: Path, tmp_path:
     assert all(folder == out / job.folder for job, folder in todo.jobs), "they go on where they were"
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_run_that_was_ended_goes_on_from_its_checkpoint(tmp_path: Path, write: Callable[..., str]) -> None:
     mark = tmp_path / "ended"
     once = f"mark = Path({str(mark)!r}); mark.exists() or (mark.touch(), os._exit(9))"
@@ -123,6 +124,7 @@ def test_a_run_that_was_ended_goes_on_from_its_checkpoint(tmp_path: Path, write:
     assert plan_runs(jobs, tmp_path / "out").jobs == []
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_failed_run_is_repeated_when_its_method_has_changed(
     tmp_path: Path, write: Callable[..., str], forget: Callable[[str], None]
 ) -> None:

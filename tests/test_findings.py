@@ -97,6 +97,7 @@ def check_asked(folder: Path) -> None:
     assert "analyses" not in record.model_dump_json()
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_what_a_board_asks_lies_beside_the_record_and_is_not_asked_twice(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_findings_are_filed_with_their_record_and_shown(runs: Path) -> None:
     assert (again.complaints, again.written) == ([], [])
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_findings_of_filed_records_are_filed_later(runs: Path) -> None:
     (path,) = finding_paths(runs)
     content = path.read_bytes()

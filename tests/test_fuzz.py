@@ -1,6 +1,6 @@
 """What strangers may send, thousands of broken ones: each is read, or refused in one sentence; nothing else happens.
 
-`pytest tests/test_fuzz.py --hypothesis-profile=long` tries fifty times as many. What was found is an `@example` here,
+`.ci/run` tries five times as many, and `pytest tests/test_fuzz.py --hypothesis-profile=long` 250 times. What was found is an `@example` here,
 or a test of the module that was wrong.
 """
 

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
@@ -215,7 +215,6 @@ def test_a_key_that_stands_twice_is_refused() -> None:
 NUMBERS = st.one_of(st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False))
 
 
-@settings(max_examples=500)
 @given(seconds=NUMBERS, done=NUMBERS, planned=NUMBERS, peak=NUMBERS, curve=NUMBERS)
 def test_whatever_numbers_a_record_has_it_is_valid_or_refused(
     tmp_path: Path, seconds: Any, done: Any, planned: Any, peak: Any, curve: Any
@@ -244,6 +243,7 @@ def test_a_sound_record_has_no_contradiction() -> None:
 # -- surroundings -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_server_that_is_killed_over_and_over_costs_one_run(
     tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +313,7 @@ def test_a_folder_whose_name_is_no_utf_8_is_refused_before_the_work(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_what_a_command_starts_is_gone_when_it_ends(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     done = console(tmp_path / "here", "list", "boards") if (tmp_path / "here").mkdir() is None else None

@@ -31,7 +31,8 @@ def random_images(classes: int) -> Dataset:
     return make_dataset("large", images, labels, images[:classes], labels[:classes])
 
 
-@pytest.mark.parametrize("classes", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow  # `.ci/run` carries out the smaller number of classes
+@pytest.mark.parametrize("classes", [20, 200])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_takes_large_images_of_many_classes(name: str, classes: int) -> None:
     cls, generators = METHODS.get(name), Generators("large")

@@ -301,6 +301,7 @@ def test_plot_without_curves_or_seconds(tmp_path: Path) -> None:
     assert (tmp_path / "one.png").stat().st_size > 0
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_render_writes_what_there_is(tiny: list[Record], tmp_path: Path) -> None:
     for record in tiny:
         write_record(tmp_path / "records" / f"{record.key}.json", record)
@@ -348,6 +349,7 @@ def test_committed_tables_are_what_the_records_give(committed: Path, tiny: list[
     assert check_tables(committed) == []
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_an_edited_table_is_found(committed: Path) -> None:
     table = committed / "tiny.md"
     table.write_text(table.read_text().replace("74.0", "75.0"))
@@ -355,12 +357,14 @@ def test_an_edited_table_is_found(committed: Path) -> None:
     assert complaint == f"{table} is not what its records give; run `ddbench leaderboard {committed}`"
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_missing_table_is_found(committed: Path) -> None:
     (committed / "tiny.csv").unlink()
     (complaint,) = check_tables(committed)
     assert complaint.startswith(f"{committed / 'tiny.csv'} is missing; run `ddbench leaderboard")
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_an_edited_record_is_found(committed: Path) -> None:
     path = next((committed / "records" / "tiny" / "good").iterdir())
     path.write_text(path.read_text().replace('"accuracy": 0.6', '"accuracy": 0.9', 1))
@@ -381,6 +385,7 @@ def test_readme_shows_the_board_that_it_names(committed: Path) -> None:
     assert check_tables(committed) == []
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_an_outdated_readme_is_found(committed: Path) -> None:
     readme = committed.parent / "README.md"
     readme.write_text(readme.read_text().replace("74.0", "75.0"))
@@ -388,6 +393,7 @@ def test_an_outdated_readme_is_found(committed: Path) -> None:
     assert complaint == f"{readme} does not show what the records give; run `ddbench leaderboard {committed}`"
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_readme_without_marks_or_of_another_board_is_left_alone(committed: Path) -> None:
     for text in ("no marks", README.replace("leaderboard: tiny", "leaderboard: other")):
         (committed.parent / "README.md").write_text(text)

@@ -68,7 +68,10 @@ def options(cls: type[Any]) -> Iterator[dict[str, object]]:
 
 
 def variants() -> Iterator[Any]:
-    """Every method in each of its settings, with each decoder that it takes, and with each of its options."""
+    """Every method in each of its settings, with each decoder that it takes, and with each of its options.
+
+    Decoders are stepped on their own, too; so `.ci/run` carries out all methods with all of them.
+    """
     for name in METHODS:
         cls = METHODS.get(name)
         for setting in cls.settings:
@@ -78,7 +81,10 @@ def variants() -> Iterator[Any]:
             yield pytest.param(name, option, "random", 2, id=f"{name}-{field}={value}")
         if any(field.name == "decoder" for field in dataclasses.fields(cls)):
             for decoder in DECODERS:
-                yield pytest.param(name, {"decoder": decoder}, "random", room(decoder), id=f"{name}-{decoder}")
+                place = f"{name}-{decoder}"
+                yield pytest.param(
+                    name, {"decoder": decoder}, "random", room(decoder), marks=pytest.mark.slow, id=place
+                )
 
 
 def room(decoder: str) -> int:

@@ -272,6 +272,7 @@ def test_points_are_distilled_killed_resumed_scored_recorded_and_tabled(board: P
     assert "moving_means" in (board / "runs/plane/leaderboard.md").read_text()
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_modality_refuses_a_cell_in_its_own_words(board: Path) -> None:
     done = run(board, "-c", REFUSED)
     assert done.stdout.splitlines() == [

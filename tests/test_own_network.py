@@ -360,6 +360,7 @@ def test_nothing_but_its_user_names_a_file(tmp_path: Path, monkeypatch: pytest.M
         build_network("net.Small", GREY, 3, {})
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_distil_and_score_with_a_network_of_ones_own(call: Call, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(FILE)
     small, options = ["--network", "./net.py:Small"], ["--device", "cpu"]
@@ -449,7 +450,14 @@ def test_an_entry_point_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    "model", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "googlenet"]
+    "model",
+    [
+        "squeezenet1_1",
+        *(
+            pytest.param(slow, marks=pytest.mark.slow)
+            for slow in ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet")
+        ),
+    ],
 )
 def test_models_of_torchvision(model: str, channels: int) -> None:
     spec, shape = make_network(f"torchvision:{model}"), (channels, 32, 32)

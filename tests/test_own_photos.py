@@ -64,6 +64,7 @@ def test_the_page_has_the_whole_way() -> None:
     assert "resnet18(num_classes=2)" in LOOP
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_what_a_phone_leaves_becomes_images_that_train_a_resnet(
     call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

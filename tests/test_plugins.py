@@ -83,6 +83,7 @@ def ddbench(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_a_method_of_another_package_is_listed_and_a_broken_one_hides_nothing(site: Path) -> None:
     assert len([line for line in PACKAGE.splitlines() if line.strip()]) <= 40
     done = ddbench(site, "list", "methods", "--json")
@@ -94,6 +95,7 @@ def test_a_method_of_another_package_is_listed_and_a_broken_one_hides_nothing(si
     assert done.stderr == "plugin outside_broken does not import: RuntimeError: needs [a GPU]\n"
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_method_of_another_package_is_checked(site: Path) -> None:
     done = ddbench(site, "check", "outside")
     assert (done.returncode, done.stderr) == (0, "outside keeps the contract\n")
@@ -112,6 +114,7 @@ def test_a_method_of_another_package_is_evaluated(site: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "leaderboard.md").is_file()
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_new_method_runs_as_it_is(call: Call, tmp_path: Path) -> None:
     assert call("new", "my_own") == (0, "", f"wrote {tmp_path}/my_own.py; next: ddbench check ./my_own.py\n")
     assert [path.name for path in tmp_path.iterdir()] == ["my_own.py"]

@@ -188,6 +188,7 @@ def anything() -> DistilledDataset:
     return DistilledDataset.pixels(*tiny_task().real_init())
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_every_setting_of_a_pool_makes_another() -> None:
     base = make(pool()).training[0]
     assert not torch.equal(base, make(pool(steps=29)).training[0])
@@ -265,6 +266,7 @@ def carried_out(folder: Path, **changes: Any) -> Record:
     return run(job, folder / "run", folder / "cache", CPU, lambda stage, share: None)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +294,7 @@ def test_an_adaptation_is_scored_on_held_out_networks_also_from_its_file(
         score(file, count=1)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_where_a_pool_is_trained_otherwise_its_networks_are_compared_by_their_spread(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +310,7 @@ def test_where_a_pool_is_trained_otherwise_its_networks_are_compared_by_their_sp
     assert [(one.quantity, one.seeds) for one in found.comparisons] == [("accuracy", "other"), ("before", "other")]
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_an_attack_says_how_often_it_succeeds(folders: Path) -> None:
     changes = {
         "attack": {"source": 0, "target": 2},

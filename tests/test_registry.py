@@ -143,6 +143,7 @@ def test_a_broken_entry_point_is_reported_and_hides_nothing(
     }
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
 def test_a_foreign_methods_package_is_refused_with_both_paths(tmp_path: Path) -> None:
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "__init__.py").write_text("raise RuntimeError('foreign code ran')")

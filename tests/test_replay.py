@@ -62,6 +62,7 @@ def again(runs: Path, method: str, out: Path, **options: Any) -> Any:
     return replay(record_of(runs, method), dataset=str(runs / "theirs.npz"), out=out, **given, **options)
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_without_test_images_the_same_steps_give_the_same_bytes(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "tables" / "records").mkdir(parents=True)
     todo, count = list[int](), lambda plan: todo.append(len(plan.jobs))
@@ -86,6 +87,7 @@ def test_without_test_images_the_same_steps_give_the_same_bytes(runs: Path, tmp_
     assert [state(agreeing) for agreeing in found_by] == ["claimed", "replayed"]
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_who_looks_at_test_images_makes_something_else_where_they_are_noise(runs: Path, tmp_path: Path) -> None:
     plain, noise = (again(runs, "looks", tmp_path / str(found), noise=found) for found in (False, True))
     assert (plain.accepted, plain.same_bytes) == (True, True)
@@ -126,6 +128,7 @@ def test_what_cannot_be_replayed_says_so(runs: Path, tmp_path: Path, call: Call)
     assert call("verify", path, "--noise")[::2] == (2, "ddbench: --noise is for a replay; add --replay\n")
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_the_command_says_how_a_replay_ended(runs: Path, tmp_path: Path, call: Call) -> None:
     data = Path(shutil.move(runs / "theirs.npz", tmp_path))
     try:

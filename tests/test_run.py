@@ -251,6 +251,10 @@ def spoil(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
 @pytest.mark.parametrize(
     ("moment", "damaged"),
     [
@@ -264,7 +268,10 @@ def spoil(path: Path) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("damage", [spoil, lambda path: path.write_bytes(path.read_bytes()[:-30])], ids=["bit", "torn"])
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(spoil, id="bit"), pytest.param(tear, id="torn", marks=pytest.mark.slow)],
+)
 def test_what_is_damaged_is_named_and_made_anew(
     tmp_path: Path, write: Callable[..., str], moment: int, damaged: list[str], damage: Callable[[Path], Any]
 ) -> None:
@@ -283,7 +290,7 @@ def test_what_is_damaged_is_named_and_made_anew(
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("fail_at", range(1, 30, 3))
+@pytest.mark.parametrize("fail_at", [pytest.param(n, marks=[pytest.mark.slow] * (n % 2 == 0)) for n in range(1, 30, 3)])
 def test_a_full_disk_fails_before_the_old_state_is_lost(
     tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch, fail_at: int
 ) -> None:

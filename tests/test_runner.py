@@ -100,6 +100,7 @@ def test_a_folder_in_use_is_refused_before_it_is_looked_at(tmp_path: Path, monke
         pass
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_run_whose_surroundings_were_not_right_is_made_again(tmp_path: Path, write: Callable[..., str]) -> None:
     path, out = write("mine"), tmp_path / "out"
     text = Path(path).read_text()
@@ -113,6 +114,7 @@ def test_a_run_whose_surroundings_were_not_right_is_made_again(tmp_path: Path, w
     assert record.result.status == "ok"
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_the_memory_of_scoring_is_not_limited(tmp_path: Path, write: Callable[..., str]) -> None:
     (job,) = outer(write("mine"), peak_bytes=4 * 10**9)
     lane = Lane(torch.device("cpu"), tmp_path / "cache", lambda event: None)
@@ -285,6 +287,7 @@ def test_a_gauge_shows_the_stage_that_is_under_way() -> None:
     assert elsewhere.getvalue() == ""
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[..., str]) -> None:
     text = "import warnings; warnings.warn('slower [than] it could be')"
     jobs = outer(write("loud", text), write("louder", text))
@@ -297,6 +300,7 @@ def test_a_warning_of_a_worker_is_shown_once(tmp_path: Path, write: Callable[...
     assert shown.getvalue().count("warning: slower [than] it could be\n") == 1
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_many_runs_leave_no_file_open(tmp_path: Path, write: Callable[..., str]) -> None:
     me, out = psutil.Process(), tmp_path / "out"
     (first, *others) = outer(write("mine", end="raise ValueError(str(images.sum()))"), seeds=11)

@@ -173,6 +173,7 @@ def test_stored_weights_serve_their_own_network_and_protocols_without_them_any(w
 # -- what a run keeps -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_every_way_is_scored_as_by_its_own_judge(walk: str, tmp_path: Path) -> None:
     job = job_of(walk, also=ALSO)
     record = run_here(job, tmp_path / "run")
@@ -229,7 +230,10 @@ WHOLE = 2 + 2 + 5 + 5 + 1
 """the headline, the start, further ways, snapshots, the finished one"""
 
 
-@pytest.mark.parametrize("call", range(WHOLE))
+@pytest.mark.parametrize(
+    "call",
+    [call if call in (1, 8) else pytest.param(call, marks=pytest.mark.slow) for call in range(WHOLE)],
+)
 def test_an_evaluation_interrupted_anywhere_goes_on(
     walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:

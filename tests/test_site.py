@@ -96,6 +96,7 @@ def forged(some_records: Path, change: Callable[[dict[str, Any]], None]) -> Reco
 # -- the same bytes from the same records -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_the_same_records_give_the_same_bytes(some_records: Path, site: Path, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(some_records, tmp_path / "moved" / "records of mine")
     again = contents(write_site(elsewhere, tmp_path / "again").parent)
@@ -103,6 +104,7 @@ def test_the_same_records_give_the_same_bytes(some_records: Path, site: Path, tm
     assert not [name for name, data in again.items() if str(tmp_path).encode() in data or b"/home/" in data]
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_changed_record_changes_its_page(some_records: Path, site: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(some_records, tmp_path / "leaderboards")
     path = next((folder / "records" / "cpu" / "herding").glob("*.json"))
@@ -118,6 +120,7 @@ def test_a_changed_record_changes_its_page(some_records: Path, site: Path, tmp_p
     assert b"12.3 %" in after[page]
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_later_attempt_has_a_card_of_its_own(some_records: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(some_records, tmp_path / "leaderboards")
     path = next((folder / "records" / "cpu" / "herding").glob("*.json"))
@@ -202,6 +205,7 @@ def test_every_row_leads_to_its_method_and_its_records(site: Path) -> None:
 # -- what the cards say -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_a_record_is_shown_whole(some_records: Path, site: Path) -> None:
     for path in (some_records / "records").rglob("*.json"):
         record = read_record(path)
@@ -233,6 +237,7 @@ def test_a_field_that_a_record_gets_later_is_shown_too() -> None:
         assert names <= set(model.model_fields), "a field that has a place of its own is gone"
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_artefacts_and_their_pictures_are_there(some_records: Path, site: Path) -> None:
     artefacts = {path.read_bytes() for path in (some_records / "artifacts").rglob("*.safetensors")}
     assert {path.read_bytes() for path in (site / "artifacts").rglob("*.safetensors")} == artefacts
@@ -297,6 +302,7 @@ def test_a_board_shows_what_its_markdown_says_of_further_ways(tmp_path: Path) ->
 # -- records of strangers ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_what_strangers_write_stays_text(some_records: Path, tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         cell = content["result"]["cell"]
@@ -348,6 +354,7 @@ def test_all_boards_are_light(tmp_path: Path) -> None:
     assert sum(size for name, size in sizes.items() if name.startswith("records/")) / len(records) < LIMIT_OF_A_RECORD
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_an_older_site_is_replaced_as_a_whole(some_records: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     shutil.copytree(some_records / "records" / "mnist", small / "records" / "mnist")

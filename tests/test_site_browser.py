@@ -30,6 +30,8 @@ KINDS = [
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 Open = Callable[..., Any]
 
+pytestmark = pytest.mark.slow  # a browser's seconds; `.ci/run` carries them out
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -285,6 +285,7 @@ def test_what_the_file_alone_cannot_say_has_no_picture(tmp_path: Path) -> None:
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # boards of several runs; `.ci/run` carries it out
 def test_the_commands_of_a_record_make_its_artefact_and_scores_again(call: Call, tmp_path: Path) -> None:
     settings = {"batch_real": 16, "augment": False, "lr_images": 0.1}
     chosen = {"ipc": 1, "seed": 1, "network": "convnet,depth=1,width=8", "device": "cpu"}

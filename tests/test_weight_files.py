@@ -67,6 +67,7 @@ def test_of_several_networks_the_last_are_held_out_in_the_order_of_their_numbers
     assert (describe(file).train, describe(file).held_out) == (6, 5)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_a_single_network_is_learned_with_and_scored_with(tmp_path: Path) -> None:
     file = save(tmp_path / "one.safetensors", network(3))
     (job,) = resolve(board(file), "cpu")
@@ -147,6 +148,7 @@ def test_weights_for_imagenet_keep_all_but_the_last_layer(tmp_path: Path, monkey
     torch.testing.assert_close(ours.embed(images), hidden)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_a_network_of_ones_own_keeps_its_last_layer_and_is_adapted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,6 +253,7 @@ def test_recognition_of_three_trajectories_by_hand(briefly: None) -> None:
     assert found["recognised"].values == [1.0, 0.4, 0.95]
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_early_networks_agree_with_early_ones_and_subset_networks_with_those(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gap is positive for a network stopped early that is none of the reference's, and negative for a subset's."""
     monkeypatch.setattr(references, "SNAPSHOTS", (0, 20, 40))
