@@ -35,7 +35,7 @@ SAMPLE = (
 # The same examples every time, and no file kept of them.
 settings.register_profile(
     "default",
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,

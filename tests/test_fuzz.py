@@ -1,7 +1,7 @@
 """What strangers may send, thousands of broken ones: each is read, or refused in one sentence; nothing else happens.
 
-`.ci/run` tries five times as many, and `pytest tests/test_fuzz.py --hypothesis-profile=long` 250 times. What was found is an `@example` here,
-or a test of the module that was wrong.
+`.ci/run` tries eight times as many, `pytest tests/test_fuzz.py --hypothesis-profile=long` four hundred times. What was
+found is an `@example` here, or a test of the module that was wrong.
 """
 
 from __future__ import annotations
