@@ -22,7 +22,8 @@ from ddbench.records.schema import Record
 from ddbench.records.states import evidence, state
 from ddbench.registry import METHODS, MODALITIES, discover
 from ddbench.runs.plan import plan_runs, run_jobs
-from factories import Call, outer, write_method
+from ddbench.submissions.replay import differences
+from factories import Call, make_record, outer, write_method
 
 LOOKS = "images.copy_(stolen(images.shape))"
 STOLEN = """
@@ -50,6 +51,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         jobs = outer(str(path), "distribution_matching", datasets=str(folder / "theirs.npz"), steps=4)
         run_jobs(plan_runs(jobs, folder / "out"), folder / "out", workers=2)
         yield folder
+
+
+def test_surroundings_that_may_change_bytes_are_named() -> None:
+    ours = make_record("good", accuracies=(0.5,))
+    environment = {**ours.measured.environment, "torch": "9.9.9"}
+    theirs = ours.model_copy(
+        update={
+            "method_source": "sha256:" + "f" * 64,
+            "measured": ours.measured.model_copy(update={"environment": environment}),
+        }
+    )
+    here = ours.measured.environment.get("torch")
+    assert differences(theirs, ours) == ["the method's code", f"torch 9.9.9, here {here}"]
+    assert differences(ours, ours) == []
 
 
 def record_of(runs: Path, method: str) -> Path:

@@ -156,7 +156,8 @@ def verify(
 
     Exit code 0: accepted; 1: refused; 2: bad usage or input.
 
-    With --json: an object of `accepted`, `complaints` (in words), `comparisons`, `same_bytes`, `scores` and `filed`.
+    With --json: an object of `accepted`, `complaints` (in words), `comparisons`, `same_bytes`, `elsewhere`,
+    `scores` and `filed`.
     Each of `comparisons` has `quantity`, `seeds`, `claimed`, `remeasured`, `bound`, `difference` and `accepted`.
     """
     import ddbench
@@ -187,7 +188,8 @@ def verify(
         say(sentence)
     lines = [str(comparison) for comparison in found.comparisons]
     if found.same_bytes is not None:
-        lines.append(f"the replay holds {'the same bytes' if found.same_bytes else 'other bytes'}")
+        why = f"; the record's surroundings differ: {'; '.join(found.elsewhere)}" if found.elsewhere else ""
+        lines.append(f"the replay holds {'the same bytes' if found.same_bytes else 'other bytes'}{why}")
     lines.append("accepted" if found.accepted else "refused")
     if as_json:
         answer(found.summary())

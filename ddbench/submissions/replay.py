@@ -19,7 +19,7 @@ from ddbench.io.atomic import digest
 from ddbench.io.locks import claimed
 from ddbench.records.cell import Budget, Cell
 from ddbench.records.network_files import files_of
-from ddbench.records.schema import COUNTED, Score
+from ddbench.records.schema import COUNTED, Record, Score
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import discover, find_method
 from ddbench.runs.executors.local import Local
@@ -98,7 +98,19 @@ def replay(
     bound = allowance([comparison], statistics.fmean(score.accuracy for score in again.result.scores))
     changes = {"replays": digest(claim.content), "bound": bound, "same_bytes": same}
     filed = [] if to is None else add_record(again.model_copy(update=changes), to)
-    return Verification(comparisons=[comparison], scores=scores, same_bytes=same, filed=filed)
+    elsewhere = differences(claim.record, again) if same is False else []
+    return Verification(comparisons=[comparison], scores=scores, same_bytes=same, elsewhere=elsewhere, filed=filed)
+
+
+def differences(record: Record, again: Record) -> list[str]:
+    """Return in what the surroundings of two runs differ that may change bytes, a few words each."""
+    theirs, ours = record.measured.environment, again.measured.environment
+    sources = [] if record.method_source == again.method_source else ["the method's code"]
+    return sources + [
+        f"{name} {theirs.get(name)}, here {ours.get(name)}"
+        for name in ("device", "torch", "git", "compiled", "threads")
+        if theirs.get(name) != ours.get(name)
+    ]
 
 
 def _job(claim: Claim, method: str | None, dataset: str | None) -> Job:

@@ -35,6 +35,8 @@ class Verification:
     """measured again"""
     same_bytes: bool | None = None
     """true if a replay's artefact holds what the record's does, to the bit; None where there are not two to compare"""
+    elsewhere: list[str] = field(default_factory=list)
+    """in what a replay's surroundings differ from the record's, where it holds other bytes: `torch 2.9, here 2.10`"""
     filed: list[Path] = field(default_factory=list)
     """files that were written"""
 
@@ -51,6 +53,7 @@ class Verification:
                 {**asdict(one), "difference": one.difference, "accepted": one.accepted} for one in self.comparisons
             ],
             "same_bytes": self.same_bytes,
+            "elsewhere": self.elsewhere,
             "scores": [score.model_dump(mode="json") for score in self.scores],
             "filed": [str(path) for path in self.filed],
         }
