@@ -25,6 +25,7 @@ from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.records.network_files import CODE
 from ddbench.registry import NETWORKS, register_analysis
+from ddbench.task.settings import SETTINGS
 from ddbench.task.settings.base import share
 
 RECOGNISED = 0.9
@@ -92,7 +93,7 @@ class Early:
     def _refusal(subject: Subject) -> str | None:
         """Why its networks cannot be compared with others; None where they can."""
         setting = subject.references.origin.setting
-        if setting != "random":
+        if not SETTINGS[setting].starts_fresh:
             return f"setting {setting}: its networks do not start from fresh weights"
         if subject.protocol.kind != "train":
             return f"protocol {subject.protocol.name} trains no network on the artefact"

@@ -17,6 +17,7 @@ from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.networks import InitialWeights
 from ddbench.networks.running import RunningStatistics
+from ddbench.task.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ddbench.analyses.subject import Subject
@@ -93,7 +94,7 @@ def draw_of(artifact: DistilledDataset, device: torch.device, generator: torch.G
 def refusal(subject: Subject) -> str | None:
     """Return why an artefact cannot be trained on plainly with images added or left out; None where it can."""
     setting = subject.references.origin.setting
-    if setting != "random":
+    if not SETTINGS[setting].starts_fresh:
         return f"setting {setting}: its images are for networks that do not start from fresh weights"
     if subject.artifact.recipe.order is not None:
         return "its recipe names the images of each step, which has no place for others"

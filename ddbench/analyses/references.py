@@ -28,7 +28,7 @@ from ddbench.meter.cache import Cache, CachedTensors
 from ddbench.networks import InitialWeights
 from ddbench.networks.flatten import flatten, unflatten
 from ddbench.records.cell import NetworkSpec
-from ddbench.task.settings import RandomSetting, SettingInputs
+from ddbench.task.settings import SETTINGS, RandomSetting, SettingInputs
 
 FULL_DATA = Protocol(
     "reference-full-data@1",
@@ -116,7 +116,7 @@ class References:
 
     def _random_key(self, number: int) -> dict[str, Any] | None:
         protocol = self._evaluator.protocol
-        if self.origin.setting != "random" or protocol.kind != "train":
+        if not SETTINGS[self.origin.setting].starts_fresh or protocol.kind != "train":
             return None
         return {"protocol": protocol.describe(), "number": number, "origin": vars(self.origin)}
 

@@ -47,6 +47,8 @@ class Setting:
     """fields that a cell of this setting must have; it has no use for those that others need"""
     one_start: ClassVar[bool] = False
     """true if every network starts from the same weights"""
+    starts_fresh: ClassVar[bool] = True
+    """true if networks start from weights that are drawn for each"""
     stored: Weights | None = None
     """the weights that an artefact stores"""
     held_out: str | None = None

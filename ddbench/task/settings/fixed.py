@@ -22,6 +22,7 @@ class FixedSetting(Setting):
 
     name: ClassVar[str] = "fixed"
     one_start: ClassVar[bool] = True
+    starts_fresh: ClassVar[bool] = False
 
     @classmethod
     def recomputed(cls, fresh: InitialWeights, generators: Generators) -> Weights | None:

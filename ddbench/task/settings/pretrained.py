@@ -23,6 +23,7 @@ class PretrainedSetting(Setting):
 
     name: ClassVar[str] = "pretrained"
     needs: ClassVar[tuple[str, ...]] = ("pool",)
+    starts_fresh: ClassVar[bool] = False
 
     def __init__(self, inputs: SettingInputs) -> None:
         super().__init__(inputs)
