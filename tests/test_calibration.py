@@ -140,7 +140,7 @@ def test_both_on_digits() -> None:
     assert set(found.metrics) == {metric.name for metric in Calibration.measures}
     assert all(len(measure.values) == 2 for measure in found.metrics.values())
     assert all(metric.allows(v) for metric in Calibration.measures for v in found.metrics[metric.name].values)
-    assert len(found.series["reliability"].columns["accuracy"]) == 15
+    assert len(found.series["reliability"].columns["accuracy"]) == len(Calibration.figure.points(found)) == 15
     logits = subject.test_logits(next(iter(subject.trained())))
     nll = torch.nn.functional.cross_entropy(logits, subject.data.test_labels)
     assert found.metrics["nll"].values[0] == pytest.approx(float(nll))

@@ -173,6 +173,8 @@ def test_corruptions_on_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.metrics["corrupted"] == found.metrics["corrupted_random_real"]
     columns = found.series["kinds"].columns
     assert columns["kind"][0] == "none"
+    assert Corruptions.figure.points(found)[0] == pytest.approx(found.metrics["clean"].mean)
+    assert list(Corruptions.figure.points(found)) == [0, 1, 2, 3, 4, 5]
     assert [len(column) for column in columns.values()] == [41] * 4
     assert columns["accuracy"] == pytest.approx(columns["random_real"])
     monkeypatch.setattr(type(subject.references), "random_real", None)  # what they answer is cached

@@ -25,7 +25,7 @@ from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.files import read_records
 from ddbench.records.finding_files import finding_paths, read_finding, write_finding
-from ddbench.records.findings import Measure
+from ddbench.records.findings import AnalysisRecord, Measure, Series
 from ddbench.records.schema import Record
 from ddbench.registry import discover
 from ddbench.runs.analyse import analyse_run
@@ -38,6 +38,7 @@ from ddbench.runs.status import Outcome
 from ddbench.site.analysis_pages import analysis_values
 from ddbench.site.board_pages import board_values
 from ddbench.site.content import read_content
+from ddbench.site.finding_charts import finding_chart
 from ddbench.site.record_pages import record_values
 from ddbench.site.rendering import Renderer
 from ddbench.site.tables import tables_of
@@ -190,6 +191,7 @@ def test_findings_are_filed_with_their_record_and_shown(runs: Path) -> None:
     (board,) = content.boards
     page = renderer.render("analyses/tiny.html", "analyses.html", analysis_values(board)).decode()
     assert "<th scope=col class=num>ece_excess" in page
+    assert "accuracy of the bin" in page
     values = board_values(board, tables_of(board), content, "tiny.csv")
     assert "../analyses/tiny.html" in renderer.render("boards/tiny.html", "board.html", values).decode()
     own = renderer.render("records/x/y.html", "records.html", record_values(board.entries, {}, board.findings)).decode()
@@ -293,6 +295,45 @@ def test_a_table_has_one_artefact_over_networks_and_several_over_artefacts() -> 
     assert "# tiny: beyond accuracy" in page
     assert "- **nll**: mean negative log-likelihood" in page
     assert "Not applicable to odd: it regresses." in page
+
+
+def with_curve(finding: AnalysisRecord, bins: list[tuple[float, float]]) -> AnalysisRecord:
+    columns = {"confidence": [x for x, _ in bins], "accuracy": [y for _, y in bins]}
+    findings = finding.findings.model_copy(update={"series": {"reliability": Series(columns=columns)}})
+    return finding.model_copy(update={"findings": findings})
+
+
+def test_a_figure_has_a_line_a_row_the_mean_over_its_artefacts() -> None:
+    discover()
+    made = records_of({"good": [0.9, 0.8], "bad": [0.5], "bare": [0.4]})
+    findings = [
+        with_curve(make_finding(made["good"][0], {"nll": [0.2]}), [(0.5, 0.4), (0.9, 0.6), (0.9, 0.8)]),
+        with_curve(make_finding(made["good"][1], {"nll": [0.2]}), [(0.9, 0.9), (0.5, 0.6), (1.0, 1.0)]),
+        with_curve(make_finding(made["bad"][0], {"nll": [0.2]}), [(0.5, 0.2), (1.0, 0.4)]),
+        make_finding(made["bare"][0], {"nll": [0.2]}),
+    ]
+    (table,) = analysis_tables([run for runs in made.values() for run in runs], findings)
+    lines = {row.label: row.points for row in table.rows}
+    assert lines["good"] == ((0.5, pytest.approx(0.5)), (0.9, pytest.approx(0.8)))  # 1.0 is in one of them alone
+    assert (lines["bad"], lines["bare"]) == (((0.5, 0.2), (1.0, 0.4)), ())
+
+    chart = finding_chart(table)
+    assert chart is not None
+    assert [(line.label, line.value) for line in chart.lines] == [("good", "0.8"), ("bad", "0.4")]
+    (left, high), (_, top) = chart.lines[0].marks
+    (same, low), (right, _) = chart.lines[1].marks
+    assert left == same == chart.size.left
+    assert (right, top, low) == (chart.size.end - 16, chart.size.top, chart.size.floor)
+    assert chart.size.top < high < chart.size.floor
+    assert (chart.x_label, chart.y_label) == ("mean confidence of a bin", "accuracy of the bin")
+    assert chart.description.endswith("At the right end: good 0.8; bad 0.4.")
+
+
+def test_without_lines_there_is_no_figure() -> None:
+    discover()
+    made = records_of({"bare": [0.4]})
+    (table,) = analysis_tables(made["bare"], [make_finding(made["bare"][0], {"nll": [0.2]})])
+    assert finding_chart(table) is None
 
 
 def test_tables_are_apart_where_artefacts_were_analysed_otherwise() -> None:

@@ -181,6 +181,7 @@ def test_robustness_on_digits() -> None:
     columns = found.series["curve"].columns
     assert columns["eps"] == pytest.approx([0, 0.05, 0.1, 0.2, 0.3])
     assert columns["accuracy"][2] == pytest.approx(means["robust"])
+    assert list(Robustness.figure.points(found).values()) == columns["accuracy"]
     assert columns["accuracy"][-1] <= 0.1
     assert means["retained"] < 1
 

@@ -159,6 +159,7 @@ def test_interference_advantage_and_worth_by_hand() -> None:
     assert values["worth"] == pytest.approx([20 * 3**0.5, 20.0])  # halfway from 20 to 60 in the logarithm; at 20
     assert values["worth_censored"] == [0.0]
     assert found.series["accuracy"].columns["random"] == pytest.approx([0.25, 0.45, 0.75])
+    assert list(Substitution.figure.points(found)) == [0, 10, 50]
 
 
 def test_worth_beyond_what_was_tried_is_its_end() -> None:
@@ -282,7 +283,7 @@ def test_early_on_digits() -> None:
     assert set(found.metrics) == {metric.name for metric in Early.measures}
     gap, early, subset = (found.metrics[f"agreement_{name}"].mean for name in ("gap", "early", "subset"))
     assert gap == pytest.approx(early - subset)
-    assert found.series["recognition"].columns["step"] == list(LITTLE)
+    assert found.series["recognition"].columns["step"] == list(Early.figure.points(found)) == list(LITTLE)
     assert "left_out" not in found.series
 
 
@@ -384,6 +385,7 @@ def test_curvature_of_the_real_images_themselves() -> None:
     assert set(found.metrics) == {metric.name for metric in Curvature.measures}
     assert found.metrics["peak"] == found.metrics["peak_real"]
     assert found.metrics["end_ratio"].values == pytest.approx([1.0, 1.0])
+    assert max(Curvature.figure.points(found).values()) <= found.metrics["peak"].mean * (1 + 1e-9)
     assert asked(Curvature(), replace(subject, artifact=regression())).not_applicable is not None
 
 

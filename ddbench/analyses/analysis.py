@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ddbench.errors import UserError
-from ddbench.records.findings import Findings
+from ddbench.records.findings import Figure, Findings
 from ddbench.records.metrics import Metric
 from ddbench.registry import find_analysis
 from ddbench.task.hyperparameters import make_method
@@ -25,6 +25,8 @@ class Analysis(Protocol):
     """what it may measure: meaning, range and direction of each"""
     headline: ClassVar[tuple[str, ...]]
     """measures that tables show"""
+    figure: ClassVar[Figure | None]
+    """what the figure beside a table shows; an analysis without it has none"""
 
     def analyse(self, subject: Subject) -> Findings:
         """Answer the question; where it makes no sense, say so in `not_applicable`."""

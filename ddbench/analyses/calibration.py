@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ddbench.analyses.subject import Subject
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
 
@@ -49,6 +49,9 @@ class Calibration:
     headline: ClassVar[tuple[str, ...]] = (
         "nll", "brier", "gap", "ece_excess", "temperature", "nll_scaled", "ece_excess_scaled",
     )  # fmt: skip
+    figure: ClassVar[Figure] = Figure(
+        "reliability", "confidence", "accuracy", "mean confidence of a bin", "accuracy of the bin"
+    )
 
     bins: PositiveInt = 15
     """bins of equally many images"""

@@ -20,7 +20,7 @@ from ddbench.analyses.corruption_kinds import SEVERITIES, corruptions_of
 from ddbench.analyses.samples import balanced_sample
 from ddbench.analyses.subject import Subject
 from ddbench.compute.compiling import Weights
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
 
@@ -45,6 +45,9 @@ class Corruptions:
         Metric("corrupted_random_real", "corrupted of networks trained on as many random images"),
     )
     headline: ClassVar[tuple[str, ...]] = ("clean", "corrupted", "retained", "mce", "corrupted_random_real")
+    figure: ClassVar[Figure] = Figure(
+        "kinds", "severity", "accuracy", "severity of the corruption", "accuracy, mean over kinds"
+    )
 
     images: PositiveInt = 1000
     """test images, as many of each class"""

@@ -19,7 +19,7 @@ from torch import Tensor
 from ddbench.analyses.subject import Subject
 from ddbench.compute.compiling import Weights
 from ddbench.networks.flatten import unflatten
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
 
@@ -47,6 +47,9 @@ class Curvature:
         Metric("probe_error", "standard error of the trace at the peak, over the trace", 0, 1e9, "lower"),
     )
     headline: ClassVar[tuple[str, ...]] = ("peak", "peak_at", "peak_real", "end_ratio")
+    figure: ClassVar[Figure] = Figure(
+        "trace", "step", "distilled", "step of training on real data", "trace of the loss on distilled images"
+    )
 
     trajectories: PositiveInt = 3
     """networks trained on real data, along which the trace is taken"""

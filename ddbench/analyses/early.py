@@ -21,7 +21,7 @@ from ddbench.analyses.references import SNAPSHOTS
 from ddbench.analyses.subject import Subject
 from ddbench.compute.compiling import Weights
 from ddbench.records.cell import NetworkSpec
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.records.network_files import CODE
 from ddbench.registry import NETWORKS, register_analysis
@@ -56,6 +56,9 @@ class Early:
     headline: ClassVar[tuple[str, ...]] = (
         "recognised_at", "recognised", "agreement_early", "agreement_subset", "agreement_gap",
     )  # fmt: skip
+    figure: ClassVar[Figure] = Figure(
+        "recognition", "step", "recognised", "step of training on real data", "share of the images recognised"
+    )
 
     trajectories: PositiveInt = 3
     """networks trained on all training images, that are read on their way"""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ddbench.analyses.attacks import Attacked, Pgd, auto, auto_attack, cross_entropy, fgsm, margin
 from ddbench.analyses.samples import balanced_sample
 from ddbench.analyses.subject import Subject
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
 from ddbench.task.settings.base import share
@@ -49,6 +49,7 @@ class Robustness:
         Metric("auto", "accuracy under AutoAttack on the first of these images"),
     )
     headline: ClassVar[tuple[str, ...]] = ("clean", "fgsm", "pgd", "robust", "retained", "area", "auto")
+    figure: ClassVar[Figure] = Figure("curve", "eps", "accuracy", "largest change of a pixel", "robust accuracy")
 
     images: PositiveInt = 500
     """test images, as many of each class"""

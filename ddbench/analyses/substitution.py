@@ -20,7 +20,7 @@ from torch import Tensor
 from ddbench.analyses.plain_training import STEPS, Draw, draw_of, refusal, shuffled
 from ddbench.analyses.subject import Subject
 from ddbench.compute.compiling import Weights
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
 
@@ -52,6 +52,9 @@ class Substitution:
                1, "lower"),
     )  # fmt: skip
     headline: ClassVar[tuple[str, ...]] = ("own", "interference", "advantage_0", "advantage_50", "worth")
+    figure: ClassVar[Figure] = Figure(
+        "accuracy", "added", "distilled", "real images a class that are added", "accuracy"
+    )
 
     starts: PositiveInt = 3
     """networks of each point"""

@@ -14,7 +14,7 @@ from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.finding_files import check_finding, finding_paths, foreign
-from ddbench.records.findings import FLOOR, AnalysisRecord, Measure
+from ddbench.records.findings import FLOOR, AnalysisRecord, Figure, Findings, Measure
 from ddbench.records.metrics import Metric
 from ddbench.records.schema import Record
 from ddbench.registry import ANALYSES, discover_all_but_methods
@@ -43,6 +43,8 @@ class AnalysedRow:
     """by name, over networks of one artefact, or over artefacts"""
     count: int
     """artefacts"""
+    points: tuple[tuple[float, float], ...] = ()
+    """line of the figure: the mean over the artefacts, at places that all of them have"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class AnalysisTable:
     """the most accurate first"""
     reasons: tuple[str, ...]
     """why it does not apply to some, a sentence each"""
+    figure: Figure | None = None
+    """what the lines of the rows show"""
 
     def lines(self) -> list[dict[str, str]]:
         """Return the texts of each row by column, and last what real data give in place of artefacts, if known."""
@@ -153,6 +157,7 @@ def _table(
 ) -> AnalysisTable:
     known = {finding.artifact: finding for finding in findings if _way(finding) == way}
     cls, made, reasons = ANALYSES.get(first.analysis), list[AnalysedRow](), dict[str, None]()
+    figure: Figure | None = getattr(cls, "figure", None)
     for row in group.rows:
         runs = [(run, known[run.result.artifact]) for run in row.runs if run.result.artifact in known]
         reasons |= {f"{group.label(row)}: {why}": None for _, f in runs if (why := f.findings.not_applicable)}
@@ -162,13 +167,14 @@ def _table(
             asked = [name for shown in cls.headline for name in (shown, f"{shown}{FLOOR}")]
             names = [name for name in asked if all(name in f.findings.metrics for _, f in counted)]
             measures = {name: _over([f.findings.metrics[name] for _, f in counted]) for name in names}
-            made.append(AnalysedRow(row, group.label(row), accuracy, measures, len(counted)))
+            points = _points(figure, [f.findings for _, f in counted])
+            made.append(AnalysedRow(row, group.label(row), accuracy, measures, len(counted), points))
     shown = tuple(
         metric for name in cls.headline for metric in cls.measures
         if metric.name == name and any(name in row.measures for row in made)
     )  # fmt: skip
     made.sort(key=lambda row: (-row.accuracy, row.label))
-    return AnalysisTable(first.analysis, _heading(group, first), shown, tuple(made), tuple(reasons))
+    return AnalysisTable(first.analysis, _heading(group, first), shown, tuple(made), tuple(reasons), figure)
 
 
 def _over(measures: Sequence[Measure]) -> Measure:
@@ -177,6 +183,14 @@ def _over(measures: Sequence[Measure]) -> Measure:
         return measures[0]
     means = [measure.mean for measure in measures]
     return Measure.over(means, "artefacts") if interval(means).half_width else Measure(values=means, of="artefacts")
+
+
+def _points(figure: Figure | None, findings: Sequence[Findings]) -> tuple[tuple[float, float], ...]:
+    if figure is None:
+        return ()
+    lines = [figure.points(each) for each in findings]
+    shared = [x for x in lines[0] if all(x in line for line in lines)]
+    return tuple((x, sum(line[x] for line in lines) / len(lines)) for x in shared)
 
 
 def _heading(group: Group, finding: AnalysisRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,6 +84,28 @@ class Series(Strict):
         if max(lengths.values()) > MOST_ROWS:
             raise ValueError(f"it has {max(lengths.values())} rows; {MOST_ROWS} are the most")
         return columns
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What the figure of an analysis shows: a line an artefact, through columns of one of its series."""
+
+    series: str
+    x: str
+    """column of the places; rows that share one are one point, at their mean"""
+    y: str
+    x_label: str
+    y_label: str
+
+    def points(self, findings: Findings) -> dict[float, float]:
+        """Return a line's heights by place, ascending; nothing where the findings lack the series or a column."""
+        drawn = findings.series.get(self.series)
+        found: dict[float, list[float]] = {}
+        if drawn is not None and {self.x, self.y} <= drawn.columns.keys():
+            for x, y in zip(drawn.columns[self.x], drawn.columns[self.y], strict=True):
+                if isinstance(x, float) and isinstance(y, float):
+                    found.setdefault(x, []).append(y)
+        return {x: sum(found[x]) / len(found[x]) for x in sorted(found)}
 
 
 class Findings(Strict):

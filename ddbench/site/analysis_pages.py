@@ -10,6 +10,7 @@ from ddbench.leaderboard.finding_pages import question
 from ddbench.leaderboard.findings import NOTE, analysis_tables, text
 from ddbench.records.findings import AnalysisRecord
 from ddbench.site.content import BoardContent, shipping
+from ddbench.site.finding_charts import finding_chart
 from ddbench.site.format import Pairs, slug
 
 
@@ -26,7 +27,10 @@ def analysis_values(board: BoardContent) -> dict[str, Any]:
         "board": board.name,
         "note": NOTE,
         "agreement": AGREEMENT,
-        "analyses": [(name, question(name), [table for table in tables if table.analysis == name]) for name in names],
+        "analyses": [
+            (name, question(name), [(table, finding_chart(table)) for table in tables if table.analysis == name])
+            for name in names
+        ],
     }
 
 

@@ -105,7 +105,7 @@ def chart(group: Group, size: Size = WIDE) -> Chart | None:
     y, accuracies = _percent(drawn, curves, size)
     wanted = [curve.final.mean for curve in curves if curve.final]
     wanted += [drawn.reference] if drawn.reference is not None else []
-    placed = _places([y(100 * accuracy) for accuracy in wanted], size)
+    placed = places([y(100 * accuracy) for accuracy in wanted], size)
     lines = tuple(
         _line(curve, positions[curve.label], look(methods[curve.label]), x, y, size, label_y)
         for curve, label_y in zip(curves, placed[: len(curves)], strict=True)
@@ -116,7 +116,7 @@ def chart(group: Group, size: Size = WIDE) -> Chart | None:
     )
 
 
-def _places(wanted: Sequence[float], size: Size) -> list[float]:
+def places(wanted: Sequence[float], size: Size) -> list[float]:
     """Return the heights of labels: at least a line apart, as near as possible to the wanted heights."""
     tall = size.floor - size.top
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
@@ -189,10 +189,10 @@ def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, l
         short=short,
         accuracy=f"{100 * curve.final.mean:.1f}",
         look=look,
-        snapshots=_path(marks),
-        band=_path([*upper, *lower]) if spreads else "",
-        rest=_path([marks[-1], end]) if marks else "",
-        lead=_lead(end, size, label_y),
+        snapshots=path(marks),
+        band=path([*upper, *lower]) if spreads else "",
+        rest=path([marks[-1], end]) if marks else "",
+        lead=lead(end, size, label_y),
         marks=marks,
         end=end,
         whisker=(round(y(100 * high), 1), round(y(100 * low), 1)),
@@ -202,14 +202,16 @@ def _line(curve: Curve, index: int, look: int, x: Scale, y: Scale, size: Size, l
 
 def _reference(accuracy: float, y: Scale, size: Size, label_y: float) -> Reference:
     place = round(y(100 * accuracy), 1)
-    return Reference(REFERENCE, f"{100 * accuracy:.1f}", place, _lead((size.left, place), size, label_y), label_y)
+    return Reference(REFERENCE, f"{100 * accuracy:.1f}", place, lead((size.left, place), size, label_y), label_y)
 
 
-def _lead(start: tuple[float, float], size: Size, label_y: float) -> str:
-    return _path([start, (size.end, start[1]), (size.end + 12, label_y)])
+def lead(start: tuple[float, float], size: Size, label_y: float) -> str:
+    """Return the SVG path from a point to its label."""
+    return path([start, (size.end, start[1]), (size.end + 12, label_y)])
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """Return the SVG path through points; empty without any."""
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) if points else ""
 
 
