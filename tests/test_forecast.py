@@ -12,12 +12,13 @@ import torch
 import ddbench
 from ddbench.boards.jobs import Job, Selection
 from ddbench.data import load_dataset
-from ddbench.records.cell import run_key
+from ddbench.data.builtin import SIZES
+from ddbench.records.cell import NetworkSpec, run_key
 from ddbench.records.files import write_record
 from ddbench.records.schema import Record, Score
 from ddbench.registry import discover
 from ddbench.runs.forecast import CellForecast, duration, forecast, records_like
-from ddbench.runs.speeds import Speeds
+from ddbench.runs.speeds import FEW, MANY, Speed, Speeds
 from factories import SOURCE, Call, jobs_of, make_record, write_board
 
 discover()
@@ -33,7 +34,7 @@ SCORED = 3 * 5 + TESTED
 
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Speeds, "_measure", lambda self, network, data: SPEED)
+    monkeypatch.setattr(Speeds, "_measure", lambda self, network, data: Speed(0.0, SPEED))
 
 
 def cell_of(jobs: list[Job], *records: Record) -> CellForecast:
@@ -62,6 +63,23 @@ def test_scoring_is_counted_in_images_at_the_speed_of_this_machine() -> None:
     assert control.evaluate == pytest.approx(2 * SCORED * SPEED)  # it takes no snapshots
     assert control.stored == 4 * 10 * 64
     assert cell_of(jobs_of("dm", snapshots=[0, 0.5], ipc=2)).stored == 3 * 4 * 20 * 64
+
+
+@pytest.mark.usefixtures("short")
+def test_small_steps_cost_more_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Speeds, "_measure", lambda self, network, data: Speed(0.5, SPEED))
+    found = cell_of(jobs_of("dm", snapshots=[]))
+    assert found.evaluate == pytest.approx(2 * (3 * 0.5 + SCORED * SPEED))
+
+
+def test_a_network_is_measured_with_few_images_and_with_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # nothing stands in for `_measure`
+    took = {FEW: 0.002 + FEW * 1e-4, MANY: 0.002 + MANY * 1e-4}
+    monkeypatch.setattr(Speeds, "_step_seconds", lambda self, module, images: took[len(images)])
+    speed = Speeds(CPU).of(NetworkSpec(name="mlp"), SIZES["mnist"])
+    assert (speed.step, speed.image) == (pytest.approx(0.002), pytest.approx(1e-4))
+    took[FEW] = 0.4  # too long to try many
+    assert Speeds(CPU).of(NetworkSpec(name="mlp"), SIZES["mnist"]) == Speed(0.0, 0.1)
 
 
 @pytest.mark.usefixtures("short")

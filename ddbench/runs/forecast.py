@@ -19,7 +19,7 @@ from ddbench.records.cell import Cell
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
 from ddbench.registry import CONTROL, MODALITIES, PROTOCOLS, find_method
-from ddbench.runs.speeds import Speeds, threads
+from ddbench.runs.speeds import Speed, Speeds, threads
 
 TESTED = 1 / 3
 """what an image costs that a network is tested on, of one that it is trained on: it goes forward only"""
@@ -87,7 +87,7 @@ def forecast(jobs: Sequence[Job], records: Iterable[Record], device: torch.devic
     Distilling takes the run's budget, or less where records of the same method say that it ends earlier, or that it is
     not bounded: of the same data set, or else of another one whose size is known. Their seconds are scaled by the speed
     of their machine, which their evaluation shows, and by the sizes in which the cells differ. Scoring is counted in
-    images, at the speed that is measured here.
+    steps and images, at the speed that is measured here.
 
     Args:
         records: of earlier runs, on whatever machines
@@ -141,10 +141,11 @@ def _size(job: Job) -> Size | None:
     return size
 
 
-def _scored(cell: Cell, data: Size, protocol: Protocol, short: bool = False) -> float:
-    """Return what one network costs, in images trained on."""
+def _scored(cell: Cell, data: Size, protocol: Protocol, speed: Speed, short: bool = False) -> float:
+    """Return the seconds that one network of this speed takes to be trained and tested."""
     count = cell.ipc * data.classes if protocol.kind == "train" else data.train
-    return steps_of(protocol, count, short) * min(count, protocol.batch_size) + TESTED * data.test
+    trained = speed.seconds(steps_of(protocol, count, short), min(count, protocol.batch_size))
+    return trained + TESTED * data.test * speed.image
 
 
 def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
@@ -152,11 +153,11 @@ def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
     snapshots = _snapshots(job)
     starts = min(cell.networks, MOST_OF_START) if snapshots else 0
     points = len(snapshots) if job.curve else 0
-    images = (cell.networks + starts) * _scored(cell, data, protocol)
-    images += points * _scored(cell, data, protocol, short=True)
-    seconds = images * speeds.of(cell.network, data)
+    speed = speeds.of(cell.network, data)
+    seconds = (cell.networks + starts) * _scored(cell, data, protocol, speed)
+    seconds += points * _scored(cell, data, protocol, speed, short=True)
     for way in cell.also or []:
-        seconds += way.networks * _scored(cell, data, PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data)
+        seconds += way.networks * _scored(cell, data, PROTOCOLS.get(way.protocol), speeds.of(way.network, data))
     return seconds
 
 
@@ -172,8 +173,8 @@ def _distilling(cell: Cell, data: Size, records: Iterable[Record], speeds: Speed
         return cell.budget.seconds, _without_records(cell)
     nearest = max(like, key=lambda record: _nearness(record.result.cell, cell))
     theirs = data if nearest.result.cell.dataset_digest == cell.dataset_digest else SIZES[nearest.result.cell.dataset]
-    larger = _images_a_step(cell, data) / _images_a_step(nearest.result.cell, theirs)
-    needed = _needed(nearest, cell) * larger * speeds.of(cell.network, data) / _speed(nearest, theirs, speeds)
+    larger = _step(cell, data, speeds) / _step(nearest.result.cell, theirs, speeds)
+    needed = _needed(nearest, cell) * larger * _slower(nearest, theirs, speeds)
     basis: Basis = "records" if _nearness(nearest.result.cell, cell) == _nearness(cell, cell) else "like cells"
     return min(needed, cell.budget.seconds or needed), basis
 
@@ -212,22 +213,27 @@ def _needed(record: Record, cell: Cell) -> float:
     return seconds
 
 
-def _images_a_step(cell: Cell, data: Size) -> int:
+def _step(cell: Cell, data: Size, speeds: Speeds) -> float:
+    """Return the seconds that training takes here for as many images as a step of the method has."""
     real = cell.hyperparameters.get("batch_real")
-    return data.classes * (cell.ipc + (real if isinstance(real, int) else 0))
+    images = data.classes * (cell.ipc + (real if isinstance(real, int) else 0))
+    return speeds.of(cell.network, data).seconds(1, images)
 
 
-def _speed(record: Record, data: Size, speeds: Speeds) -> float:
-    """Return the seconds an image of a record's network on its machine; on this one where its scoring does not say.
+def _slower(record: Record, data: Size, speeds: Speeds) -> float:
+    """Return how many seconds this machine takes for one of a record's, by its scoring; 1 where that does not say.
 
     Networks of further scorings count as one of the headline's.
     """
+    spent = record.measured.uncharged_seconds.get("evaluation", 0.0)
+    if not spent:
+        return 1.0
     result = record.result
     cell, protocol = result.cell, PROTOCOLS.get(result.cell.protocol)
-    trained = len(result.scores) + len(result.start) + len(result.also)
-    images = trained * _scored(cell, data, protocol) + len(result.curve) * _scored(cell, data, protocol, short=True)
-    spent = record.measured.uncharged_seconds.get("evaluation", 0.0)
-    return spent / images if spent and images else speeds.of(cell.network, data)
+    speed, trained = speeds.of(cell.network, data), len(result.scores) + len(result.start) + len(result.also)
+    here = trained * _scored(cell, data, protocol, speed)
+    here += len(result.curve) * _scored(cell, data, protocol, speed, short=True)
+    return here / spent if here else 1.0
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +18,7 @@ from ddbench.records.cell import NetworkSpec
 PROBE_SECONDS = 0.1
 """how long the speed of a network is measured, after a step that warms up"""
 FEW, MANY = 4, 64
-"""images of a step of a large network, and of one that takes `FEW` of them within a tenth of that time"""
+"""images of the steps that are measured; a network that takes long for few is not measured with many"""
 
 
 @contextmanager
@@ -31,28 +32,50 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How long a network trains: a part for each step, however small, and a part for each image of it."""
+
+    step: float
+    """seconds"""
+    image: float
+    """seconds"""
+
+    def seconds(self, steps: int, images: int) -> float:
+        """Return what so many steps of so many images take."""
+        return steps * (self.step + images * self.image)
+
+
 class Speeds:
-    """Seconds that networks take here for an image that they are trained on, each measured once."""
+    """How fast networks train here, each measured once."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._known = dict[tuple[str, tuple[int, ...], int], float]()
+        self._known = dict[tuple[str, tuple[int, ...], int], Speed]()
 
-    def of(self, network: NetworkSpec, data: Size) -> float:
+    def of(self, network: NetworkSpec, data: Size) -> Speed:
         key = str(network), data.shape, data.classes
         if key not in self._known:
             self._known[key] = self._measure(network, data)
         return self._known[key]
 
-    def _measure(self, network: NetworkSpec, data: Size) -> float:
+    def _measure(self, network: NetworkSpec, data: Size) -> Speed:
         module = build_network(network.name, data.shape, data.classes, network.parameters).to(self.device)
         images = torch.zeros(MANY, *data.shape, device=self.device)
-        self._step_seconds(module, images[:FEW])
-        first = self._step_seconds(module, images[:FEW])
-        count, steps = (MANY, list[float]()) if first < PROBE_SECONDS / 10 else (FEW, [first])
+        few = self._usual_seconds(module, images[:FEW])
+        if few > PROBE_SECONDS / 10:
+            return Speed(0.0, few / FEW)
+        many = max(few, self._usual_seconds(module, images))
+        image = (many - few) / (MANY - FEW)
+        return Speed(max(0.0, few - FEW * image), image)
+
+    def _usual_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
+        """Return the median over steps, after one that warms up: a moment in which others are at work says little."""
+        self._step_seconds(module, images)
+        steps = [self._step_seconds(module, images)]
         while sum(steps) < PROBE_SECONDS:
-            steps.append(self._step_seconds(module, images[:count]))
-        return statistics.fmean(steps) / count
+            steps.append(self._step_seconds(module, images))
+        return statistics.median(steps)
 
     def _step_seconds(self, module: torch.nn.Module, images: torch.Tensor) -> float:
         started = time.perf_counter()
