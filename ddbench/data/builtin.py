@@ -36,6 +36,13 @@ class Size(NamedTuple):
     classes: int
     shape: tuple[int, int, int]
     """(C, H, W)"""
+    counts: tuple[int, ...] = ()
+    """training images of each class; empty where only their sum is known"""
+
+    @classmethod
+    def of(cls, counts: tuple[int, ...], test: int, shape: tuple[int, int, int]) -> Size:
+        """Return the size of a data set with so many training images of each class."""
+        return cls(sum(counts), test, len(counts), shape, counts)
 
 
 SIZES = {
