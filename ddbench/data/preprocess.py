@@ -31,6 +31,7 @@ PINNED: dict[str, tuple[Channels, Channels]] = {
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tiny_imagenet": _IMAGENET,
     "imagenette": _IMAGENET,
     "imagenette64": _IMAGENET,
     "imagenette128": _IMAGENET,
