@@ -20,11 +20,12 @@ from ddbench.boards.jobs import Job, resolve
 from ddbench.compute import memory
 from ddbench.compute.memory import OutOfMemoryBudget
 from ddbench.compute.shapes import ShapesOnly
+from ddbench.data.builtin import Size
 from ddbench.families.gradient_matching import GradientDistance, layerwise_cosine
 from ddbench.records.cell import Budget, Cell, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.runs import device_bytes as subject
-from ddbench.runs.device_bytes import Sizes, check_fits, device_bytes
+from ddbench.runs.device_bytes import check_fits, device_bytes
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
 
@@ -119,7 +120,7 @@ def job_of(method: str, **options: Any) -> Job:
     return job
 
 
-DIGITS = Sizes((140,) * 10, (1, 8, 8))
+DIGITS = Size.of((140,) * 10, 0, (1, 8, 8))
 
 
 @pytest.mark.parametrize("limit", ["the device", "the budget"])
@@ -138,13 +139,37 @@ def test_what_fits_and_what_is_not_known_is_not_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(subject, "device_memory", lambda device: 1)
     check_fits(job_of("random_real"), DIGITS, GPU)  # a control
     check_fits(job_of("dm"), None, GPU)  # no images
-    monkeypatch.setattr(subject, "device_bytes", lambda *given: torch.zeros(1, device="meta").item())
-    check_fits(job_of("dm"), DIGITS, GPU)  # it reads numbers
+    for reads in (Tensor.item, Tensor.tolist, Tensor.cpu, torch.nonzero, Tensor.numpy):
+        monkeypatch.setattr(subject, "device_bytes", lambda *given, reads=reads: reads(torch.zeros(1, device="meta")))
+        check_fits(job_of("dm"), DIGITS, GPU)  # it reads numbers
     monkeypatch.setattr(subject, "device_bytes", lambda *given: 1)
     check_fits(job_of("dm"), DIGITS, GPU)
     monkeypatch.undo()
     assert memory.device_memory(torch.device("cpu")) is None
     check_fits(job_of("dm"), DIGITS, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "fault", [ZeroDivisionError("division by zero\nand more"), RuntimeError("sizes 3 and 4 differ")]
+)
+def test_what_a_method_raises_while_it_is_counted_is_said(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(*given: object) -> int:
+        raise fault
+
+    monkeypatch.setattr(subject, "device_memory", lambda device: 1)
+    monkeypatch.setattr(subject, "device_bytes", raises)
+    said = str(fault).partition("\n")[0]
+    expected = f"whether distribution_matching fits .* it raised {type(fault).__name__}: {said}$"
+    with pytest.warns(RuntimeWarning, match=expected):
+        check_fits(job_of("dm"), DIGITS, GPU)
+
+
+def test_data_that_do_not_tell_their_size_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of("dm")
+    monkeypatch.setattr(subject, "device_memory", lambda device: 1)
+    monkeypatch.setattr(type(job.modality), "data", lambda *given: object())
+    assert job.size() is None
+    assert list(subject.too_large([job], GPU)) == []
 
 
 def test_the_plan_of_a_board_names_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +182,9 @@ def test_the_plan_of_a_board_names_what_does_not_fit(monkeypatch: pytest.MonkeyP
 
 # -- the sizes of papers ----------------------------------------------------------------------------------------------
 
-CIFAR100, TINY_IMAGENET = Sizes((500,) * 100, (3, 32, 32)), Sizes((500,) * 200, (3, 64, 64))
-SIZES: dict[str, tuple[Sizes, int, int]] = {
-    "CIFAR-10 ipc 50": (Sizes((5000,) * 10, (3, 32, 32)), 50, 3),
+CIFAR100, TINY_IMAGENET = Size.of((500,) * 100, 0, (3, 32, 32)), Size.of((500,) * 200, 0, (3, 64, 64))
+SIZES: dict[str, tuple[Size, int, int]] = {
+    "CIFAR-10 ipc 50": (Size.of((5000,) * 10, 0, (3, 32, 32)), 50, 3),
     "CIFAR-100 ipc 10": (CIFAR100, 10, 3),
     "CIFAR-100 ipc 50": (CIFAR100, 50, 3),
     "Tiny-ImageNet ipc 10": (TINY_IMAGENET, 10, 4),
@@ -178,7 +203,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def bytes_at(method: str, where: str, compiled: bool = True) -> int:
-    sizes, ipc, depth = SIZES[where]
+    size, ipc, depth = SIZES[where]
     own = SETTINGS.get(method, {})
     made = make_method(METHODS.get(method), own.get(where, own.get("", {})))
     cell = Cell(
@@ -186,7 +211,7 @@ def bytes_at(method: str, where: str, compiled: bool = True) -> int:
         preprocessing="normalize", network=NetworkSpec(name="convnet", parameters={"depth": depth, "width": 128}),
         setting="random", ipc=ipc, protocol="dsa-1000@1", networks=5, budget=Budget(), device="cuda", threads=1,
     )  # fmt: skip
-    return device_bytes(made, cell, sizes, compiled)
+    return device_bytes(made, cell, size, compiled)
 
 
 def test_a_matching_step_on_cifar10_holds_what_its_real_images_take() -> None:

@@ -15,6 +15,9 @@ from ddbench.compute.device import resolve_device
 from ddbench.data import load_dataset, load_split
 from ddbench.errors import UserError
 from ddbench.meter.snapshots import SNAPSHOTS
+from ddbench.networks.base import parameter_count
+from ddbench.networks.build import build_network, stated
+from ddbench.records.cell import NetworkSpec
 from ddbench.records.source_digest import file_source_digest, source_digest
 from ddbench.registry import discover, find_method
 from factories import write_method
@@ -61,6 +64,32 @@ def test_seeds_are_innermost() -> None:
     assert [(job.cell.method, job.cell.ipc, job.seed) for job in jobs] == [
         (method, ipc, seed) for method in ("random_real", "herding") for ipc in (1, 2) for seed in (0, 1)
     ]
+
+
+def test_a_board_may_begin_with_one_seed_of_every_cell() -> None:
+    jobs = resolved(ipc=[1, 2], seeds=3, order="seeds", entry={"methods": ["random_real", "herding"], "seeds": 2})
+    assert [(job.seed, job.cell.method, job.cell.ipc) for job in jobs] == [
+        (seed, method, ipc) for seed in (0, 1) for method in ("random_real", "herding") for ipc in (1, 2)
+    ]
+    assert {job.key for job in jobs} == {
+        job.key for job in resolved(ipc=[1, 2], seeds=2, entry={"methods": ["random_real", "herding"]})
+    }  # no part of what decides a result
+
+
+def test_the_depth_of_convnet_is_stated_for_larger_images_than_32() -> None:
+    ways = [{"network": "convnet,width=4"}, {"network": "mlp"}, {"network": "convnet,depth=2,width=4"}]
+    for side, expected in ((32, {}), (64, {"depth": 4}), (128, {"depth": 5})):
+        (job,) = resolved(datasets=f"digits[size={side}]", network="convnet,width=8", entry={"also": ways})
+        assert job.cell.network.parameters == {"width": 8, **expected}
+        assert [way.network.parameters for way in job.cell.also or []] == [
+            {"width": 4, **expected}, {}, {"depth": 2, "width": 4},
+        ]  # fmt: skip
+    network = build_network("convnet", (3, 64, 64), 200, stated(NetworkSpec(name="convnet"), (3, 64, 64)).parameters)
+    # 3, then three times 128 channels into 128; scale and shift of each; 4 x 4 maps of 128 into 200 classes
+    assert parameter_count(network) == 9 * 128 * (3 + 3 * 128) + 4 * 3 * 128 + 200 * (4 * 4 * 128 + 1)
+    assert parameter_count(build_network("convnet", (3, 64, 64), 200, {})) == (
+        9 * 128 * (3 + 2 * 128) + 3 * 3 * 128 + 200 * (8 * 8 * 128 + 1)
+    )  # as before, for artefacts that name no depth
 
 
 def test_some_seeds_have_curves() -> None:

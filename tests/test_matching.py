@@ -13,13 +13,15 @@ from torch import Tensor
 
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import seeded
+from ddbench.data.augmentation import DSA, OPERATIONS
 from ddbench.families.coresets import choose_per_class, feature_space
 from ddbench.families.gradient_matching import layerwise_cosine
-from ddbench.families.siamese import siamese
+from ddbench.families.siamese import siamese, siamese_by_class
 from ddbench.families.unrolling.unroll import Unroll
 from ddbench.meter.meter import Meter
 from ddbench.networks.flatten import flatten, unflatten
 from ddbench.records.cell import Budget
+from ddbench.task.task import Task
 from tasks import random_task
 
 COUNT = 10
@@ -210,3 +212,34 @@ def test_both_batches_get_the_same_draw() -> None:
     for _ in range(20):
         ours, theirs = siamese(task, real, real[:2], generator)
         assert torch.equal(ours[:2], theirs)
+
+
+def one_by_one(task: Task, real: list[Tensor], synthetic: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Each class by a call of its own, from the same draws."""
+    generator = task.generator("augment", device="cpu")
+    pairs = [siamese(task, *own, generator) for own in zip(real, synthetic.chunk(task.classes), strict=True)]
+    return [pair[0] for pair in pairs], torch.cat([pair[1] for pair in pairs])
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_classes_augmented_together_are_to_the_byte_those_augmented_alone(operation: str, ragged: bool) -> None:
+    made = []
+    for augment in (siamese_by_class, one_by_one):
+        task, generator = random_task(30), seeded(1)
+        task.classes, task.augmentation = 12, DSA(strategy=(operation, "flip"))
+        real = [torch.randn(5 - (ragged and c % 3), 3, 12, 12, generator=generator) for c in range(12)]
+        synthetic = torch.randn(24, 3, 12, 12, generator=generator, requires_grad=True)
+        theirs, ours = augment(task, real, synthetic)
+        (slope,) = torch.autograd.grad(ours.sin().sum(), synthetic)
+        made.append([*theirs, ours.detach(), slope])
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
+def test_many_classes_take_no_more_calls_than_there_are_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, apply = [], DSA.apply
+    monkeypatch.setattr(DSA, "apply", lambda *given: calls.append(1) or apply(*given))
+    task = random_task(30)
+    task.classes = 100
+    siamese_by_class(task, [torch.zeros(2, 1, 4, 4, device="meta")] * 100, torch.zeros(100, 1, 4, 4, device="meta"))
+    assert len(calls) <= 2 * len(OPERATIONS)

@@ -153,6 +153,8 @@ class Board(CellFields):
     """threads of a run's process"""
     compile: bool | None = None
     """what runs repeat; None compiles those that are long enough, see `compiling.worth_compiling`"""
+    order: Literal["cells", "seeds"] = "cells"
+    """order of the runs: all seeds of a cell before the next cell, or seed 0 of every cell before any seed 1"""
     curve_seeds: Annotated[int, Field(ge=0, strict=True)] | None = None
     """seeds whose snapshots are scored for the accuracy-against-seconds curve, not the start alone; None takes all"""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0

@@ -17,6 +17,7 @@ from ddbench.compute.device import resolve_device
 from ddbench.data import load_dataset
 from ddbench.data.dataset import split_name
 from ddbench.errors import UserError
+from ddbench.evaluation.modality import network_for, size_of
 from ddbench.evaluation.protocols import check_ceiling
 from ddbench.meter.snapshots import SNAPSHOTS
 from ddbench.records.cell import Budget, Cell, DeviceKind, GivenWeights, Pool, Scoring, run_key, run_name
@@ -28,6 +29,7 @@ from ddbench.task.settings import SETTINGS
 from ddbench.task.weight_files import describe
 
 if TYPE_CHECKING:
+    from ddbench.data.builtin import Size
     from ddbench.evaluation.modality import Modality
     from ddbench.evaluation.protocols import Protocol
     from ddbench.task.task import Method
@@ -86,6 +88,10 @@ class Job:
         """The kind of data of the cell."""
         return MODALITIES.get(self.cell.modality)
 
+    def size(self) -> Size | None:
+        """Return how much the data of the cell hold; None for a modality that does not tell."""
+        return size_of(self.modality.data(self.dataset, self.cell.split, self.cell.peek))
+
     def make_method(self) -> Method:
         method: Method = make_method(find_method(self.method), self.cell.hyperparameters)
         return method
@@ -113,7 +119,7 @@ class Selection:
 
 
 def resolve(board: Board, device: str | torch.device = "auto", selection: Selection | None = None) -> list[Job]:
-    """Every run of a board, or of a part of it, in its order: seeds innermost.
+    """Every run of a board, or of a part of it, in its order: seeds innermost, or where it says so outermost.
 
     Args:
         device: a name, which must be here, or a device, which may be another machine's
@@ -134,7 +140,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
             raise UserError(f"{board.place(planned.entry)}{error}") from error
     if not jobs:
         raise UserError(f"board {board.board!r} has no cell of {selection}; leave out an option")
-    return jobs
+    return sorted(jobs, key=lambda job: job.seed) if board.order == "seeds" else jobs
 
 
 def _canonical(method: str) -> str:
@@ -151,7 +157,12 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     check_ceiling(cls.name, protocol)
     if board.peek and protocol.kind == "full_data":
         raise UserError(f"peek holds training images back, and {protocol.name} trains on all of them; leave peek out")
-    headline = Scoring(network=planned.network, protocol=protocol.name, networks=planned.networks or protocol.networks)
+    network = network_for(planned.network, data)
+    headline = Scoring(network=network, protocol=protocol.name, networks=planned.networks or protocol.networks)
+    also = [
+        way.model_copy(update={"network": network_for(way.network, data)})
+        for way in cross_evaluations(planned.also, headline)
+    ]
     cell = Cell(
         method=cls.name,
         hyperparameters=dataclasses.asdict(method),
@@ -159,7 +170,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
         dataset=data.name,
         dataset_digest=data.digest,
         preprocessing=planned.preprocessing,
-        network=planned.network,
+        network=network,
         setting=planned.setting,
         ipc=planned.ipc,
         protocol=protocol.name,
@@ -170,7 +181,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
         threads=board.threads,
         pool=_pool(planned.pool),
         attack=planned.attack,
-        also=cross_evaluations(planned.also, headline) or None,
+        also=also or None,
         peek=board.peek,
     )
     modality.check(cell, planned.dataset, method)

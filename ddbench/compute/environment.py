@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
+import re
 import subprocess
+import warnings
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+REVISION_VARIABLE = "DDBENCH_REVISION"
+"""names the commit of a copy of the tree that has no `.git`"""
+DIGITS = 12
+"""digits of a commit that records keep"""
 
 
 def environment(device: torch.device, threads: int, compiled: bool) -> dict[str, Any]:
@@ -65,17 +73,35 @@ def _apple_chip() -> str:
 
 @lru_cache
 def git_revision() -> str | None:
-    """Return the commit that ddbench runs from, with `+` if files have changed; None outside a repository."""
+    """Return the commit that ddbench runs from, with `+` if files have changed; None where nothing tells.
+
+    A tree without `.git`, such as a copy on a machine of a cluster, has the one that `$DDBENCH_REVISION` names.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # an installed package may be inside another repository
-        return None
+        return _named_revision(os.environ.get(REVISION_VARIABLE, ""))
     # A clone that belongs to somebody else has a revision all the same.
     git = ["git", "-C", str(root), "-c", "safe.directory=*"]
-    command = [*git, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    command = [*git, "describe", "--always", f"--abbrev={DIGITS}", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _named_revision(named: str) -> str | None:
+    """Return a commit that a user names, as git would shorten it; None, with a warning, for what is none."""
+    found = re.fullmatch(rf"(?P<commit>[0-9a-f]{{{DIGITS},40}})(?P<changed>\+?)", named.strip().lower())
+    if found is not None:
+        return found["commit"][:DIGITS] + found["changed"]
+    if named:
+        warnings.warn(
+            f"{REVISION_VARIABLE} is {named!r}, which names no commit, so that records name none; give {DIGITS} to 40 "
+            "hexadecimal digits, and a + where files have changed",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return None
 
 
 def now() -> str:

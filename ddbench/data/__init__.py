@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from ddbench.data import builtin as builtin  # registers the data sets
+from ddbench.data import builtin as builtin  # registers the data sets, as does `imagenet`
 from ddbench.data.dataset import Dataset, make_dataset, split_share
 from ddbench.data.folders import load_folder
+from ddbench.data.imagenet import BY_SIDE
 from ddbench.data.npz import load_npz
 from ddbench.data.options import Options, parse_options, without_options
 from ddbench.data.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_folder, provided, provided_names, user_path
@@ -80,8 +81,13 @@ def load_dataset(name_or_path: str) -> Dataset:
 def _with_options(base: str, options: Options) -> Dataset:
     path = user_path(base)
     lies_in_files = base not in DATASETS and (os.path.isdir(path) or path.suffix == ".csv")
-    data = load_folder(path, options.size) if lies_in_files else load_dataset(base)
-    return options.apply(data, f"{without_options(data.name)}{options}", is_resized=lies_in_files)
+    if lies_in_files:
+        data = load_folder(path, options.size)
+    elif base in BY_SIDE and options.size is not None:
+        data = BY_SIDE[base](options.size)
+    else:
+        data = load_dataset(base)
+    return options.apply(data, f"{without_options(data.name)}{options}")
 
 
 def load_dataset_no_more() -> None:

@@ -1,4 +1,7 @@
-"""Data sets known by name: `digits` comes with scikit-learn, the others from `$DDBENCH_DATA` or torchvision."""
+"""Data sets known by name: `digits` comes with scikit-learn, the others from `$DDBENCH_DATA` or torchvision.
+
+`imagenet.py` has those that are photographs in folders.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +40,13 @@ class Size(NamedTuple):
     classes: int
     shape: tuple[int, int, int]
     """(C, H, W)"""
+    counts: tuple[int, ...] = ()
+    """training images of each class; empty where only their sum is known"""
+
+    @classmethod
+    def of(cls, counts: tuple[int, ...], test: int, shape: tuple[int, int, int]) -> Size:
+        """Return the size of a data set with so many training images of each class."""
+        return cls(sum(counts), test, len(counts), shape, counts)
 
 
 SIZES = {
@@ -46,6 +57,8 @@ SIZES = {
     "svhn": Size(73_257, 26_032, 10, (3, 32, 32)),
     "cifar10": Size(50_000, 10_000, 10, (3, 32, 32)),
     "cifar100": Size(50_000, 10_000, 100, (3, 32, 32)),
+    "tiny_imagenet": Size(100_000, 10_000, 200, (3, 64, 64)),
+    "imagenette": Size(9469, 3925, 10, (3, 64, 64)),
 }
 FILES = {
     "MNIST": ("MNIST",),
@@ -63,46 +76,47 @@ DAMAGE = (ValueError, EOFError, TypeError, KeyError, AssertionError, zlib.error,
 @DATASETS.register("digits")
 def digits() -> Dataset:
     """Handwritten digits, 1x8x8, 10 classes, 1797 images; ships with scikit-learn, nothing to download."""
-    return _provided_or("digits", _digits)
+    return provided_or("digits", _digits)
 
 
 @DATASETS.register("mnist")
 def mnist() -> Dataset:
     """Handwritten digits, 1x28x28, 10 classes, 60000 + 10000 images."""
-    return _provided_or("mnist", lambda: _download("mnist", "MNIST", DIGITS))
+    return provided_or("mnist", lambda: _download("mnist", "MNIST", DIGITS))
 
 
 @DATASETS.register("fashion_mnist")
 def fashion_mnist() -> Dataset:
     """Photographs of clothes, 1x28x28, 10 classes, 60000 + 10000 images."""
-    return _provided_or("fashion_mnist", lambda: _download("fashion_mnist", "FashionMNIST"))
+    return provided_or("fashion_mnist", lambda: _download("fashion_mnist", "FashionMNIST"))
 
 
 @DATASETS.register("usps")
 def usps() -> Dataset:
     """Digits from envelopes, 1x16x16, 10 classes, 7291 + 2007 images."""
-    return _provided_or("usps", lambda: _download("usps", "USPS", DIGITS))
+    return provided_or("usps", lambda: _download("usps", "USPS", DIGITS))
 
 
 @DATASETS.register("svhn")
 def svhn() -> Dataset:
     """House numbers, 3x32x32, 10 classes, 73257 + 26032 images."""
-    return _provided_or("svhn", lambda: _download("svhn", "SVHN", DIGITS))
+    return provided_or("svhn", lambda: _download("svhn", "SVHN", DIGITS))
 
 
 @DATASETS.register("cifar10")
 def cifar10() -> Dataset:
     """Small photographs, 3x32x32, 10 classes, 50000 + 10000 images."""
-    return _provided_or("cifar10", lambda: _download("cifar10", "CIFAR10"))
+    return provided_or("cifar10", lambda: _download("cifar10", "CIFAR10"))
 
 
 @DATASETS.register("cifar100")
 def cifar100() -> Dataset:
     """Small photographs, 3x32x32, 100 classes, 50000 + 10000 images."""
-    return _provided_or("cifar100", lambda: _download("cifar100", "CIFAR100"))
+    return provided_or("cifar100", lambda: _download("cifar100", "CIFAR100"))
 
 
-def _provided_or(name: str, load: Callable[[], Dataset]) -> Dataset:
+def provided_or(name: str, load: Callable[[], Dataset]) -> Dataset:
+    """Read the data set from `$DDBENCH_DATA/<name>.npz`, or load it where there is no such file."""
     path = provided(name)
     return load() if path is None else load_npz(path)
 
@@ -125,12 +139,24 @@ def _download(name: str, kind: str, classes: tuple[str, ...] | None = None) -> D
     Raises:
         UserError: when the download or its integrity check fails.
     """
-    try:
+    with getting(name):
         halves = _sound_halves(name, kind)
         if halves is None:
-            _set_aside(kind)
+            set_aside(_there(kind))
             halves = _halves(kind)
         train, test = halves
+    return make_dataset(name, *_arrays(train), *_arrays(test), classes or tuple(train.classes))
+
+
+@contextmanager
+def getting(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a data set is downloaded and read into a sentence that says the ways out.
+
+    What torchvision reports on standard output goes to standard error: the former belongs to --json.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except (OSError, RuntimeError, HTTPException, *DAMAGE) as error:
         raise UserError(
             f"cannot get {name}: {_one_line(error)}; connect once and run `ddbench prepare {name}` "
@@ -138,7 +164,6 @@ def _download(name: str, kind: str, classes: tuple[str, ...] | None = None) -> D
             "train_images (N, H, W, C) uint8, train_labels, test_images and test_labels "
             f"into the folder named by {DATA_VARIABLE}"
         ) from error
-    return make_dataset(name, *_arrays(train), *_arrays(test), classes or tuple(train.classes))
 
 
 def _sound_halves(name: str, kind: str) -> tuple[Any, Any] | None:
@@ -156,9 +181,7 @@ def _sound_halves(name: str, kind: str) -> tuple[Any, Any] | None:
 
 
 def _halves(kind: str) -> tuple[Any, Any]:
-    # torchvision reports a download on standard output, which belongs to --json.
-    with contextlib.redirect_stdout(sys.stderr):
-        return _split(kind, "train"), _split(kind, "test")
+    return _split(kind, "train"), _split(kind, "test")
 
 
 def _there(kind: str) -> list[Path]:
@@ -166,8 +189,9 @@ def _there(kind: str) -> list[Path]:
     return [path for name in FILES[kind] if (path := cache_folder() / "datasets" / name).exists()]
 
 
-def _set_aside(kind: str) -> None:
-    for path in _there(kind):
+def set_aside(paths: list[Path]) -> None:
+    """Rename what the cache holds and is damaged, and say so."""
+    for path in paths:
         aside = path.with_name(f"{path.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)

@@ -144,16 +144,16 @@ def _is_leftover(entry: Path) -> bool:
 
 
 def _load(root: Path, listing: Labelled, size: int | None, said: Counter[str]) -> tuple[Array, NDArray[np.int64]]:
-    wanted, pictures = _checked_size(root, listing, size), []
+    wanted, arrays = _checked_size(root, listing, size), list[Array]()
     for file, _ in listing:
         picture = read_picture(file, said)
         if picture.size != wanted:
             said[f"resized and cropped to {wanted[0]}x{wanted[1]}"] += 1
             picture = cropped(picture, wanted)
-        pictures.append(picture)
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    images = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])  # (N, H, W) or (N, H, W, 3)
-    return images, np.array([label for _, label in listing], dtype=np.int64)
+        arrays.append(np.asarray(picture))  # (H, W) if grey, else (H, W, 3)
+    if any(array.ndim == 3 for array in arrays):
+        arrays = [np.broadcast_to(np.atleast_3d(array), (*array.shape[:2], 3)) for array in arrays]
+    return np.stack(arrays), np.array([label for _, label in listing], dtype=np.int64)
 
 
 def _checked_size(root: Path, listing: Labelled, size: int | None) -> tuple[int, int]:

@@ -33,16 +33,13 @@ class Options:
         parts = [*map(str, self.classes), *([f"size={self.size}"] if self.size is not None else [])]
         return f"[{','.join(parts)}]"
 
-    def apply(self, data: Dataset, name: str, *, is_resized: bool) -> Dataset:
+    def apply(self, data: Dataset, name: str) -> Dataset:
         """Return the data set as the options say, under that name, with a digest of its own.
-
-        Args:
-            is_resized: whether its images have the size already
 
         Raises:
             UserError: for a class that the data set lacks.
         """
-        if self.size is not None and not is_resized:
+        if self.size is not None and data.shape[1:] != (self.size, self.size):
             channels = data.shape[0]
             data = replace(resized(data, (channels, self.size, self.size)), given_digest=None)
         return replace(_chosen(data, self.classes), name=name) if self.classes else replace(data, name=name)

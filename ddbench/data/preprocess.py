@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -31,6 +32,7 @@ PINNED: dict[str, tuple[Channels, Channels]] = {
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tiny_imagenet": _IMAGENET,
     "imagenette": _IMAGENET,
     "imagenette64": _IMAGENET,
     "imagenette128": _IMAGENET,
@@ -154,13 +156,13 @@ class Preprocessing:
             raise UserError(
                 f"images of {dataset.name!r} are too large for {self.kind!r}, {dataset.shape}; use 'normalize'"
             )
-        if self.kind == "regularized_zca":
-            return Transform(self, _checksum(self, dataset.digest), RegularizedZCA(self.eps).fit(dataset.train_images))
-        from kornia.enhance import ZCAWhitening
+        from ddbench.data.kept_whitening import fitted_regularized_zca, fitted_zca  # kornia takes a second
 
-        whitening = ZCAWhitening(eps=self.eps, compute_inv=True)
-        whitening.fit(normalize(dataset.train_images, self.mean, self.std))
-        return Transform(self, _checksum(self, dataset.digest), whitening)
+        images, checksum = dataset.train_images, _checksum(self, dataset.digest)
+        if self.kind == "regularized_zca":
+            return Transform(self, checksum, fitted_regularized_zca(images, self.eps, checksum))
+        scaled = partial(normalize, mean=self.mean, std=self.std)
+        return Transform(self, checksum, fitted_zca(images, scaled, self.eps, checksum))
 
 
 class Transform:

@@ -41,6 +41,7 @@ class RealData:
         self._labels = labels
         table = _class_table(dataset.train_labels, len(dataset.classes))
         self._table = table.to(images.device)  # (K, max_count)
+        self._missing = self._table < 0
         self.counts: tuple[int, ...] = tuple((table >= 0).sum(1).tolist())
         self.shape = dataset.shape
         self.device: torch.device = images.device
@@ -115,12 +116,12 @@ class RealData:
     def _draw(self, n: int, classes: list[int], generator: torch.Generator) -> Tensor:
         """Draw positions, class by class: in each class's row of the table, those with the largest keys."""
         counts = [min(n, self.counts[c]) for c in classes]
-        most, rows = max(counts), self._table
+        most, rows, missing = max(counts), self._table, self._missing
         if classes != list(range(len(self.counts))):
-            rows = rows[torch.tensor(classes).to(self.device, non_blocking=True)]
+            wanted = torch.tensor(classes).to(self.device, non_blocking=True)
+            rows, missing = rows[wanted], missing[wanted]
         keys = _keys(rows.shape, generator, self.device)
-        missing = (rows < 0).to(keys.device)
-        chosen = keys.masked_fill_(missing, -1).topk(most, dim=1).indices  # (len(classes), most), padding last
+        chosen = keys.masked_fill_(missing.to(keys.device), -1).topk(most, dim=1).indices  # (len(classes), most)
         drawn = rows.gather(1, chosen.to(self.device)).flatten()
         if min(counts) == most:
             return drawn

@@ -27,11 +27,13 @@ class RegularizedZCA:
 
     Args:
         share: of the mean eigenvalue, which is added to every eigenvalue
+        matrix, inverse: of one that was fitted, (D, D)
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, matrix: Tensor | None = None, inverse: Tensor | None = None) -> None:
         self._share = share
-        self._matrix = self._inverse = torch.empty(0, 0)
+        self.matrix = torch.empty(0, 0) if matrix is None else matrix
+        self.inverse = torch.empty(0, 0) if inverse is None else inverse
 
     def fit(self, images: Tensor) -> RegularizedZCA:
         """Fit to images (N, C, H, W) uint8."""
@@ -43,20 +45,20 @@ class RegularizedZCA:
             moment += (units.T @ units).to(exact).double()
         values, vectors = torch.linalg.eigh(moment / len(images))
         roots = (values.clamp(min=0) + self._share * values.mean()).sqrt().clamp(min=TINY)
-        self._matrix = (vectors / roots @ vectors.T).float().to(images.device)
-        self._inverse = (vectors * roots @ vectors.T).float().to(images.device)
+        self.matrix = (vectors / roots @ vectors.T).float().to(images.device)
+        self.inverse = (vectors * roots @ vectors.T).float().to(images.device)
         return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Whiten (N, C, H, W) float of any scale."""
-        return (unit_images(images).flatten(1) @ self._matrix).view_as(images)
+        return (unit_images(images).flatten(1) @ self.matrix).view_as(images)
 
     def inverse_transform(self, images: Tensor) -> Tensor:
         """Return the centred images of unit length that are whitened to these, (N, C, H, W)."""
-        return (images.flatten(1) @ self._inverse).view_as(images)
+        return (images.flatten(1) @ self.inverse).view_as(images)
 
     def to(self, device: torch.device) -> RegularizedZCA:
-        self._matrix, self._inverse = self._matrix.to(device), self._inverse.to(device)
+        self.matrix, self.inverse = self.matrix.to(device), self.inverse.to(device)
         return self
 
 

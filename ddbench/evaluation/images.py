@@ -50,9 +50,8 @@ class ImageData:
 
     @property
     def size(self) -> Size:
-        """How much it holds, from which a forecast counts."""
-        data = self.data
-        return Size(len(data.train_labels), len(data.test_labels), len(data.classes), data.shape)
+        """How much it holds, from which seconds and bytes of a run are counted beforehand."""
+        return Size.of(tuple(self.data.counts.tolist()), len(self.data.test_labels), self.data.shape)
 
     def check(self, artifact: DistilledDataset, described: Described, seed: int | None) -> None:
         shape, classes = self.data.shape, len(self.data.classes)
@@ -78,6 +77,11 @@ class ImageTraining:
     task: Task
     origin: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    @property
+    def size(self) -> Size:
+        """How much it holds; no test image is among it."""
+        return Size.of(self.task.real.counts, 0, self.task.shape)
 
     def check(self, artifact: DistilledDataset) -> None:
         task = self.task

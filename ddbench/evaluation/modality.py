@@ -13,7 +13,9 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.artifacts.provenance import Provenance
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import Generators
+from ddbench.data.builtin import Size
 from ddbench.evaluation.protocols import Protocol as EvaluationProtocol
+from ddbench.networks.build import stated
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.schema import Score
 
@@ -164,3 +166,15 @@ class Modality(Protocol):
     def show(self, file: Path, out: Path, dataset: str | None = None) -> None:
         """Draw an artefact."""
         ...
+
+
+def size_of(data: Data | Training) -> Size | None:
+    """Return how much data hold, from their attribute `size`; None for those of a modality that does not tell."""
+    size: Size | None = getattr(data, "size", None)
+    return size
+
+
+def network_for(network: NetworkSpec, data: Data) -> NetworkSpec:
+    """Return the network with what follows from the size of the data's images stated where it is left out."""
+    size = size_of(data)
+    return network if size is None else stated(network, size.shape)

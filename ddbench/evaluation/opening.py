@@ -12,7 +12,7 @@ from ddbench.artifacts.provenance import check_provenance, naming_the_option
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
-from ddbench.evaluation.modality import Described, Evaluator, Place
+from ddbench.evaluation.modality import Described, Evaluator, Place, network_for
 from ddbench.evaluation.protocols import Protocol, check_ceiling
 from ddbench.evaluation.schedule import schedule_of
 from ddbench.records.cell import Cell, NetworkSpec
@@ -95,6 +95,7 @@ def open_artifact(
         raise
     except ValueError as error:
         raise UserError(f"{file} does not fit {data.name!r}: {error}; write it again with `ddbench distill`") from error
+    chosen = chosen if chosen == [said.network] else [network_for(network, data) for network in chosen]
     return OpenedArtifact(artifact, said, header.seed, place, rules, chosen, number)
 
 

@@ -13,6 +13,7 @@ from ddbench.errors import UserError
 from ddbench.networks.adapt import Places, Source, adapted, places_of
 from ddbench.networks.base import Network, parameter_count
 from ddbench.networks.files import arguments, check_arguments, factory_of, last_line
+from ddbench.records.cell import NetworkSpec
 from ddbench.records.network_files import CODE
 from ddbench.records.packages import PACKAGES, VERSION, check_version
 from ddbench.registry import NETWORKS
@@ -55,6 +56,16 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
     label = f"{name}:{own['model']}" if "model" in own else name
     source = Source(label, partial(_called, make, label), shape, classes)
     return _adapted(source, (name, *sorted(parameters.items())))
+
+
+def stated(network: NetworkSpec, shape: tuple[int, int, int]) -> NetworkSpec:
+    """Return a network with those parameters stated that depend on the images' size where they are left out.
+
+    A registered network may have `usual`, which gives them for (C, H, W). They are no defaults of the class: an
+    artefact that was made before they were stated names the network that it had.
+    """
+    usual = getattr(NETWORKS.get(network.name), "usual", None) if network.name in NETWORKS else None
+    return network if usual is None else network.model_copy(update={"parameters": usual(shape) | network.parameters})
 
 
 def _sketch(name: str, make: Callable[[], nn.Module]) -> nn.Module | None:

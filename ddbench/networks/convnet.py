@@ -71,6 +71,12 @@ class ConvNet(Network):
                 height, across = height // 2, across // 2
         super().__init__(nn.Sequential(*layers), nn.Linear(width * height * across, classes))
 
+    @staticmethod
+    def usual(shape: tuple[int, int, int]) -> dict[str, int]:
+        """Return the depth that papers take for larger images than 32 x 32: 4 at 64 x 64, 5 at 128 x 128."""
+        side = min(shape[1:])
+        return {"depth": side.bit_length() - 3} if side >= 64 else {}
+
 
 def _check_depth(height: int, across: int, depth: int) -> None:
     side = min(height, across)

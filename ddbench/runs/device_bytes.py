@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.generators import Generators
 from ddbench.compute.memory import OutOfMemoryBudget, device_memory
 from ddbench.compute.shapes import ShapesOnly
-from ddbench.data import Dataset, Preprocessing, RealData, load_split
+from ddbench.data import Dataset, Preprocessing, RealData
 from ddbench.data.augmentation import DSA
+from ddbench.data.builtin import Size
 from ddbench.data.preprocess import WHITENING
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
@@ -29,22 +30,11 @@ from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Method, Task
 
 META = torch.device("meta")
+READS_NUMBERS = "meta"
+"""what torch says of an operation that needs the numbers of tensors which have none"""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of the training data that a run sees.
-
-    Args:
-        counts: images of each class
-        shape: (C, H, W) of an image
-    """
-
-    counts: tuple[int, ...]
-    shape: tuple[int, int, int]
-
-
-def device_bytes(method: Method, cell: Cell, sizes: Sizes, compiled: bool) -> int:
+def device_bytes(method: Method, cell: Cell, size: Size, compiled: bool) -> int:
     """Return the largest number of bytes that tensors of a run's distillation take on a GPU at a time.
 
     The method runs on tensors without numbers, with all its settings: the first two steps and the last of each loop,
@@ -53,24 +43,25 @@ def device_bytes(method: Method, cell: Cell, sizes: Sizes, compiled: bool) -> in
     """
     shapes = ShapesOnly()
     with shapes:
-        task = _task(cell, sizes, _Eager(compiled))
+        task = _task(cell, size, _Eager(compiled))
         method.distill(task, _FewSteps())
     return shapes.peak
 
 
-def check_fits(job: Job, sizes: Sizes | None, device: torch.device) -> None:
+def check_fits(job: Job, size: Size | None, device: torch.device) -> None:
     """Refuse a run whose tensors do not fit into the memory of a GPU, or into its budget of memory.
 
-    Controls are not looked at, nor methods that read numbers in their steps, other data than images, and CPUs.
+    Controls are not looked at, nor methods that read numbers in their steps, data that do not tell their size, and
+    CPUs. A method that raises while its bytes are counted is not refused, but a warning says what it raised.
 
     Raises:
         OutOfMemoryBudget: when it does not fit; the message has both figures.
     """
     allowed = device_memory(device)
-    if allowed is None or sizes is None or find_method(job.method).family == CONTROL:
+    if allowed is None or size is None or find_method(job.method).family == CONTROL:
         return
     allowed = min(allowed, job.cell.budget.peak_bytes or allowed)
-    needed = _needed(job, sizes)
+    needed = _needed(job, size)
     if needed is not None and needed > allowed:
         raise OutOfMemoryBudget(
             f"{job.cell.method} on {job.cell.dataset} at ipc {job.cell.ipc} needs {needed:,} bytes of the device, "
@@ -82,19 +73,27 @@ def too_large(jobs: list[Job], device: torch.device) -> Iterator[str]:
     """Yield a sentence for each cell that does not fit."""
     if device_memory(device) is None:
         return
-    for job in {job.cell.model_dump_json(): job for job in jobs if job.cell.modality == "images"}.values():
-        data = load_split(job.dataset, job.cell.split, job.cell.peek)
+    for job in {job.cell.model_dump_json(): job for job in jobs}.values():
         try:
-            check_fits(job, Sizes(tuple(data.counts.tolist()), data.shape), device)
+            check_fits(job, job.size(), device)
         except OutOfMemoryBudget as error:
             yield str(error)
 
 
-def _needed(job: Job, sizes: Sizes) -> int | None:
-    """Return the bytes; None for a method that cannot do without numbers."""
+def _needed(job: Job, size: Size) -> int | None:
+    """Return the bytes; None, with a warning if that is not why, for a method that cannot do without numbers."""
     try:
-        return device_bytes(job.make_method(), job.cell, sizes, _is_compiled(job))
-    except Exception:
+        return device_bytes(job.make_method(), job.cell, size, _is_compiled(job))
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        if READS_NUMBERS not in said.lower():
+            reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
+            warnings.warn(
+                f"whether {job.cell.method} fits into the device's memory is not known: on tensors that have shapes "
+                f"and no numbers it raised {reason}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         return None
 
 
@@ -103,15 +102,15 @@ def _is_compiled(job: Job) -> bool:
     return worth_compiling(budget.seconds, budget.steps) if job.compile is None else job.compile
 
 
-def _task(cell: Cell, sizes: Sizes, compiler: Compiler) -> Task:
+def _task(cell: Cell, size: Size, compiler: Compiler) -> Task:
     """The task of a cell, without numbers; its labels alone have some."""
     kind = torch.float32 if cell.preprocessing in WHITENING else torch.uint8  # as the device keeps images
-    labels = torch.arange(len(sizes.counts)).repeat_interleave(torch.tensor(sizes.counts))
-    images = torch.empty(len(labels), *sizes.shape, dtype=kind, device=META)
-    names = tuple(map(str, range(len(sizes.counts))))
+    labels = torch.arange(size.classes).repeat_interleave(torch.tensor(size.counts))
+    images = torch.empty(len(labels), *size.shape, dtype=kind, device=META)
+    names = tuple(map(str, range(size.classes)))
     data = Dataset(cell.dataset, images, labels, images[:0], labels[:0], names, given_digest=cell.dataset_digest)
     network = build_network(cell.network.name, data.shape, len(names), cell.network.parameters).to(META)
-    channels, generators = sizes.shape[0], Generators("shapes")
+    channels, generators = size.shape[0], Generators("shapes")
     weights = torch.empty(cell.pool.train if cell.pool else 1, parameter_count(network), device=META)
     inputs = SettingInputs(InitialWeights(network), generators, META, pool_for_training(weights, network), cell.attack)
     return Task(

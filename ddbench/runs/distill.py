@@ -18,7 +18,7 @@ from ddbench.compute.generators import Generators
 from ddbench.compute.load import MachineLoad
 from ddbench.compute.memory import limit_device_memory
 from ddbench.errors import CannotWrite, UserError
-from ddbench.evaluation.modality import Training, TrainingFile
+from ddbench.evaluation.modality import Training, TrainingFile, size_of
 from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
 from ddbench.meter.meter import Meter
 from ddbench.meter.snapshots import Snapshot
@@ -26,9 +26,8 @@ from ddbench.records.fields import Strict
 from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, TRACE
 from ddbench.records.schema import Status
 from ddbench.runs.context import RunContext, make_meter, snapshot_path
-from ddbench.runs.device_bytes import Sizes, check_fits
+from ddbench.runs.device_bytes import check_fits
 from ddbench.runs.status import Outcome, of_error
-from ddbench.task.task import Task
 
 OTHER_DIGEST = "its digest is not the one that was noted"
 
@@ -158,7 +157,7 @@ def _paused(context: RunContext, meter: Meter, name: str) -> Iterator[None]:
 def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[DistilledDataset | None, Outcome]:
     try:
         with meter.paused("counting"):
-            check_fits(context.job, _sizes(training.task), context.device)
+            check_fits(context.job, size_of(training), context.device)
         artifact = context.job.make_method().distill(training.task, meter)
         meter.finish()
         if type(artifact) is not DistilledDataset:
@@ -174,11 +173,6 @@ def _attempt(context: RunContext, training: Training, meter: Meter) -> tuple[Dis
             outcome = Outcome("diverged", f"{outcome.reason}; {_last_good(meter)}")
         return None, outcome
     return artifact, _ending(meter)
-
-
-def _sizes(task: Any) -> Sizes | None:
-    """Return what the memory of a run on images depends on; None for other tasks."""
-    return Sizes(task.real.counts, task.shape) if isinstance(task, Task) else None
 
 
 def _ending(meter: Meter) -> Outcome:

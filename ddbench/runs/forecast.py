@@ -18,7 +18,7 @@ from ddbench.evaluation.schedule import steps_of
 from ddbench.records.cell import Cell
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
-from ddbench.registry import CONTROL, MODALITIES, PROTOCOLS, find_method
+from ddbench.registry import CONTROL, PROTOCOLS, find_method
 from ddbench.runs.speeds import Speed, Speeds, threads
 
 TESTED = 1 / 3
@@ -124,7 +124,7 @@ def _by_cell(jobs: Iterable[Job]) -> list[list[Job]]:
 
 def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> CellForecast:
     job = runs[0]
-    data = _size(job)
+    data = job.size()
     if data is None:
         return CellForecast(job.cell, len(runs), job.cell.budget.seconds, 0.0, 0, _without_records(job.cell))
     evaluate = sum(_evaluation_seconds(run, data, speeds) for run in runs) / len(runs)
@@ -132,13 +132,6 @@ def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> 
     stored = sum(4 * numbers * (1 + len(_snapshots(run))) for run in runs) // len(runs)
     distil, basis = _distilling(job.cell, data, records, speeds)
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
-
-
-def _size(job: Job) -> Size | None:
-    """Return the size of a job's data; None of a modality that does not tell."""
-    found = MODALITIES.get(job.cell.modality).data(job.dataset, job.cell.split, job.cell.peek)
-    size: Size | None = getattr(found, "size", None)
-    return size
 
 
 def _scored(cell: Cell, data: Size, protocol: Protocol, speed: Speed, short: bool = False) -> float:
