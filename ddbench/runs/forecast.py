@@ -141,7 +141,7 @@ def _size(job: Job) -> Size | None:
     return size
 
 
-def _scored(cell: Cell, data: Size, protocol: Protocol, short: bool = False) -> float:
+def trained_images(cell: Cell, data: Size, protocol: Protocol, short: bool = False) -> float:
     """Return what one network costs, in images trained on."""
     count = cell.ipc * data.classes if protocol.kind == "train" else data.train
     return steps_of(protocol, count, short) * min(count, protocol.batch_size) + TESTED * data.test
@@ -152,11 +152,11 @@ def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
     snapshots = _snapshots(job)
     starts = min(cell.networks, MOST_OF_START) if snapshots else 0
     points = len(snapshots) if job.curve else 0
-    images = (cell.networks + starts) * _scored(cell, data, protocol)
-    images += points * _scored(cell, data, protocol, short=True)
+    images = (cell.networks + starts) * trained_images(cell, data, protocol)
+    images += points * trained_images(cell, data, protocol, short=True)
     seconds = images * speeds.of(cell.network, data)
     for way in cell.also or []:
-        seconds += way.networks * _scored(cell, data, PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data)
+        seconds += way.networks * trained_images(cell, data, PROTOCOLS.get(way.protocol)) * speeds.of(way.network, data)
     return seconds
 
 
@@ -225,7 +225,9 @@ def _speed(record: Record, data: Size, speeds: Speeds) -> float:
     result = record.result
     cell, protocol = result.cell, PROTOCOLS.get(result.cell.protocol)
     trained = len(result.scores) + len(result.start) + len(result.also)
-    images = trained * _scored(cell, data, protocol) + len(result.curve) * _scored(cell, data, protocol, short=True)
+    images = trained * trained_images(cell, data, protocol) + len(result.curve) * trained_images(
+        cell, data, protocol, short=True
+    )
     spent = record.measured.uncharged_seconds.get("evaluation", 0.0)
     return spent / images if spent and images else speeds.of(cell.network, data)
 
