@@ -22,7 +22,7 @@ from ddbench.leaderboard import check_tables
 from ddbench.leaderboard.origins import origins
 from ddbench.leaderboard.studies import studies_markdown, study_tables
 from ddbench.leaderboard.summaries import NOTHING
-from ddbench.records.findings import Findings, Measure
+from ddbench.records.findings import Findings
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import source_digest
 from ddbench.records.studies import StudyRecord
@@ -39,11 +39,13 @@ from ddbench.studies.continual import Continual
 from ddbench.studies.rows import resolve_rows
 from ddbench.studies.study import make_study
 from ddbench.submissions.submit import submit
-from factories import Call, make_record, run, toy
+from factories import Call, run, toy
+from factories import make_study_row as row
 from methods.random_real import RandomReal
 from processes import install
 
 CPU = torch.device("cpu")
+LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 ASKED: dict[str, Any] = {
     "dataset": "digits",
     "methods": ["dm,iterations=2,batch_real=4"],
@@ -101,35 +103,34 @@ def test_a_study_distils_parts_with_equal_seconds_and_repeats_nothing(
 ) -> None:
     said = list[str]()
     assert Continual.references == ("random_real", "herding", "joint:{first}", "full_data")
-    monkeypatch.setattr(
-        Continual, "references", ("random_real", "joint:{first}", "full_data")
-    )  # herding trains a network
+    monkeypatch.setattr(Continual, "references", ("joint:{first}", "full_data"))  # herding trains a network
     watcher = Watcher(on_start=lambda todo, forecast: said.append(f"{len(todo.jobs)}: {forecast}"))
-    records = ddbench.study("continual", ASKED, tmp_path, device="cpu", watcher=watcher)
-    labels = ["distribution_matching", "random_real", "joint:distribution_matching", "full_data"]
+    asked = {**ASKED, "settings": {"steps": 2}}
+    records = ddbench.study("continual", asked, tmp_path, device="cpu", watcher=watcher)
+    labels = ["distribution_matching", "joint:distribution_matching", "full_data"]
     assert [record.label for record in records] == labels
-    assert said[0].startswith("11: 11 runs, about ")
-    assert said[0].endswith("min")
+    assert said[0].startswith("3: 3 runs, about ")
+    assert said[0].endswith(("min", " s"))
     ours = records[0]
     assert [(found.split, found.share) for found in ours.runs] == [
-        (part.split, 0.2) for part in Continual().parts(load_dataset("digits"), None, 0)
+        (part.split, 0.5) for part in Continual(steps=2).parts(load_dataset("digits"), None, 0)
     ]
-    assert [len(record.runs) for record in records] == [5, 5, 1, 0]
+    assert [len(record.runs) for record in records] == [2, 1, 0]
     budgets = {record.result.cell.budget.seconds for record in map(ddbench.read_record, tmp_path.rglob("record.json"))}
-    assert budgets == {10.0, 50.0}
+    assert budgets == {25.0, 50.0}
     assert ours.findings.metrics["stored_bytes"].mean == 10 * 64 * 4 + 10 * 8
     assert "stored_bytes" not in records[-1].findings.metrics
     assert (records[-1].cell.protocol, records[-1].cell.networks) == ("full-data-10@1", 1)
     assert study_paths(tmp_path) == sorted(tmp_path / record.name for record in records)
-    assert [check_study(path)[1] for path in study_paths(tmp_path)] == [[]] * 4
+    assert [check_study(path)[1] for path in study_paths(tmp_path)] == [[]] * 3
     monkeypatch.setattr(Continual, "measure", None)
     monkeypatch.setattr("ddbench.studies.conduct.run_jobs", lambda plan, *given, **options: [*plan.records, *plan.jobs])
-    assert ddbench.study("continual", ASKED, tmp_path, device="cpu", watcher=watcher) == records
+    assert ddbench.study("continual", asked, tmp_path, device="cpu", watcher=watcher) == records
     assert said[1] == "0: nothing left to do"
     path = tmp_path / ours.name
     path.write_text(path.read_text().replace('"seeds": 1', '"seeds": 2'))
     with pytest.warns(RuntimeWarning, match="is damaged .*edited after it was written"):
-        again = ddbench.study("continual", ASKED, tmp_path, device="cpu", watcher=watcher)[0]
+        again = ddbench.study("continual", asked, tmp_path, device="cpu", watcher=watcher)[0]
     assert again.findings == ours.findings  # from what was kept of the seed
     assert said[2].startswith("0: nothing left to distil; then networks are trained for about ")
 
@@ -230,38 +231,6 @@ def test_what_is_no_study_is_not_registered() -> None:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def row(method: str = "dm", final: float = 0.5, variant: str | None = None, **changes: Any) -> StudyRecord:
-    """A row of a study, with one run."""
-    made = make_record(method, artifact="sha256:" + "a" * 64, protocol="quick-300@1")
-    said: dict[str, Any] = {
-        "key": "",
-        "study": "continual@1",
-        "settings": {"steps": 5, "orders": 5},
-        "variant": variant,
-        "cell": made.result.cell,
-        "method_source": made.method_source,
-        "protocol": ddbench.PROTOCOLS.get("quick-300@1").describe(),
-        "seeds": 2,
-        "runs": [
-            {
-                "split": "only(1,2)",
-                "share": 0.2,
-                "seed": 0,
-                "key": "0" * 16,
-                "status": "ok",
-                "artifact": "sha256:" + "a" * 64,
-                "seconds": 12.0,
-            }
-        ],
-        "findings": Findings(metrics={"final": Measure.over([final, final + 0.1], "seeds")}),
-        "seconds": 1.0,
-        "finished": "2026-01-01T00:00:00+00:00",
-        "environment": {},
-    }
-    found = StudyRecord.model_validate({**said, **changes})
-    return found.model_copy(update={"key": found.expected_key()})
-
-
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -341,9 +310,9 @@ def test_rows_of_one_method_are_told_apart_by_what_differs() -> None:
     ) == ["dm, lr=1", "dm, lr=2"]
 
 
-def test_rows_are_submitted_checked_and_shown(tmp_path: Path, some_records: Path, call: Call) -> None:
+def test_rows_are_submitted_checked_and_shown(tmp_path: Path, call: Call) -> None:
     tables = tmp_path / "tables"
-    shutil.copytree(some_records, tables)
+    shutil.copytree(LEADERBOARDS / "records" / "quickstart" / "k_means", tables / "records" / "quickstart" / "k_means")
     found = row("random_real", method_source=source_digest(RandomReal))
     write_study(tmp_path / "out" / found.name, found)
     code, _, err = call("submit", tmp_path / "out", "--to", tables)
@@ -369,11 +338,12 @@ def test_rows_are_submitted_checked_and_shown(tmp_path: Path, some_records: Path
     assert "continual@1.md is of no board with such records; remove it" in check_tables(tables, origins())[0]
 
 
-def test_a_row_under_another_protocol_or_of_an_unknown_method_is_not_filed(tmp_path: Path, some_records: Path) -> None:
+def test_a_row_under_another_protocol_or_of_an_unknown_method_is_not_filed(tmp_path: Path) -> None:
+    (tmp_path / "tables" / "records").mkdir(parents=True)
     described = {**row().protocol, "steps": 299}
     for found in (row("random_real", protocol=described), row("nowhere")):
         write_study(tmp_path / found.name, found)
-    complaints = " ".join(submit(tmp_path, some_records).complaints)
+    complaints = " ".join(submit(tmp_path, tmp_path / "tables").complaints)
     assert "says that quick-300@1 has steps 299; it has 300" in complaints
     assert "method 'nowhere' is not here as it ran" in complaints
 
