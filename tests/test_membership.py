@@ -116,11 +116,10 @@ def test_permuted_membership_tells_nothing() -> None:
 
 
 def test_a_ratio_by_hand() -> None:
-    """Of one image in splits 0 and 1 and out of 2 and 3, with split 0 attacked: medians 4 and 1, residuals 0, 1, 1."""
-    phi = np.array([[5.0], [4.0], [0.0], [2.0]])
-    member = np.array([[True], [True], [False], [False]])
-    variance = (0 + 1 + 1) / 3
-    assert likelihood_ratios(phi, member)[0, 0] == pytest.approx(((5 - 1) ** 2 - (5 - 4) ** 2) / (2 * variance))
+    """Split 0 is attacked: 4 and 2 are within, and as many without, 0 and 2; medians are 3 and 1, residuals 1."""
+    phi = np.array([[5.0], [4.0], [2.0], [0.0], [2.0], [9.0]])
+    member = np.array([[True], [True], [True], [False], [False], [False]])
+    assert likelihood_ratios(phi, member)[0, 0] == pytest.approx(((5 - 1) ** 2 - (5 - 3) ** 2) / 2)
 
 
 def test_rates_and_areas_by_hand() -> None:

@@ -17,6 +17,7 @@ from ddbench.data import load_dataset, load_split
 from ddbench.data.derived import derived, is_part, only
 from ddbench.data.preprocess import channel_statistics
 from ddbench.errors import UserError
+from ddbench.evaluation.protocols import Protocol
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import check_tables
 from ddbench.leaderboard.origins import origins
@@ -27,7 +28,7 @@ from ddbench.records.schema import Record
 from ddbench.records.source_digest import source_digest
 from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study, read_study, study_paths, write_study
-from ddbench.registry import METHODS, STUDIES, discover, register_study
+from ddbench.registry import METHODS, PROTOCOLS, STUDIES, discover, register_study
 from ddbench.runs.plan import Plan
 from ddbench.site.content import read_content
 from ddbench.site.overview import overview_values
@@ -36,7 +37,7 @@ from ddbench.site.study_page import study_values
 from ddbench.studies.board import make_study_board
 from ddbench.studies.conduct import Watcher
 from ddbench.studies.continual import Continual
-from ddbench.studies.rows import resolve_rows
+from ddbench.studies.rows import CEILING_PROTOCOL, resolve_rows
 from ddbench.studies.study import make_study
 from ddbench.submissions.submit import submit
 from factories import Call, run, toy
@@ -71,7 +72,8 @@ def _here(monkeypatch: pytest.MonkeyPatch, short: None) -> None:
 
 
 def carried_out(out: Path, **changes: Any) -> list[StudyRecord]:
-    return ddbench.study("continual", {**ASKED, **changes}, out, device="cpu")
+    """Carry out a study of two steps."""
+    return ddbench.study("continual", {**ASKED, "settings": {"steps": 2}, **changes}, out, device="cpu")
 
 
 # -- derived data ------------------------------------------------------------------------------------------------------
@@ -99,9 +101,13 @@ def test_a_part_has_its_classes_renumbered_and_the_name_and_statistics_of_the_wh
 
 
 def test_a_study_distils_parts_with_equal_seconds_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, register: Callable[..., None]
 ) -> None:
     said = list[str]()
+    assert CEILING_PROTOCOL == "full-data-10@1"
+    on_all = Protocol("three-full@1", "test", steps=3, batch_size=20, kind="full_data")
+    register(PROTOCOLS, on_all.name, on_all)
+    monkeypatch.setattr("ddbench.studies.rows.CEILING_PROTOCOL", on_all.name)
     assert Continual.references == ("random_real", "herding", "joint:{first}", "full_data")
     monkeypatch.setattr(Continual, "references", ("joint:{first}", "full_data"))  # herding trains a network
     watcher = Watcher(on_start=lambda todo, forecast: said.append(f"{len(todo.jobs)}: {forecast}"))
@@ -120,7 +126,7 @@ def test_a_study_distils_parts_with_equal_seconds_and_repeats_nothing(
     assert budgets == {25.0, 50.0}
     assert ours.findings.metrics["stored_bytes"].mean == 10 * 64 * 4 + 10 * 8
     assert "stored_bytes" not in records[-1].findings.metrics
-    assert (records[-1].cell.protocol, records[-1].cell.networks) == ("full-data-10@1", 1)
+    assert (records[-1].cell.protocol, records[-1].cell.networks) == ("three-full@1", 1)
     assert study_paths(tmp_path) == sorted(tmp_path / record.name for record in records)
     assert [check_study(path)[1] for path in study_paths(tmp_path)] == [[]] * 3
     monkeypatch.setattr(Continual, "measure", None)
@@ -164,11 +170,13 @@ def test_a_row_whose_runs_fail_is_named_and_the_others_go_on(
         "10s",
         "--count",
         1,
+        "--set",
+        "steps=2",
     ]
     rest = ["--seeds", 1, "--network", "convnet,depth=1,width=8", "--protocol", "short-3@1", "--device", "cpu"]
     code, out, err = call(*command, *rest, "--out", "there")
     assert code == 1
-    assert "bad is not measured: 5 of its runs left no artefact that counts, the first only(2,8) at seed 0" in err
+    assert "bad is not measured: 2 of its runs left no artefact that counts, the first only(1,2,4,8,9) at seed 0" in err
     assert out.startswith("random_real: continual@1, 1 seeds, ")
     assert "  forgetting " in out
     code, out, _ = call(*command, *rest, "--out", "there", "--json")
@@ -178,7 +186,7 @@ def test_a_row_whose_runs_fail_is_named_and_the_others_go_on(
 @pytest.mark.slow  # in processes of its own; what they do is tested by default in this one
 def test_a_study_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    records = carried_out(tmp_path, protocol="quick-300@1", settings={"steps": 2})
+    records = carried_out(tmp_path, protocol="quick-300@1")
     assert [len(record.runs) for record in records] == [2, 2, 2, 1, 0]
     assert all(record.findings.metrics["final"].mean > 0.1 for record in records)
 
@@ -405,5 +413,5 @@ def test_a_study_of_another_package_is_found_and_carried_out(
     discover()
     assert json.loads(call("list", "studies", "--json")[1])["twice@1"].startswith("How much")
     assert make_study("twice").name == "twice@1"
-    code, out, err = call("study", "twice", "-m", "random_real", "--seconds", "1s", "--device", "cpu")
-    assert (code, "12, 2 seeds" in out) == (0, True), err
+    code, out, err = call("study", "twice", "-m", "random_real", "--seconds", "1s", "--seeds", 1, "--device", "cpu")
+    assert (code, "12, 1 seeds" in out) == (0, True), err

@@ -35,8 +35,9 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def likelihood_ratios(phi: Scores, member: Members) -> Scores:
     """Score each split as the target of an attack that knows all others: the log-likelihood ratio of its log-odds.
 
-    Both normal distributions of an image have their medians over the splits that are not attacked, and one variance,
-    which all images share.
+    Both normal distributions of an image have their medians over the splits that are not attacked, equally many on
+    either side, and one variance, which all images share. A member of the target has one split less on its own side:
+    with all splits of the other side, that median would be the better known one, and chance an area below a half.
 
     Args:
         phi: log-odds, (S, A)
@@ -45,8 +46,10 @@ def likelihood_ratios(phi: Scores, member: Members) -> Scores:
     for target in range(len(phi)):
         rest = np.arange(len(phi)) != target
         known, inside = phi[rest], member[rest]
-        within, without = (np.nanmedian(np.where(mask, known, np.nan), axis=0) for mask in (inside, ~inside))
-        variance = float(np.mean((known - np.where(inside, within, without)) ** 2))
+        fewest = np.minimum(inside.sum(0), (~inside).sum(0))
+        sides = [np.where(mask & (mask.cumsum(0) <= fewest), known, np.nan) for mask in (inside, ~inside)]
+        within, without = (np.nanmedian(side, axis=0) for side in sides)
+        variance = float(np.nanmean(np.stack([sides[0] - within, sides[1] - without]) ** 2))
         found[target] = ((phi[target] - without) ** 2 - (phi[target] - within) ** 2) / (2 * max(variance, 1e-300))
     return found
 
