@@ -21,7 +21,7 @@ from ddbench.evaluation.protocols import Protocol
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.leaderboard import check_tables
 from ddbench.leaderboard.origins import origins
-from ddbench.leaderboard.studies import studies_markdown, study_tables
+from ddbench.leaderboard.studies import studies_markdown, study_problems, study_tables
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.findings import Findings
 from ddbench.records.schema import Record
@@ -318,32 +318,59 @@ def test_rows_of_one_method_are_told_apart_by_what_differs() -> None:
     ) == ["dm, lr=1", "dm, lr=2"]
 
 
-def test_rows_are_submitted_checked_and_shown(tmp_path: Path, call: Call) -> None:
-    tables = tmp_path / "tables"
-    shutil.copytree(LEADERBOARDS / "records" / "quickstart" / "k_means", tables / "records" / "quickstart" / "k_means")
-    found = row("random_real", method_source=source_digest(RandomReal))
-    write_study(tmp_path / "out" / found.name, found)
-    code, _, err = call("submit", tmp_path / "out", "--to", tables)
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """A folder of tables with the records of one method, and no published figures."""
+    of_one = Path("records", "quickstart", "k_means")
+    shutil.copytree(LEADERBOARDS / of_one, tmp_path / "tables" / of_one)
+    (tmp_path / "tables" / "published.yaml").write_text("sources: {}\nentries: []\n")
+    return tmp_path / "tables"
+
+
+def filed(tables: Path, found: StudyRecord) -> Path:
+    """File a row without its submission."""
+    path = tables / "studies" / found.study / found.name
+    write_study(path, found)
+    return path
+
+
+def test_rows_are_submitted_checked_and_shown(tables: Path, call: Call) -> None:
+    found, out = row("random_real", method_source=source_digest(RandomReal)), tables.parent / "out"
+    write_study(out / found.name, found)
+    code, _, err = call("submit", out, "--to", tables)
     assert (code, "ready for a pull request" in err) == (0, True), err
     (path,) = (tables / "studies" / "continual@1").iterdir()
     assert read_study(path) == found
-    assert check_tables(tables, origins()) == []
     assert "| random_real" in (tables / "studies" / "continual@1.md").read_text()
-    assert submit(tmp_path / "out", tables).written == []
-    content, renderer = read_content(tables), Renderer()
-    page = renderer.render("studies.html", "studies.html", study_values(content)).decode()
-    assert "<th scope=row>random_real" in page
-    assert "studies.html" in renderer.render("index.html", "index.html", overview_values(content)).decode()
+    assert submit(out, tables).written == []
+    path.unlink()
+    assert "continual@1.md is of no board with such records; remove it" in check_tables(tables, origins())[0]
+
+
+def test_an_edited_or_misplaced_row_fails_the_check(tables: Path) -> None:
+    path = filed(tables, row("random_real"))
+    assert list(study_problems(tables)) == []
     text = path.read_text()
     path.write_text(text.replace('"seeds": 2', '"seeds": 1'))
-    assert "was edited after it was written" in check_tables(tables, origins())[0]
+    (problem,) = check_tables(tables)
+    assert "was edited after it was written" in problem
     path.write_text(text)
     other = tables / "studies" / "continual@2" / path.name
     other.parent.mkdir()
     path.rename(other)
-    assert "it is of continual@1; move it to" in check_tables(tables, origins())[0]
-    other.unlink()
-    assert "continual@1.md is of no board with such records; remove it" in check_tables(tables, origins())[0]
+    (problem,) = study_problems(tables)
+    assert "it is of continual@1; move it to" in problem
+
+
+def test_the_site_has_a_page_of_studies_where_there_are_some(tables: Path) -> None:
+    filed(tables, row("random_real"))
+    content, renderer = read_content(tables), Renderer()
+    page = renderer.render("studies.html", "studies.html", study_values(content)).decode()
+    assert "<th scope=row>random_real" in page
+    assert "forgetting is the confusion" in page
+    assert "studies.html" in renderer.render("index.html", "index.html", overview_values(content)).decode()
+    without = overview_values(replace(content, studies=()))
+    assert "studies.html" not in renderer.render("index.html", "index.html", without).decode()
 
 
 def test_a_row_under_another_protocol_or_of_an_unknown_method_is_not_filed(tmp_path: Path) -> None:
