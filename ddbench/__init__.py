@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from ddbench.registry import discover as discover
     from ddbench.registry import register_analysis as register_analysis
     from ddbench.registry import register_method as register_method
+    from ddbench.registry import register_study as register_study
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
     from ddbench.runs.api import plan as plan
     from ddbench.runs.tensorboard import TensorBoard as TensorBoard
+    from ddbench.studies.conduct import study as study
     from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
@@ -77,9 +79,10 @@ _HOMES = {
     "records.findings": ("Findings", "Measure", "Series"),
     "records.metrics": ("Metric",),
     "records.schema": ("Record",),
-    "registry": ("METHODS", "discover", "register_analysis", "register_method"),
+    "registry": ("METHODS", "discover", "register_analysis", "register_method", "register_study"),
     "runs.api": ("distill", "evaluate", "plan"),
     "runs.tensorboard": ("TensorBoard",),
+    "studies.conduct": ("study",),
     "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),

@@ -9,15 +9,16 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ddbench.errors import UserError, suggestion
+from ddbench.errors import UserError
 from ddbench.io.atomic import digest
+from ddbench.names import Registry as Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ddbench.decoders.base import Decoder
     from ddbench.evaluation.modality import Modality
     from ddbench.evaluation.protocols import Protocol
+    from ddbench.studies.study import Study
     from ddbench.task.task import Method
 
 T = TypeVar("T")
@@ -38,86 +40,12 @@ NETWORK_GROUP = "ddbench.networks"
 """entry points of networks: classes of modules, which need not know of ddbench"""
 ANALYSIS_GROUP = "ddbench.analyses"
 """entry points of analyses"""
+STUDY_GROUP = "ddbench.studies"
+"""entry points of studies"""
 METHOD_FILE = "ddbench_method_"
 """prefix of the names of modules that were loaded from a method's file"""
 NETWORK_FILE = "ddbench_network_"
 """prefix of the names of modules that were loaded from a network's file"""
-
-
-def folded(name: str) -> str:
-    """Return a name without case and signs."""
-    return "".join(sign for sign in name.lower() if sign.isalnum())
-
-
-class Registry(Generic[T]):
-    """A mapping of names and aliases to registered objects.
-
-    Args:
-        kind: what the objects are ("method", "network"); it appears in messages.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._objects: dict[str, T] = {}
-        self._aliases: dict[str, str] = {}
-        self.modules: set[str] = set()
-        """names of the modules that registered something"""
-
-    def register(self, name: str, *, aliases: Iterable[str] = (), module: str | None = None) -> Callable[[T], T]:
-        """Return a decorator that registers its object under `name` and `aliases`; a taken name raises ValueError.
-
-        Args:
-            module: name of the module that registers; None takes the one that defines the object
-        """
-        aliases = tuple(aliases)
-
-        def decorate(thing: T) -> T:
-            for taken in (name, *aliases):
-                if taken in self:
-                    raise ValueError(
-                        f"{self.kind} {taken!r} is already registered by {_origin(self.get(taken))}; "
-                        f"choose another name in {_origin(thing)}"
-                    )
-            self._objects[name] = thing
-            self.modules.add(module or thing.__module__)
-            self._aliases.update(dict.fromkeys(aliases, name))
-            return thing
-
-        return decorate
-
-    def canonical(self, name: str) -> str:
-        """Return the registered name for a name or an alias, whatever its case and signs, `RaT-BPTT` or `CIFAR-10`.
-
-        Raises:
-            UserError: for an unknown name; the message has the nearest one.
-        """
-        found = self.find(name)
-        if found is None:
-            raise UserError(f"unknown {self.kind} {name!r}; {suggestion(name, [*self._objects, *self._aliases])}")
-        return found
-
-    def find(self, name: str) -> str | None:
-        """Return the registered name as `canonical` does; None for an unknown one."""
-        if name in self:
-            return self._aliases.get(name, name)
-        alike = {self._aliases.get(one, one) for one in (*self._objects, *self._aliases) if folded(one) == folded(name)}
-        return alike.pop() if len(alike) == 1 and folded(name) else None
-
-    def get(self, name: str) -> T:
-        """Return the object registered under a name or an alias."""
-        return self._objects[self.canonical(name)]
-
-    def aliases(self, name: str) -> list[str]:
-        return sorted(alias for alias, target in self._aliases.items() if target == name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._objects or name in self._aliases
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._objects))
-
-    def __len__(self) -> int:
-        return len(self._objects)
 
 
 METHODS: Registry[type[Method]] = Registry("method")
@@ -129,6 +57,7 @@ DECODERS: Registry[type[Decoder]] = Registry("decoder")
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 MODALITIES: Registry[Modality] = Registry("modality")
 ANALYSES: Registry[type[Analysis]] = Registry("analysis")
+STUDIES: Registry[type[Study]] = Registry("study")
 
 
 @dataclass(frozen=True)
@@ -166,16 +95,35 @@ def register_analysis(name: str) -> Callable[[type], type]:
     Args:
         name: with its version, `calibration@1`; analyses are never edited, a change is `@2`
     """
+    return _register_question(ANALYSES, name, "analyse(self, subject)")
+
+
+def register_study(name: str) -> Callable[[type], type]:
+    """Register a study: a frozen dataclass with `measures`, `parts`, `measure` and `findings`, see `Study`.
+
+    Args:
+        name: with its version, `continual@1`; studies are never edited, a change is `@2`
+    """
+    return _register_question(STUDIES, name, "measure(self, bench, made, seed)")
+
+
+def _register_question(registry: Registry[Any], name: str, needed: str) -> Callable[[type], type]:
+    """Return a decorator that registers a class whose names have versions.
+
+    Args:
+        needed: the method that answers, with its arguments
+    """
+    kind = registry.kind
 
     def decorate(cls: type) -> type:
         if not re.fullmatch(r"[a-z][a-z0-9_]*@[1-9][0-9]*", name):
-            raise ValueError(f"analysis {name!r}: a name has a version, such as 'calibration@1'")
+            raise ValueError(f"{kind} {name!r}: a name has a version, such as 'calibration@1'")
         if not hasattr(cls, "__dataclass_fields__"):
-            raise TypeError(f"analysis {name!r}: put @register_analysis above @dataclass(frozen=True)")
-        if not callable(getattr(cls, "analyse", None)) or not getattr(cls, "measures", ()):
-            raise TypeError(f"analysis {name!r}: {cls.__name__} needs measures and analyse(self, subject)")
+            raise TypeError(f"{kind} {name!r}: put @register_{kind} above @dataclass(frozen=True)")
+        if not callable(getattr(cls, needed.partition("(")[0], None)) or not getattr(cls, "measures", ()):
+            raise TypeError(f"{kind} {name!r}: {cls.__name__} needs measures and {needed}")
         cls.name = name  # type: ignore[attr-defined]
-        ANALYSES.register(name)(cls)
+        registry.register(name)(cls)
         return cls
 
     return decorate
@@ -187,8 +135,17 @@ def find_analysis(name: str) -> type[Analysis]:
     Raises:
         UserError: for an unknown name; the message has the nearest one.
     """
-    versions = [(int(known.partition("@")[2]), known) for known in ANALYSES if known.partition("@")[0] == name]
-    return ANALYSES.get(max(versions)[1] if versions else name)
+    return _newest(ANALYSES, name)
+
+
+def find_study(name: str) -> type[Study]:
+    """Return a study by its name, as `find_analysis` does."""
+    return _newest(STUDIES, name)
+
+
+def _newest(registry: Registry[T], name: str) -> T:
+    versions = [(int(known.partition("@")[2]), known) for known in registry if known.partition("@")[0] == name]
+    return registry.get(max(versions)[1] if versions else name)
 
 
 def import_modules(package: ModuleType) -> None:
@@ -202,9 +159,11 @@ def discover_all_but_methods() -> None:
     """Import what fills the other registries than that of methods: ddbench's own modules and announced extensions."""
     for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
         importlib.import_module(f"ddbench.{name}")
-    import_modules(importlib.import_module("ddbench.analyses"))
-    for point in [*entry_points(group=EXTENSION_GROUP), *entry_points(group=ANALYSIS_GROUP)]:
-        _import_guarded(point.name, point.load)
+    for package in ("analyses", "studies"):
+        import_modules(importlib.import_module(f"ddbench.{package}"))
+    for group in (EXTENSION_GROUP, ANALYSIS_GROUP, STUDY_GROUP):
+        for point in entry_points(group=group):
+            _import_guarded(point.name, point.load)
     for point in entry_points(group=NETWORK_GROUP):
         if point.name not in NETWORKS:
             _import_guarded(point.name, functools.partial(_register_network, point))
@@ -238,8 +197,10 @@ def discover() -> None:
 
 def is_discovered() -> bool:
     """Return True if another process can find all that is registered, by `discover` or in a method's file."""
-    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES, ANALYSES)
-    groups = PLUGIN_GROUP, EXTENSION_GROUP, NETWORK_GROUP, ANALYSIS_GROUP
+    registries: tuple[Registry[Any], ...] = (
+        METHODS, DATASETS, NETWORKS, DECODERS, PROTOCOLS, MODALITIES, ANALYSES, STUDIES,
+    )  # fmt: skip
+    groups = PLUGIN_GROUP, EXTENSION_GROUP, NETWORK_GROUP, ANALYSIS_GROUP, STUDY_GROUP
     announced = [point for group in groups for point in entry_points(group=group)]
     packages = {"ddbench", "methods", *(point.module.partition(".")[0] for point in announced)}
     modules = {module.partition(".")[0] for registry in registries for module in registry.modules}
@@ -277,10 +238,6 @@ def _import_guarded(name: str, load: Callable[[], Any]) -> None:
 
 def _last_line(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
-
-
-def _origin(thing: Any) -> str:
-    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', repr(thing))}"
 
 
 def find_method(name: str) -> type[Method]:

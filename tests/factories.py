@@ -20,7 +20,8 @@ from ddbench.records.files import problems, read_record, write_record
 from ddbench.records.findings import AnalysisRecord, Findings, Measure
 from ddbench.records.run_folder import RECORD, REMAINS
 from ddbench.records.schema import CurvePoint, FurtherScore, Measured, Record, Result, Score
-from ddbench.registry import discover
+from ddbench.records.studies import StudyRecord
+from ddbench.registry import PROTOCOLS, discover
 from ddbench.runs import record as records_of_runs
 from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.distill import distil, earlier, open_training
@@ -289,4 +290,36 @@ def make_finding(
         finished="2026-01-01T00:00:00+00:00",
         environment={},
     )
+    return found.model_copy(update={"key": found.expected_key()})
+
+
+def make_study_row(method: str = "dm", final: float = 0.5, variant: str | None = None, **changes: Any) -> StudyRecord:
+    """A row of a study, with one run."""
+    made = make_record(method, artifact="sha256:" + "a" * 64, protocol="quick-300@1")
+    said: dict[str, Any] = {
+        "key": "",
+        "study": "continual@1",
+        "settings": {"steps": 5, "orders": 5},
+        "variant": variant,
+        "cell": made.result.cell,
+        "method_source": made.method_source,
+        "protocol": PROTOCOLS.get("quick-300@1").describe(),
+        "seeds": 2,
+        "runs": [
+            {
+                "split": "only(1,2)",
+                "share": 0.2,
+                "seed": 0,
+                "key": "0" * 16,
+                "status": "ok",
+                "artifact": "sha256:" + "a" * 64,
+                "seconds": 12.0,
+            }
+        ],
+        "findings": Findings(metrics={"final": Measure.over([final, final + 0.1], "seeds")}),
+        "seconds": 1.0,
+        "finished": "2026-01-01T00:00:00+00:00",
+        "environment": {},
+    }
+    found = StudyRecord.model_validate({**said, **changes})
     return found.model_copy(update={"key": found.expected_key()})

@@ -31,6 +31,7 @@ COMMANDS = [
     "distill",
     "score",
     "analyze",
+    "study",
     "export",
     "leaderboard",
     "submit",

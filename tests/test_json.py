@@ -24,7 +24,7 @@ from ddbench.runs.forecast import CellForecast, Forecast
 from ddbench.submissions.submit import Submission
 from ddbench.submissions.verdict import Comparison
 from ddbench.submissions.verify import Verification
-from factories import Call, make_cell, make_finding, make_record
+from factories import Call, make_cell, make_finding, make_record, make_study_row
 
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 WITHOUT = {
@@ -77,6 +77,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
         "plan": forecast,
         "score": RECORD.result.scores,
         "analyze": [make_finding(RECORD, {"nll": [0.5, 0.75]})],
+        "study": [make_study_row()],
         "export": 3,
         "card": Path("there/README.md"),
         "submit": Submission(notes=["new"], written=[Path("a.json")], tables=[Path("b.md")]),
@@ -98,6 +99,7 @@ ARGUMENTS = {
     "distill": "dm -d digits --out x.safetensors",
     "score": "x.safetensors",
     "analyze": "x.safetensors --what calibration",
+    "study": "continual -m dm --seconds 1s",
     "export": "x.safetensors --out folder",
     "convert": "x.pt -d digits --out y.safetensors",
     "card": "x.safetensors --out there",

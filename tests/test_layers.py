@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LEVELS = [
-    "errors stats compute",
+    "errors stats names compute",
     "io",
     "records registry",
     "data decoders networks leaderboard",
@@ -23,7 +23,7 @@ LEVELS = [
     "evaluation testing",
     "analyses",
     "boards bench site",
-    "runs",
+    "runs studies",
     "submissions cli __main__",
 ]
 """The rooms, low to high; a module imports its own level or a lower one."""
@@ -31,7 +31,7 @@ LEVELS = [
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms.split()}
 WITHOUT_IMAGES = ("meter", "records", "leaderboard", "io", "compute")
 """rooms that serve every kind of data"""
-OF_IMAGES = ("data", "decoders", "networks", "artifacts", "task", "families", "evaluation", "analyses")
+OF_IMAGES = ("data", "decoders", "networks", "artifacts", "task", "families", "evaluation", "analyses", "studies")
 OPEN_TO_METHODS = {"ddbench", "ddbench.families", "ddbench.decoders", "ddbench.networks", "ddbench.data.augmentation"}
 OTHERS = {"torch", "sklearn", "pydantic", "numpy", "scipy", "ddbench", "methods"}
 FORBIDDEN = {

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ddbench.analyses.attacks import Attacked, Pgd, auto, cross_entropy, fgsm, margin
 from ddbench.analyses.robustness import MARGIN, PGD, Robustness, attacked
-from ddbench.analyses.samples import stratified
 from ddbench.analyses.subject import Subject
 from ddbench.data import load_dataset
+from ddbench.data.balanced import stratified
 from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from factories import toy

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ddbench.analyses.subject import Subject
+from ddbench.data.balanced import stratified
 
 
 def balanced_sample(subject: Subject, count: int) -> tuple[Tensor, Tensor]:
@@ -13,12 +13,3 @@ def balanced_sample(subject: Subject, count: int) -> tuple[Tensor, Tensor]:
     labels = subject.data.test_labels
     chosen = stratified(labels.cpu(), count, subject.generator("images")).to(labels.device)
     return subject.data.test_images[chosen], labels[chosen]
-
-
-def stratified(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Choose positions at random, the classes in turn and in random order, until there are `count` or no more."""
-    order = torch.randperm(len(labels), generator=generator)
-    by_class = order[labels[order].argsort(stable=True)]
-    counts = torch.bincount(labels)
-    turn = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[by_class]]
-    return by_class[(turn + torch.rand(len(labels), generator=generator)).argsort()[:count]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry
+from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry, studies
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -13,6 +13,7 @@ for command in (
     distilling.distill,
     artifacts.score,
     analyses.analyze,
+    studies.study,
     artifacts.show,
     artifacts.export,
     artifacts.convert,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from ddbench.cli.app import SOME_FAILED, Device, Json, NetworkOption, messages, 
 
 if TYPE_CHECKING:
     from ddbench.analyses.analyze import Found
+    from ddbench.records.findings import Findings
 
 
 def analyze(
@@ -72,10 +74,13 @@ def _text(found: Found) -> str:
     """Describe what was found: the file and the analysis, then a measure a line."""
     record = found.record
     kept = f", {'kept' if found.known else 'written'} in {found.path}" if found.path else ""
-    lines = [f"{found.file}: {record.analysis}{kept}"]
-    if record.findings.not_applicable:
-        return f"{lines[0]}\n  not applicable: {record.findings.not_applicable}"
-    for name, measure in record.findings.metrics.items():
+    return "\n".join([f"{found.file}: {record.analysis}{kept}", *measure_lines(record.findings)])
+
+
+def measure_lines(findings: Findings) -> Iterator[str]:
+    """Yield a line for each measure, or one that says why there is none."""
+    if findings.not_applicable:
+        yield f"  not applicable: {findings.not_applicable}"
+    for name, measure in findings.metrics.items():
         ends = "" if measure.low is None else f" ({measure.low:.4g} to {measure.high:.4g})"
-        lines.append(f"  {name:24s} {measure.mean:.4g}{ends}, {len(measure.values)} {measure.of}")
-    return "\n".join(lines)
+        yield f"  {name:24s} {measure.mean:.4g}{ends}, {len(measure.values)} {measure.of}"

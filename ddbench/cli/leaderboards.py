@@ -89,7 +89,7 @@ def leaderboard(
 
 
 def submit(
-    runs: Annotated[Path, typer.Argument(help="What `ddbench evaluate` wrote: runs/BOARD.")],
+    runs: Annotated[Path, typer.Argument(help="What `ddbench evaluate` or `study` wrote: runs/BOARD.")],
     to: Tables = Path("leaderboards"),
     source: Annotated[list[Path] | None, typer.Option(help="A method's file that is not in methods/.")] = None,
     dataset: Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddbench.boards.board import load_board
 from ddbench.data import dataset_names
-from ddbench.registry import ANALYSES, BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, discover
+from ddbench.registry import ANALYSES, BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, STUDIES, discover
 
 
 def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -24,6 +24,7 @@ def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
         "networks": {name: _first_line(NETWORKS.get(name)) for name in NETWORKS},
         "protocols": {name: PROTOCOLS.get(name).source for name in PROTOCOLS},
         "analyses": {name: _first_line(ANALYSES.get(name)) for name in ANALYSES},
+        "studies": {name: _first_line(STUDIES.get(name)) for name in STUDIES},
         "boards": {str(path): load_board(path).title for path in sorted(boards.glob("*.yaml"))},
     }
     return listed, {name: plugin.reason for name, plugin in BROKEN.items()}

@@ -17,7 +17,7 @@ from ddbench.registry import discover, find_method
 
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="methods, datasets, networks, protocols, analyses or boards.")
+        str | None, typer.Argument(help="methods, datasets, networks, protocols, analyses, studies or boards.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -27,8 +27,8 @@ def list_(
 
     ddbench list methods --json
 
-    With --json: an object of `methods`, `datasets`, `networks`, `protocols`, `analyses` and `boards`, each an object of
-    summaries by name; of one kind, where that is named.
+    With --json: an object of `methods`, `datasets`, `networks`, `protocols`, `analyses`, `studies` and `boards`, each
+    an object of summaries by name; of one kind, where that is named.
     """
     from ddbench.boards.command_line import SHIPPED
     from ddbench.cli.answers import answer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddbench.data import builtin as builtin  # registers the data sets, as does `imagenet`
 from ddbench.data.dataset import Dataset, make_dataset, split_share
+from ddbench.data.derived import derived, is_part
 from ddbench.data.folders import load_folder
 from ddbench.data.imagenet import BY_SIDE
 from ddbench.data.npz import load_npz
@@ -126,10 +127,11 @@ def load_split(dataset: str, split: str, peek: float | None = None) -> Dataset:
     """A data set as a cell sees it: its test split is what the cell scores on.
 
     Args:
-        split: `test`, `validation(SHARE)` or `validation(SHARE, seed=N)`
+        split: `test`, `validation(SHARE)`, `validation(SHARE, seed=N)`, or a part of `ddbench.data.derived`
         peek: share of the training images that is held back, from methods and from the test split alike
     """
-    split_share(split)
+    if not is_part(split):
+        split_share(split)
     return _split_once(load_dataset(dataset), split, peek)
 
 
@@ -138,4 +140,4 @@ def _split_once(data: Dataset, split: str, peek: float | None) -> Dataset:
     """Split a data set, cached by the object that it is."""
     if peek is not None:
         return data.holding_out(peek)
-    return data if split == "test" else data.split(f"{data.digest}+{split}")
+    return data if split == "test" else derived(data, f"{data.digest}+{split}")

@@ -42,7 +42,7 @@ class Options:
         if self.size is not None and data.shape[1:] != (self.size, self.size):
             channels = data.shape[0]
             data = replace(resized(data, (channels, self.size, self.size)), given_digest=None)
-        return replace(_chosen(data, self.classes), name=name) if self.classes else replace(data, name=name)
+        return replace(with_classes(data, self.classes), name=name) if self.classes else replace(data, name=name)
 
 
 def without_options(name: str) -> str:
@@ -76,7 +76,12 @@ def parse_options(name: str) -> tuple[str, Options | None]:
     return found["base"], Options(size, tuple(classes))
 
 
-def _chosen(data: Dataset, classes: tuple[int, ...]) -> Dataset:
+def with_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
+    """Return a data set of these classes alone, numbered anew in this order.
+
+    Raises:
+        UserError: for a class that the data set lacks, or fewer than two.
+    """
     outside = next((index for index in classes if index >= len(data.classes)), None)
     if outside is not None:
         raise UserError(f"{data.name} has no class {outside}; its classes are 0 to {len(data.classes) - 1}")

@@ -20,6 +20,7 @@ from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, load_split
 from ddbench.data.augmentation import DSA
 from ddbench.data.builtin import Size
+from ddbench.data.derived import derived
 from ddbench.data.npz import save_npz
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError, printable
@@ -193,7 +194,7 @@ def _found(described: Described, dataset: str) -> tuple[Dataset, Dataset]:
     return whole, _split(whole, described.dataset_digest)
 
 
-_split = lru_cache(maxsize=2)(Dataset.split)
+_split = lru_cache(maxsize=2)(derived)
 """cached by the data set's object: cells of a board share it"""
 
 

@@ -13,6 +13,7 @@ from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.plots import drawn_from, numbers, plot_curves
 from ddbench.leaderboard.published import published_beside
 from ddbench.leaderboard.readme import readme_of, with_board
+from ddbench.leaderboard.studies import STUDIED, read_studies, studies_markdown, study_problems, study_tables
 from ddbench.leaderboard.tables import csv_table, markdown
 from ddbench.records.files import check_record, read_records, record_paths
 from ddbench.records.schema import Record
@@ -75,7 +76,7 @@ def check_tables(folder: Path, origins: Origins | None = None) -> list[str]:
     checked = {path: check_record(path) for path in record_paths(folder)}
     broken = [problem for _, problems in checked.values() for problem in problems]
     records = {path: record for path, (record, _) in checked.items() if record}
-    broken += [] if broken else finding_problems(folder, records)
+    broken += [] if broken else [*finding_problems(folder, records), *study_problems(folder)]
     return broken or list(_outdated(folder, _by_board(records.values()), origins))
 
 
@@ -91,7 +92,8 @@ def _outdated(folder: Path, found: dict[str, list[Record]], origins: Origins | N
     for path, records in drawn.items():
         if path.is_file() and drawn_from(path) != numbers(records, origins):
             yield f"{path} is not drawn from what its records give; {remedy}"
-    for path in sorted([*folder.iterdir(), *(folder / ANALYSED).glob("*.md")]):
+    kept = *folder.iterdir(), *(folder / ANALYSED).glob("*.md"), *(folder / STUDIED).glob("*.md")
+    for path in sorted(kept):
         if path.suffix in SUFFIXES and path.name != OF_NO_BOARD and path not in texts and path not in drawn:
             yield f"{path} is of no board with such records; remove it"
     if _readme(readme, folder, found, origins) not in (None, _read(readme)):
@@ -108,6 +110,10 @@ def _texts(folder: Path, out: Path, found: dict[str, list[Record]], origins: Ori
     for board, findings in read_findings(folder).items():
         tables = analysis_tables(found.get(board, []), findings, origins)
         texts[out / ANALYSED / f"{board}.md"] = findings_markdown(board, tables)
+    tables_of = study_tables(read_studies(folder))
+    for study in dict.fromkeys(table.study for table in tables_of):
+        own = [table for table in tables_of if table.study == study]
+        texts[out / STUDIED / f"{study}.md"] = studies_markdown(study, own)
     return texts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from ddbench.errors import UserError, printable, suggestion
 from ddbench.io.atomic import canonical_json, write_atomically
 from ddbench.records.files import complaints, seal, unsealed
-from ddbench.records.findings import FILE_NAME, AnalysisRecord, is_finding
+from ddbench.records.findings import FILE_NAME, AnalysisRecord, Findings, is_finding
+from ddbench.records.metrics import Metric
 from ddbench.records.schema import Record
 from ddbench.registry import ANALYSES
 
@@ -72,8 +73,13 @@ def _contradictions(path: Path, found: AnalysisRecord) -> Iterator[str]:
     if found.analysis not in ANALYSES:
         yield f"unknown analysis {found.analysis!r}; {suggestion(found.analysis, ANALYSES)}"
         return
-    declared = {metric.name: metric for metric in ANALYSES.get(found.analysis).measures}
-    for name, measure in found.findings.metrics.items():
+    yield from undeclared(found.findings, ANALYSES.get(found.analysis).measures)
+
+
+def undeclared(findings: Findings, measures: Iterable[Metric]) -> Iterator[str]:
+    """Yield what of findings is not among the declared measures, or out of their range, a sentence each."""
+    declared = {metric.name: metric for metric in measures}
+    for name, measure in findings.metrics.items():
         if name not in declared:
             yield f"measure {name!r} is not declared; {suggestion(name, declared)}"
             continue

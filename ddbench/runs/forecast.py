@@ -134,7 +134,7 @@ def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> 
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
 
 
-def _scored(cell: Cell, data: Size, protocol: Protocol, speed: Speed, short: bool = False) -> float:
+def network_seconds(cell: Cell, data: Size, protocol: Protocol, speed: Speed, short: bool = False) -> float:
     """Return the seconds that one network of this speed takes to be trained and tested."""
     count = cell.ipc * data.classes if protocol.kind == "train" else data.train
     trained = speed.seconds(steps_of(protocol, count, short), min(count, protocol.batch_size))
@@ -147,10 +147,10 @@ def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
     starts = min(cell.networks, MOST_OF_START) if snapshots else 0
     points = len(snapshots) if job.curve else 0
     speed = speeds.of(cell.network, data)
-    seconds = (cell.networks + starts) * _scored(cell, data, protocol, speed)
-    seconds += points * _scored(cell, data, protocol, speed, short=True)
+    seconds = (cell.networks + starts) * network_seconds(cell, data, protocol, speed)
+    seconds += points * network_seconds(cell, data, protocol, speed, short=True)
     for way in cell.also or []:
-        seconds += way.networks * _scored(cell, data, PROTOCOLS.get(way.protocol), speeds.of(way.network, data))
+        seconds += way.networks * network_seconds(cell, data, PROTOCOLS.get(way.protocol), speeds.of(way.network, data))
     return seconds
 
 
@@ -224,8 +224,8 @@ def _slower(record: Record, data: Size, speeds: Speeds) -> float:
     result = record.result
     cell, protocol = result.cell, PROTOCOLS.get(result.cell.protocol)
     speed, trained = speeds.of(cell.network, data), len(result.scores) + len(result.start) + len(result.also)
-    here = trained * _scored(cell, data, protocol, speed)
-    here += len(result.curve) * _scored(cell, data, protocol, speed, short=True)
+    here = trained * network_seconds(cell, data, protocol, speed)
+    here += len(result.curve) * network_seconds(cell, data, protocol, speed, short=True)
     return here / spent if here else 1.0
 
 

@@ -73,7 +73,7 @@ def plan_runs(jobs: list[Job], out: Path, again: bool = False) -> Plan:
     attempts, damaged = _attempts(out)
     taken = {attempt.folder for found in attempts.values() for attempt in found if attempt.finished}
     todo, kept, changed = [], list[Record](), set()
-    for identity, job in {_identity(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
+    for identity, job in {identity_of(job.cell, job.seed): job for job in jobs}.items():  # a board may name a run twice
         earlier = attempts.get(identity, [])
         if not again and earlier and earlier[-1].settles(job):
             if not any(attempt.is_of(job) for attempt in earlier):
@@ -177,7 +177,7 @@ def _attempts(out: Path) -> tuple[dict[str, list[_Attempt]], list[str]]:
         record = read_record(path)
         sound = _has_sound_artifact(path.parent, record, damaged)
         attempt = _Attempt(path.parent, record, sound)
-        found.setdefault(_identity(record.result.cell, record.result.seed), []).append(attempt)
+        found.setdefault(identity_of(record.result.cell, record.result.seed), []).append(attempt)
     for attempts in found.values():
         attempts.sort(key=lambda attempt: attempt.record.measured.finished)
     return found, damaged
@@ -197,7 +197,8 @@ def _paths(out: Path) -> list[Path]:
     return sorted(out.glob(f"*/*/{RECORD}"))
 
 
-def _identity(cell: Cell, seed: int) -> str:
+def identity_of(cell: Cell, seed: int) -> str:
+    """Return what names a run whatever its method's file is like."""
     return run_key(cell.model_copy(update={"hyperparameters": cell.distinguishing}), seed, "")
 
 

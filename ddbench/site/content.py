@@ -16,10 +16,12 @@ from ddbench.leaderboard.grouping import oldest_first, runs_by_cell
 from ddbench.leaderboard.origins import Origin, origins
 from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
+from ddbench.leaderboard.studies import read_studies
 from ddbench.records.files import records_by_path
 from ddbench.records.findings import AnalysisRecord
 from ddbench.records.schema import Record
 from ddbench.records.states import evidence
+from ddbench.records.studies import StudyRecord
 from ddbench.registry import METHODS
 from ddbench.site.format import slug
 
@@ -94,6 +96,8 @@ class Content:
     published: Published
     methods: tuple[str, ...]
     """methods that ship, and those that a record names"""
+    studies: tuple[StudyRecord, ...] = ()
+    """rows of studies"""
 
     @property
     def entries(self) -> list[RecordEntry]:
@@ -133,7 +137,7 @@ def read_content(folder: Path) -> Content:
         for name in sorted(by_board)
     )
     named = {record.result.cell.method for record in files.values()}
-    return Content(boards, published, tuple(sorted({*shipping(), *named})))
+    return Content(boards, published, tuple(sorted({*shipping(), *named})), tuple(read_studies(folder)))
 
 
 def _board(

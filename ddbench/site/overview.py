@@ -11,6 +11,7 @@ from ddbench.leaderboard.rows import Row
 from ddbench.site.charts import SMALL, chart
 from ddbench.site.content import BoardContent, Content
 from ddbench.site.families import legend, look
+from ddbench.site.study_page import PAGE
 
 TITLES = {"networks": "scored with", "split": "scored on", "threads": "device"}
 """names of conditions where they stand alone"""
@@ -38,6 +39,7 @@ def overview_values(content: Content) -> dict[str, Any]:
             (len(content.published.entries), "published figures"),
         ],
         "boards": [_line(each) for each in content.boards],
+        "studies": PAGE if content.studies else "",
     }
 
 

@@ -16,6 +16,7 @@ from ddbench.site import (
     published_page,
     record_pages,
     shared_page,
+    study_page,
 )
 from ddbench.site.analysis_pages import analysis_page, analysis_values
 from ddbench.site.content import Content, shipping
@@ -53,6 +54,8 @@ def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     yield "published.html", "published.html", published_page.published_values(content, tables)
     yield "methodology.html", "methodology.html", methodology.methodology_values()
     yield shared_page.PAGE, "shared.html", shared_page.shared_values(content)
+    if content.studies:
+        yield study_page.PAGE, "studies.html", study_page.study_values(content)
     yield from _cards(content, tables, shown)
     findings = {board.name: board.findings for board in content.boards}
     for page, entries in content.cells.items():

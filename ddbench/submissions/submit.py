@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddbench.boards.command_line import SHIPPED
@@ -15,6 +14,7 @@ from ddbench.records.files import dump_record, read_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest, made_by, short_digest
+from ddbench.records.study_files import study_paths
 from ddbench.registry import METHODS, discover
 from ddbench.submissions.checks import complaints as complaints_of
 from ddbench.submissions.checks import recorded_data
@@ -22,20 +22,9 @@ from ddbench.submissions.claim import Claim, read_claims
 from ddbench.submissions.filing import all_or_none, plan_filing
 from ddbench.submissions.findings import plan_findings
 from ddbench.submissions.membership import board_complaint, source_complaint
+from ddbench.submissions.studies import submit_studies
+from ddbench.submissions.submission import Submission as Submission
 from ddbench.testing import names_no_paper
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What came of it. Where there are complaints, nothing was written."""
-
-    complaints: list[str] = field(default_factory=list)
-    """what is wrong, a sentence each"""
-    notes: list[str] = field(default_factory=list)
-    """what the pull request should say or bring along"""
-    written: list[Path] = field(default_factory=list)
-    """records, artefacts, findings of analyses, sources of methods"""
-    tables: list[Path] = field(default_factory=list)
 
 
 def submit(
@@ -52,7 +41,7 @@ def submit(
     submitting the same again does nothing, and another attempt is filed beside the earlier one.
 
     Args:
-        runs: what `evaluate` wrote, or one run's folder
+        runs: what `evaluate` wrote, one run's folder, or what `study` wrote, of which the rows are filed
         to: a folder with `records/<board>/<method>/<run>.json` and `artifacts/`
         sources: files of methods that are not in `methods/`; they are copied to `sources/`, and not run
         datasets: where data sets lie that are not to be had by their name
@@ -63,6 +52,9 @@ def submit(
     """
     discover()
     runs, to = Path(runs), Path(to)
+    if studied := study_paths(runs):
+        held_records(to)
+        return submit_studies(studied, to)
     paths = sorted(runs.rglob(RECORD)) if runs.is_dir() else []
     if not paths:
         raise UserError(f"no {RECORD} below {runs}; name the --out folder of `ddbench evaluate`")
