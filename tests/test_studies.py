@@ -30,6 +30,7 @@ from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study, read_study, study_paths, write_study
 from ddbench.registry import METHODS, PROTOCOLS, STUDIES, discover, register_study
 from ddbench.runs.plan import Plan
+from ddbench.runs.speeds import Speed
 from ddbench.site.content import read_content
 from ddbench.site.overview import overview_values
 from ddbench.site.rendering import Renderer
@@ -68,7 +69,7 @@ def in_process(plan: Plan, out: Path, **options: Any) -> list[Record]:
 def _here(monkeypatch: pytest.MonkeyPatch, short: None) -> None:
     discover()
     monkeypatch.setattr("ddbench.studies.conduct.run_jobs", in_process)
-    monkeypatch.setattr("ddbench.runs.speeds.Speeds._measure", lambda *given: 1e-3)
+    monkeypatch.setattr("ddbench.runs.speeds.Speeds._measure", lambda *given: Speed(0.0, 1e-3))
 
 
 def carried_out(out: Path, **changes: Any) -> list[StudyRecord]:
