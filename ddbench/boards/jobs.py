@@ -14,6 +14,7 @@ from ddbench.analyses.analysis import analysis_of, settings_of
 from ddbench.boards.board import Board, PlannedCell, PoolField
 from ddbench.boards.cross_evaluation import check_ways, cross_evaluations
 from ddbench.compute.device import resolve_device
+from ddbench.compute.precision import precision_of
 from ddbench.data import load_dataset
 from ddbench.data.dataset import split_name
 from ddbench.errors import UserError
@@ -120,7 +121,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
 
     Raises:
         UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, a
-            GPU where there is none, or a selection that takes nothing.
+            GPU or a precision where there is none, or a selection that takes nothing.
     """
     selection = selection or Selection()
     where = resolve_device(device) if isinstance(device, str) else device
@@ -172,6 +173,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
         attack=planned.attack,
         also=cross_evaluations(planned.also, headline) or None,
         peek=board.peek,
+        precision=precision_of(device, planned.precision),
     )
     modality.check(cell, planned.dataset, method)
     check_ways(cell)

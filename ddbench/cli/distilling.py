@@ -14,6 +14,7 @@ from ddbench.cli.app import (
     Device,
     Json,
     NetworkOption,
+    PrecisionOption,
     Settings,
     StepsOption,
     TensorBoardOption,
@@ -43,6 +44,7 @@ def distill(
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
     ] = None,
+    precision: PrecisionOption = None,
     score: Annotated[bool, typer.Option("--score/--no-score", help="Train a network on it and test that.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace another set at --out.")] = False,
     tensorboard: TensorBoardOption = None,
@@ -86,6 +88,7 @@ def distill(
             setting=setting,
             settings=settings_from(set_),
             compile=compile_,
+            precision=precision,
             device=device,
             score=score,
             force=force,

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ddbench.compute.precision import rounds_convolutions
+
 
 def environment(device: torch.device, threads: int, compiled: bool) -> dict[str, Any]:
     """Describe what a measurement may depend on besides its cell."""
@@ -34,6 +36,7 @@ def determinism() -> dict[str, Any]:
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "float32_matmul": torch.get_float32_matmul_precision(),
+        "tf32_convolutions": rounds_convolutions(),
     }
 
 

@@ -39,6 +39,8 @@ TERMINAL_OMITS = (
 )
 """columns left out on a terminal, so that a line fits into 80 characters"""
 
+LATER_FIELDS = {"precision": "float32"}
+"""fields that tables got later, with the value of every cell from before"""
 READING = {
     "rank": (
         "1 + how many rows of the table whose labels have the same source are significantly better, so rows that "
@@ -151,9 +153,14 @@ def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
 
 
 def csv_table(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> str:
-    """Render one line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
+    """Render one line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON.
+
+    A field of `LATER_FIELDS` is left out where every cell has its first value.
+    """
     text = io.StringIO()
     lines = [fields_of(row) for row in rows(records, published, origins)]
+    silent = {name for name, rest in LATER_FIELDS.items() if all(line[name] == rest for line in lines)}
+    lines = [{name: value for name, value in line.items() if name not in silent} for line in lines]
     if lines:
         writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
         writer.writeheader()
@@ -240,6 +247,7 @@ def fields_of(row: Row) -> dict[str, Any]:
         "networks": cell.networks,
         "split": row.split,
         "device": cell.device,
+        "precision": cell.precision,
         "threads": cell.threads,
         "machines": row.machines,
         "pool": _json(cell.pool.model_dump() if cell.pool else None),

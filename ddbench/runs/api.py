@@ -145,6 +145,7 @@ def distill(
     setting: str = "random",
     settings: Mapping[str, Any] | None = None,
     compile: bool | None = None,
+    precision: str | None = None,
     device: str = "auto",
     score: bool = True,
     force: bool = False,
@@ -165,6 +166,7 @@ def distill(
         budget: `60s`, `2m`, `1h`; None takes every planned step
         settings: hyper-parameters
         compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
+        precision: `float32`, `tf32` or `bfloat16`; None takes the device's
         score: False leaves it unscored, as the record then says; `ddbench.score` can score the file later
         force: replace what another run has left at `out`, once this one is done
         on_start: told what is left to do
@@ -191,6 +193,7 @@ def distill(
             "budget": budget,
             "steps": steps,
             "compile": compile,
+            "precision": precision,
             "entries": [{"methods": [method], "set": dict(settings or {})}],
         },
         where="distill",

@@ -195,6 +195,7 @@ def _nearness(known: Cell, cell: Cell) -> tuple[bool, ...]:
         known.network == cell.network,
         known.ipc == cell.ipc,
         known.hyperparameters == cell.hyperparameters,
+        known.precision == cell.precision,
     )
 
 

@@ -15,6 +15,7 @@ from ddbench.compute.clock import clock_for
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.environment import environment, now
 from ddbench.compute.generators import seeded
+from ddbench.compute.precision import precision
 from ddbench.evaluation.modality import Evaluator, Place, Report
 from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
@@ -89,7 +90,7 @@ def rescore(
 
     ways = list(_ways(record, evaluator.reporting(progress)))
     total = sum(_number(way, networks) + _again(way, networks) for way in ways)
-    with _threads(record.result.cell.threads):
+    with _threads(record.result.cell.threads), precision(place.device, record.result.cell.precision):
         begun = clock.settle()
         scores = [evaluate(artifact, way.evaluator, _number(way, networks), told) for way in ways]
         seconds, changed = clock.settle() - begun, perturbed(artifact)
