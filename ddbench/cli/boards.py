@@ -12,6 +12,7 @@ from rich.console import Console
 from ddbench.cli.app import (
     SOME_FAILED,
     BudgetOption,
+    CaptureOption,
     Datasets,
     Device,
     Ipcs,
@@ -48,6 +49,7 @@ def evaluate(
     seeds: Annotated[int | None, typer.Option(help="Distillation seeds 0, 1, ...")] = None,
     set_: Settings = None,
     precision: PrecisionOption = None,
+    capture: CaptureOption = None,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side [quickstart: 2].")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster (RAY_ADDRESS).")] = "local",

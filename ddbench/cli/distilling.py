@@ -11,6 +11,7 @@ import typer
 from ddbench.cli.app import (
     SOME_FAILED,
     BudgetOption,
+    CaptureOption,
     Device,
     Json,
     NetworkOption,
@@ -45,6 +46,7 @@ def distill(
         bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
     ] = None,
     precision: PrecisionOption = None,
+    capture: CaptureOption = None,
     score: Annotated[bool, typer.Option("--score/--no-score", help="Train a network on it and test that.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace another set at --out.")] = False,
     tensorboard: TensorBoardOption = None,
@@ -89,12 +91,14 @@ def distill(
             settings=settings_from(set_),
             compile=compile_,
             precision=precision,
+            capture=bool(capture),
             device=device,
             score=score,
             force=force,
             on_start=start,
             on_event=display.event,
             on_log=on_log,
+            on_warning=say,
         )
     made = record.result.artifact is not None
     if as_json:

@@ -92,8 +92,8 @@ class Group:
         return ", ".join([self.rows[0].dataset, *self.special])
 
     def name(self, row: Row) -> str:
-        """Return the method's name with the hyper-parameters that distinguish its rows in this group, and a precision
-        that is not the device's usual one."""
+        """Return the method's name with the hyper-parameters that distinguish its rows in this group, and what
+        is unusual in how it computes."""
         return _named(row, self._telling(row))
 
     def label(self, row: Row) -> str:
@@ -183,8 +183,9 @@ def _device(cell: Cell) -> str:
 
 
 def _arithmetic(cell: Cell) -> list[str]:
-    """Name the precision of a cell where it is not the one that its device takes by itself."""
-    return [] if cell.precision == PRECISIONS[cell.device][0] else [cell.precision]
+    """Name the precision of a cell where it is not the one that its device takes by itself, and captured steps."""
+    precision = [] if cell.precision == PRECISIONS[cell.device][0] else [cell.precision]
+    return [*precision, *(["captured"] if cell.capture else [])]
 
 
 def _setting(cell: Cell) -> str:

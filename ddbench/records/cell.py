@@ -174,6 +174,8 @@ class Cell(Strict):
     precision: Annotated[Precision, LATER] = "float32"
     """how networks compute while a method learns; they are scored in float32, on a GPU with products of TensorFloat-32
     unless it is `float32`"""
+    capture: Annotated[bool, LATER] = False
+    """true if compiled steps are captured as graphs of launches, on a GPU of CUDA"""
 
     @property
     def all_networks(self) -> list[NetworkSpec]:

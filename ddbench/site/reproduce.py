@@ -30,11 +30,12 @@ def of_run(record: Record) -> list[str] | None:
     if not _sayable(cell):
         return None
     distil: list[object] = ["distill", cell.method, "-d", cell.dataset, "--ipc", cell.ipc, "--seed", result.seed]
-    distil += ["--network", _network(cell.network), *_length(result), *_compiled(record), *_settings(cell)]
+    distil += ["--network", _network(cell.network), *_length(result), *_settings(cell)]
     if cell.setting != "random":
         distil += ["--setting", cell.setting]
     if cell.precision != PRECISIONS[cell.device][0]:
         distil += ["--precision", cell.precision]
+    distil += ["--capture"] if cell.capture else _compiled(record)
     score = ["score", DISTILLED, "--protocol", cell.protocol, "--count", cell.networks]
     return [_command([*distil, "--device", cell.device, "--out", DISTILLED]), _command(score)]
 

@@ -127,7 +127,8 @@ def rescored_record(claim: Claim, found: Rescoring, comparisons: Sequence[Compar
 
 def place_of(record: Record, device: torch.device, report: Report = lambda stage, share: None) -> Place:
     """Return the place to train a record's networks again, compiled if its own were."""
-    return Place(device, Compiler(record.measured.environment.get("compiled") is True), report)
+    capture = record.result.cell.capture and device.type == "cuda"
+    return Place(device, Compiler(record.measured.environment.get("compiled") is True, capture=capture), report)
 
 
 def evaluator_of(record: Record, dataset: str | None, place: Place) -> Evaluator:
