@@ -62,7 +62,7 @@ class AttentionMatching:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         def features(weights: Weights, images: torch.Tensor) -> torch.Tensor:
-            *maps, _, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, F)
+            *maps, _, last = task.first_order.activations(weights, images)  # (N, C, H, W) each, and (N, F)
             looks = [attention(found, self.exponent) for found in maps]  # (N, H * W) each
             return STRENGTH**0.5 * torch.cat([*looks, self.balance**0.5 * last], 1)
 

@@ -49,7 +49,7 @@ class DistributionMatching:
         synthetic = SyntheticSet(task, self.decoder, self.init)
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
-        matching = FeatureMatching(task, task.embed, DISCREPANCIES["mean"])
+        matching = FeatureMatching(task, task.first_order.embed, DISCREPANCIES["mean"])
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             weights = task.initial()  # a fresh network
             real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class

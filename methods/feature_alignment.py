@@ -172,6 +172,6 @@ def layers(task: Task, weights: Weights, images: torch.Tensor) -> tuple[torch.Te
 
     Squared distances of the former are weighted as published.
     """
-    *shallow, deep, last = task.activations(weights, images)  # (N, C, H, W) each, and (N, width)
+    *shallow, deep, last = task.first_order.activations(weights, images)  # (N, C, H, W) each, and (N, width)
     maps = [SHALLOW**0.5 * found.flatten(1) for found in shallow]
     return torch.cat([*maps, deep.flatten(1), 2**0.5 * last], 1), last

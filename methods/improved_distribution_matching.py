@@ -72,7 +72,7 @@ class ImprovedDistributionMatching:
         queue = NetworkQueue(task, initial_size=self.begin, max_size=self.most, every=self.every)
         state = State(synthetic=synthetic, optimizer=optimizer, source=queue)
         trainer = Trainer(task, lr=0.01, momentum=0.9, weight_decay=5e-4)
-        matching = FeatureMatching(task, task.embed, DISCREPANCIES["mean"])
+        matching = FeatureMatching(task, task.first_order.embed, DISCREPANCIES["mean"])
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             network = state.source.next()  # a random one of the queue
             guide = Guide(network.weights, strength=100 * self.guidance * network.accuracy)

@@ -59,7 +59,7 @@ class MaximumMeanDiscrepancy:
         synthetic = SyntheticSet(task, self.decoder, self.init)
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer, source=FreshNetworks(task, self.uses))
-        matching = FeatureMatching(task, task.embed, DISCREPANCIES["mmd_rbf"])
+        matching = FeatureMatching(task, task.first_order.embed, DISCREPANCIES["mmd_rbf"])
         for _ in meter.steps(self.iterations, state, synthetic.artifact):
             weights = state.source.next()  # a fresh network, or once more the last one
             real = task.real.by_class(self.batch_real, task.generator("real"))  # (n_c, C, H, W) of each class

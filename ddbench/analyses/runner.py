@@ -11,6 +11,7 @@ from ddbench.analyses.subject import Subject
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.clock import clock_for
 from ddbench.compute.environment import environment, now
+from ddbench.compute.precision import precision
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Described, Evaluator
 from ddbench.evaluation.trainer import ImageEvaluator
@@ -67,7 +68,8 @@ def analyse(
     clock = clock_for(subject.device)
     begun = clock.settle()
     try:
-        findings = analysis.analyse(subject.asked_by(analysis.name, report))
+        with precision(subject.device, "float32"):  # reference networks serve artefacts of every precision
+            findings = analysis.analyse(subject.asked_by(analysis.name, report))
     except FloatingPointError as error:
         raise UserError(f"{analysis.name} found a number that is not finite: {error}") from error
     return AnalysisRecord(

@@ -13,6 +13,7 @@ from ddbench.artifacts.checks import check_artifact
 from ddbench.artifacts.class_names import checked_names
 from ddbench.artifacts.copies import names_doubt
 from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.compute.precision import Precision
 from ddbench.data import Dataset, load_dataset
 from ddbench.errors import UserError, printable
 from ddbench.records.cell import Attack, GivenWeights, NetworkSpec, Pool, Setting
@@ -40,6 +41,7 @@ class Provenance(BaseModel):
     setting: Setting = "random"
     pool: Pool | GivenWeights | None = None
     attack: Attack | None = None
+    precision: Precision = "float32"
     seed: int | None = Field(default=None, ge=0, strict=True)
     """the run's seed; None for what was converted"""
 

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.bench import textbook
+from ddbench.bench.ensemble import gradients_of_each, train_together
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA
+from ddbench.evaluation.descent import course_on
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator, evaluate
 from ddbench.families.experts import Expert, train_expert
@@ -33,6 +35,8 @@ REAL, BATCH = 256, 256
 """real images of a class in a matching step, and images of an expert's batch"""
 BACKPROP_REAL, BACKPROP_EPOCHS = 1024, 3
 LR = 0.02
+NETWORKS = 20
+"""evaluation networks of the cases that compare ways to train many"""
 MANY = 10**6
 
 
@@ -174,6 +178,15 @@ def _evaluation(setup: Setup) -> Iterator[None]:
         yield
 
 
+def _networks(setup: Setup) -> Iterator[None]:
+    plain = Plain.of(setup)
+    images, labels = plain.synthetic()
+    while True:
+        for _ in range(NETWORKS):
+            textbook.train(plain.network(), images, labels, EPOCHS)
+        yield
+
+
 # -- ours -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,21 +209,45 @@ def _our_experts(setup: Setup, meter: Meter) -> None:
     train_expert(task, meter, seeded(0), expert, task.compiler.gradient(task.loss), "experts")
 
 
-def _our_evaluation(setup: Setup, meter: Meter) -> None:
+def _evaluator(setup: Setup, capture: bool = False) -> tuple[ImageEvaluator, DistilledDataset]:
     task, data = setup.task(), setup.data().to(setup.device)
     protocol = Protocol(name="bench", source="", epochs=EPOCHS)
     network = NetworkSpec(name="convnet", parameters={"width": setup.width})
     transform = Preprocessing.for_dataset(data).fit(data)
-    evaluator = ImageEvaluator(data, transform, protocol, network, task.device, task.setting, task.compiler)
-    artifact = DistilledDataset.pixels(*task.real_init())
+    compiler = Compiler(enabled=True, capture=capture)
+    evaluator = ImageEvaluator(data, transform, protocol, network, task.device, task.setting, compiler)
+    return evaluator, DistilledDataset.pixels(*task.real_init())
+
+
+def _our_evaluation(setup: Setup, meter: Meter) -> None:
+    evaluator, artifact = _evaluator(setup)
     for _ in meter.steps(MANY, State(), name="evaluation"):
         evaluate(artifact, evaluator, setup.networks)
+
+
+def _in_turn(capture: bool) -> Callable[[Setup, Meter], None]:
+    def run(setup: Setup, meter: Meter) -> None:
+        evaluator, artifact = _evaluator(setup, capture and setup.device.startswith("cuda"))
+        for _ in meter.steps(MANY, State(), name="evaluation"):
+            for seed in range(NETWORKS):
+                evaluator.train(artifact, seed)
+
+    return run
+
+
+def _together(setup: Setup, meter: Meter) -> None:
+    evaluator, artifact = _evaluator(setup)
+    gradients = gradients_of_each(evaluator, artifact.label_kind)
+    for _ in meter.steps(MANY, State(), name="evaluation"):
+        train_together(gradients, [course_on(evaluator, artifact, seed) for seed in range(NETWORKS)])
 
 
 @dataclass(frozen=True)
 class Case:
     textbook: Callable[[Setup], Iterator[None]]
     ours: Callable[[Setup, Meter], None]
+    usual: bool = True
+    """false leaves it out where no case is named"""
 
 
 CASES = {
@@ -220,4 +257,7 @@ CASES = {
     "backprop": Case(_backprop, _method("backprop", batch_real=BACKPROP_REAL, epochs=BACKPROP_EPOCHS, init="real")),
     "experts": Case(_experts, _our_experts),
     "evaluation": Case(_evaluation, _our_evaluation),
+    "networks_in_turn": Case(_networks, _in_turn(capture=False), usual=False),
+    "networks_captured": Case(_networks, _in_turn(capture=True), usual=False),
+    "networks_together": Case(_networks, _together, usual=False),
 }

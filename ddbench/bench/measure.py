@@ -70,7 +70,7 @@ def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threa
     """Time every case at every setup.
 
     Args:
-        cases: names in `CASES`; none takes all
+        cases: names in `CASES`; none takes the usual ones
         seconds: shortest time for each implementation, after warming up
         threads: number of threads on a CPU
 
@@ -80,7 +80,7 @@ def run_bench(cases: list[str], setups: list[Setup], seconds: float = 5.0, threa
     for case in cases:
         if case not in CASES:
             raise UserError(f"unknown case {case!r}; {suggestion(case, CASES)}")
-    for case in cases or CASES:
+    for case in cases or [name for name, case in CASES.items() if case.usual]:
         for setup in setups:
             textbook = _apart(threads, _textbook, case, setup, seconds)
             ours = measure_ours(case, setup, seconds, threads)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, create_model, model_validator
 
+from ddbench.compute.precision import Precision
 from ddbench.errors import UserError
 from ddbench.io.documents import parse_yaml, read_bytes
 from ddbench.records.cell import MOST_GIVEN, MOST_MARGIN, MOST_STEPS, Attack, NetworkSpec, Setting
@@ -105,6 +106,10 @@ class CellFields(Strict):
     """distillation seeds 0, 1, ..."""
     snapshots: Fractions | None = None
     """fractions of the budget, or of the planned steps, at which they are taken; None takes `snapshots.SNAPSHOTS`"""
+    precision: Precision | None = None
+    """precision of the arithmetic; None takes `tf32` on a GPU of CUDA, `float32` elsewhere"""
+    capture: bool = False
+    """compile steps and capture them as graphs of launches on a GPU of CUDA; on other devices it has no effect"""
 
 
 class PlannedCell(CellFields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +14,7 @@ from ddbench.analyses.analysis import analysis_of, settings_of
 from ddbench.boards.board import Board, PlannedCell, PoolField
 from ddbench.boards.cross_evaluation import check_ways, cross_evaluations
 from ddbench.compute.device import resolve_device
+from ddbench.compute.precision import precision_of
 from ddbench.data import load_dataset
 from ddbench.data.dataset import split_name
 from ddbench.errors import UserError
@@ -126,7 +127,7 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
 
     Raises:
         UserError: for an unknown name, a hyper-parameter that does not fit, an ipc larger than the smallest class, a
-            GPU where there is none, or a selection that takes nothing.
+            GPU or a precision where there is none, or a selection that takes nothing.
     """
     selection = selection or Selection()
     where = resolve_device(device) if isinstance(device, str) else device
@@ -143,6 +144,12 @@ def resolve(board: Board, device: str | torch.device = "auto", selection: Select
     return sorted(jobs, key=lambda job: job.seed) if board.order == "seeds" else jobs
 
 
+def without_effect(board: Board, kind: str) -> Iterator[str]:
+    """Yield a sentence for what a board asks for in vain on a kind of device."""
+    if kind != "cuda" and any(planned.capture for planned in board.cells()):
+        yield f"capture has no effect on {kind}: it saves the launches of a GPU of CUDA"
+
+
 def _canonical(method: str) -> str:
     return method if method.endswith(".py") else METHODS.canonical(method)
 
@@ -153,6 +160,8 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     modality, split = MODALITIES.get(planned.modality), split_name(board.validation)
     _check_method(planned, method)
     _check_needs(planned)
+    if planned.capture and board.compile is False:
+        raise UserError("capture is of compiled steps, and compile is false; leave out either")
     data, protocol = modality.data(planned.dataset, split, board.peek), PROTOCOLS.get(planned.protocol)
     check_ceiling(cls.name, protocol)
     if board.peek and protocol.kind == "full_data":
@@ -183,6 +192,8 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
         attack=planned.attack,
         also=also or None,
         peek=board.peek,
+        precision=precision_of(device, planned.precision),
+        capture=planned.capture and device == "cuda",
     )
     modality.check(cell, planned.dataset, method)
     check_ways(cell)
@@ -200,7 +211,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
             dataset=planned.dataset,
             snapshots=snapshots if _has_curve(board, seed) else snapshots and (0.0,),
             curve=_has_curve(board, seed),
-            compile=board.compile,
+            compile=True if cell.capture else board.compile,
             checkpoint_seconds=board.checkpoint_seconds,
             stall_seconds=board.stall_seconds,
             network_files=files_of(cell.all_networks),

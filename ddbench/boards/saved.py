@@ -18,7 +18,7 @@ from ddbench.records.notation import parse_settings
 HEADING = "# Written by `ddbench evaluate --save-board`: the cells that its options meant; paths start where it ran."
 ORDER = (
     "board", "title", "modality", "datasets", "ipc", "network", "preprocessing", "setting", "pool", "attack",
-    "protocol", "networks", "budget", "steps", "peak_bytes", "seeds", "threads",
+    "protocol", "networks", "budget", "steps", "peak_bytes", "seeds", "threads", "precision", "capture",
 )  # fmt: skip
 """fields of a board in the order in which those that ship have them"""
 

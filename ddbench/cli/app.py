@@ -60,6 +60,12 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="A hyper-param
 TensorBoardOption = Annotated[
     Path | None, typer.Option("--tensorboard", metavar="FOLDER", help="Write what is logged as curves for TensorBoard.")
 ]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", help="float32, tf32 or bfloat16 [default: tf32 on cuda, else float32].")
+]
+CaptureOption = Annotated[
+    bool | None, typer.Option("--capture/--no-capture", help="Capture compiled steps as CUDA graphs [default: no].")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 

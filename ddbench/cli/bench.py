@@ -28,6 +28,8 @@ def bench(
 
     ddbench bench --case evaluation --width 128 --device cuda
 
+    ddbench bench -c networks_in_turn -c networks_captured -c networks_together --device cuda    # 20 at once, or not
+
     ddbench bench --growth growth.png    # against ipc, classes, side, steps and networks
 
     With --json: an object of `device`, `rows` and `growth`. Each of `rows` has `case`, `ipc`, `width`,

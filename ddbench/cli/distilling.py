@@ -11,9 +11,11 @@ import typer
 from ddbench.cli.app import (
     SOME_FAILED,
     BudgetOption,
+    CaptureOption,
     Device,
     Json,
     NetworkOption,
+    PrecisionOption,
     Settings,
     StepsOption,
     TensorBoardOption,
@@ -43,6 +45,8 @@ def distill(
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="What it repeats [default: if it is long enough].")
     ] = None,
+    precision: PrecisionOption = None,
+    capture: CaptureOption = None,
     score: Annotated[bool, typer.Option("--score/--no-score", help="Train a network on it and test that.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace another set at --out.")] = False,
     tensorboard: TensorBoardOption = None,
@@ -86,12 +90,15 @@ def distill(
             setting=setting,
             settings=settings_from(set_),
             compile=compile_,
+            precision=precision,
+            capture=bool(capture),
             device=device,
             score=score,
             force=force,
             on_start=start,
             on_event=display.event,
             on_log=on_log,
+            on_warning=say,
         )
     made = record.result.artifact is not None
     if as_json:

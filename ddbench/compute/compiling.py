@@ -28,6 +28,8 @@ WORTH_SECONDS = 60.0
 WORTH_STEPS = 1000
 VARIANTS = 64
 """largest number of shapes that one function may be compiled for"""
+CALLS_TO_CAPTURE = 3
+"""calls until a captured function only replays: torch compiles and warms up in the first, and captures in the second"""
 
 
 def gradient(function: Scalar[Point, Rest], point: Point, *rest: Rest.args, **keywords: Rest.kwargs) -> Point:
@@ -63,15 +65,21 @@ class Compiler:
 
     Args:
         enabled: whether to compile; what cannot be compiled, or a machine without a compiler, runs eager with a warning
-        apart: context in which compilation happens, called with the name `compile`; the meter's `paused`
+        apart: context in which compilation and capture happen, called with the name `compile`; the meter's `paused`
+        capture: capture what is compiled as a graph of launches, which a GPU of CUDA then replays at the cost of one.
+            The graph reads and writes memory of its own, so that every result is copied before it is returned.
     """
 
     def __init__(
-        self, enabled: bool = False, apart: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+        self,
+        enabled: bool = False,
+        apart: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        capture: bool = False,
     ) -> None:
         self.enabled = enabled
         """false if not asked for, or as soon as something could not be compiled"""
         self.apart = apart
+        self.capture = capture
 
     def gradient(self, function: Scalar[Point, Rest]) -> Callable[Concatenate[Point, Rest], tuple[Point, Tensor]]:
         """Return a function for the gradient of a scalar function with respect to its first argument, and the value."""
@@ -99,7 +107,8 @@ class _Compiled:
 
     def __init__(self, eager: Callable[..., Any], function: Callable[..., Any], compiler: Compiler) -> None:
         self._eager = eager
-        self._compiled = torch.compile(function, dynamic=False, fullgraph=True)
+        mode = "reduce-overhead" if compiler.capture else None
+        self._compiled = torch.compile(function, dynamic=False, fullgraph=True, mode=mode)
         self._compiler = compiler
         self._ready: dict[object, bool] = {}
 
@@ -113,7 +122,13 @@ class _Compiled:
         if not self._ready[signature]:
             return self._eager(*arguments, **keywords)
         with torch.no_grad():
+            return self._run(arguments, keywords)
+
+    def _run(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if not self._compiler.capture:
             return self._compiled(*arguments, **keywords)
+        torch.compiler.cudagraph_mark_step_begin()  # nothing of the last call is needed where it was written
+        return _copied(self._compiled(*arguments, **keywords))
 
     def _warmed(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         """Compile for these arguments and return whether that succeeded."""
@@ -135,12 +150,24 @@ class _Compiled:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
             try:
-                self._compiled(*arguments, **keywords)
+                self._run(arguments, keywords)
             except Exception:
                 from torch._inductor.utils import fresh_inductor_cache
 
                 with fresh_inductor_cache():
-                    self._compiled(*arguments, **keywords)
+                    self._run(arguments, keywords)
+            for _ in range(CALLS_TO_CAPTURE - 1 if self._compiler.capture else 0):
+                self._run(arguments, keywords)
+
+
+def _copied(result: Any) -> Any:
+    """Return a result whose tensors are copies, made by one launch for all of them."""
+    leaves, spec = pytree.tree_flatten(result)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    torch._foreach_copy_(copies, tensors)
+    rest = iter(copies)
+    return pytree.tree_unflatten([next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
 
 
 def _allow_variants() -> None:

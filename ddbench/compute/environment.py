@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from ddbench.compute.precision import rounds_convolutions
+
 REVISION_VARIABLE = "DDBENCH_REVISION"
 """names the commit of a copy of the tree that has no `.git`"""
 DIGITS = 12
@@ -42,6 +44,7 @@ def determinism() -> dict[str, Any]:
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "float32_matmul": torch.get_float32_matmul_precision(),
+        "tf32_convolutions": rounds_convolutions(),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from ddbench.evaluation.trainer import ImageEvaluator
 
 
+@dataclass(frozen=True)
+class Course:
+    """What the training of one network consists of: where it starts, its step sizes and its batches."""
+
+    weights: Weights
+    schedule: Schedule
+    batches: Iterator[tuple[Tensor, Tensor]]
+    """images (N, C, H, W) and labels of each step, without end"""
+    kind: str
+    """kind of the labels"""
+
+
 def train_by_descent(
     evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False, readings: int = 1
 ) -> Iterator[Weights]:
@@ -33,6 +46,11 @@ def train_by_descent(
 
     What is yielded changes in place as the training goes on.
     """
+    yield from descend(evaluator, course_on(evaluator, artifact, seed, short), readings)
+
+
+def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False) -> Course:
+    """The training of the seed's network on an artefact."""
     protocol = evaluator.protocol
     generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
     weights = _initial(evaluator, artifact, seed, generator)
@@ -40,8 +58,7 @@ def train_by_descent(
     schedule = schedule_of(protocol, artifact.recipe, count, short)
     augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
     kind = _trained_kind(augmentation, artifact.label_kind)
-    batches = _batches(evaluator, artifact, schedule, augmentation, generator)
-    yield from _descend(evaluator, weights, schedule, batches, kind, readings)
+    return Course(weights, schedule, _batches(evaluator, artifact, schedule, augmentation, generator), kind)
 
 
 def train_on_all_data(
@@ -61,31 +78,25 @@ def train_on_all_data(
                 images = evaluator.transform(data.train_images[positions])
                 yield augmentation.apply(images, generator), data.train_labels[positions]
 
-    yield from _descend(evaluator, weights, schedule, batches(), "index", readings)
+    yield from descend(evaluator, Course(weights, schedule, batches(), "index"), readings)
 
 
 TRAINERS = {"train": train_by_descent, "full_data": train_on_all_data}
 """how a network comes of an artefact, by the protocol's kind"""
 
 
-def _descend(
-    evaluator: ImageEvaluator,
-    weights: Weights,
-    schedule: Schedule,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    kind: str,
-    readings: int,
-) -> Iterator[Weights]:
+def descend(evaluator: ImageEvaluator, course: Course, readings: int = 1) -> Iterator[Weights]:
     """Train in place; yield the weights of evaluation mode at evenly spaced moments, the last at the end."""
-    optimizer, gradient = _optimizer(weights, schedule), evaluator.gradients[kind]
+    weights, schedule = course.weights, course.schedule
+    optimizer, gradient = optimizer_of(weights, schedule), evaluator.gradients[course.kind]
     statistics = RunningStatistics(evaluator.module)
     read = moments(len(schedule.lrs), readings)
     for step, lr in enumerate(schedule.lrs):
         evaluator.report(step / len(schedule.lrs))
         if step == schedule.drop:
-            optimizer = _optimizer(weights, schedule)
+            optimizer = optimizer_of(weights, schedule)
         optimizer.param_groups[0]["lr"] = lr
-        images, labels = next(batches)
+        images, labels = next(course.batches)
         statistics.update(weights, images)
         found, _ = evaluator.chunks.gradient(gradient, weights, images, labels)
         for name, weight in weights.items():
@@ -106,7 +117,8 @@ def _initial(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, g
     return start
 
 
-def _optimizer(weights: Weights, training: Schedule) -> torch.optim.Optimizer:
+def optimizer_of(weights: Weights, training: Schedule) -> torch.optim.Optimizer:
+    """The optimiser of a training, before its first step; networks that are stacked in a tensor share one."""
     lr, decay = training.lrs[0], training.weight_decay
     if training.optimizer == "adam":
         return torch.optim.Adam(weights.values(), lr=lr, weight_decay=decay)

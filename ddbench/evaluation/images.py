@@ -143,11 +143,13 @@ class Images:
             generators=generators,
             device=place.device,
             compiler=place.compiler,
+            precision=cell.precision,
         )
         origin = {
             "dataset": cell.dataset_digest,
             "preprocessing": cell.preprocessing,
             "network": str(cell.network),
+            **cell.model_dump(include={"precision"}),
         }
         described = {"preprocessing": transform.describe(), "held_out": content.held_out}
         return ImageTraining(task, origin, {**described, **names_for_header(data.classes)})

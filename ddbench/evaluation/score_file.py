@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ddbench.compute.device import resolve_device
+from ddbench.compute.precision import precision
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.opening import open_artifact
 from ddbench.evaluation.trainer import evaluate
@@ -43,6 +45,7 @@ def score(
         report("evaluate", (len(scores) + share) / (len(chosen) * number))
 
     evaluators: list[Evaluator] = [headline.under(network, opened.protocol).reporting(progress) for network in chosen]
-    for evaluator in evaluators:
-        evaluate(opened.artifact, evaluator, number, scores.append)
+    with precision(resolve_device(device), opened.said.precision):
+        for evaluator in evaluators:
+            evaluate(opened.artifact, evaluator, number, scores.append)
     return scores

@@ -155,12 +155,11 @@ class ImageEvaluator:
     def gradients(self) -> dict[str, Callable[..., tuple[Weights, Tensor]]]:
         """Gradient functions of the mean loss, by the kind of labels."""
 
-        def of(kind: str) -> Callable[..., tuple[Weights, Tensor]]:
-            return self.compiler.gradient(
-                lambda weights, images, labels: _loss(self.forward(weights, images), labels, kind)
-            )
+        return {kind: self.compiler.gradient(self.loss(kind)) for kind in get_args(LabelKind)}
 
-        return {kind: of(kind) for kind in get_args(LabelKind)}
+    def loss(self, kind: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+        """The mean loss of a network on images with labels of a kind: a pure function."""
+        return lambda weights, images, labels: _loss(self.forward(weights, images), labels, kind)
 
 
 def evaluate(

@@ -23,7 +23,7 @@ class OuterLoss:
 
     def __init__(self, task: Task, batch: int) -> None:
         self._task, self._batch = task, batch
-        self._gradient: Callable[..., tuple[Any, Tensor]] = task.compiler.gradient(task.loss)
+        self._gradient: Callable[..., tuple[Any, Tensor]] = task.compiler.gradient(task.first_order.loss)
 
     def backward(self, trained: Weights, share: float = 1.0) -> Tensor:
         """Back-propagate `share` times the loss on fresh real images through the training, and return it, ()."""

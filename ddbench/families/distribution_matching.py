@@ -38,7 +38,7 @@ class FeatureMatching:
     """The discrepancy between features of real and synthetic images in a network, and its gradient.
 
     Args:
-        features: of images, such as `task.embed` for the last ones before the classifier
+        features: of images, such as `task.first_order.embed` for the last ones before the classifier
         discrepancy: between the features of one class; it is summed over classes
     """
 
@@ -89,10 +89,11 @@ class FeatureMatching:
             pairs = zip(target, features.split(1), strict=True)
             total = torch.cat([self._discrepancy.between(real, own, draws) for real, own in pairs]).sum()
         if guide is not None:
-            total = total + guide.strength * self._task.classes * self._task.loss(guide.weights, images, labels)
+            loss = self._task.first_order.loss(guide.weights, images, labels)
+            total = total + guide.strength * self._task.classes * loss
         return total
 
 
 def unit_features(task: Task) -> Features:
     """Return the last features before the classifier, scaled to unit vectors."""
-    return lambda weights, images: F.normalize(task.embed(weights, images), dim=1)
+    return lambda weights, images: F.normalize(task.first_order.embed(weights, images), dim=1)

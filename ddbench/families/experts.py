@@ -59,7 +59,7 @@ def expert_trajectories(task: Task, meter: Meter, expert: Expert) -> list[Tensor
     """
     key = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(expert).items()}
     del key["count"]
-    loss_gradient, found = task.compiler.gradient(task.loss), []
+    loss_gradient, found = task.compiler.gradient(task.first_order.loss), []
     for number in range(expert.count):
 
         def make(generator: torch.Generator, number: int = number) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def train_expert(
 
     Args:
         generator: on the CPU; decides initial weights, order and augmentation
-        loss_gradient: of `task.loss`, as the task's compiler makes it
+        loss_gradient: of `task.first_order.loss`, as the task's compiler makes it
         loop: name of the training's steps
     """
     per_epoch = expert.epoch_batches or -(-len(task.real) // expert.batch)

@@ -54,7 +54,7 @@ class GradientDistance:
 
     def __init__(self, task: Task, distance: Distance) -> None:
         self._task = task
-        self._weight_gradient = task.compiler.gradient(task.loss)
+        self._weight_gradient = task.compiler.gradient(task.first_order.loss)
 
         def objective(images: Tensor, weights: Weights, target: Weights, labels: Tensor) -> Tensor:
             return distance(target, gradient(task.loss, weights, images, labels))

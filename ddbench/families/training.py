@@ -50,7 +50,7 @@ class Trainer:
 
     def __init__(self, task: Task, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
         self._task, self._lr, self._momentum, self._decay = task, lr, momentum, weight_decay
-        self._gradient = task.compiler.gradient(task.loss)
+        self._gradient = task.compiler.gradient(task.first_order.loss)
         self._predict = task.compiler.function(lambda weights, images: task.forward(weights, images).argmax(1))
 
     def step(self, network: Trained, images: Tensor, labels: Tensor) -> Trained:

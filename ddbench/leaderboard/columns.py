@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ddbench.compute.precision import PRECISIONS
 from ddbench.errors import printable
 from ddbench.leaderboard.grouping import conditions
 from ddbench.leaderboard.published import Figure
@@ -91,7 +92,8 @@ class Group:
         return ", ".join([self.rows[0].dataset, *self.special])
 
     def name(self, row: Row) -> str:
-        """Return the method's name with the hyper-parameters that distinguish its rows in this group."""
+        """Return the method's name with the hyper-parameters that distinguish its rows in this group, and what
+        is unusual in how it computes."""
         return _named(row, self._telling(row))
 
     def label(self, row: Row) -> str:
@@ -120,11 +122,12 @@ class Group:
     def _telling(self, row: Row) -> list[str]:
         namesakes = [peer for peer in self.rows if peer.method == row.method]
         names = sorted({name for peer in namesakes for name in peer.hyperparameters})
-        return [
+        settings = [
             f"{name}={row.hyperparameters.get(name, NEUTRAL.get(name))}"
             for name in names
             if len({repr(peer.hyperparameters.get(name)) for peer in namesakes}) > 1
         ]
+        return settings + _arithmetic(row.cell)
 
 
 def groups(made: Iterable[Row]) -> list[Group]:
@@ -175,7 +178,14 @@ def reaching(made: Sequence[Row], least: State) -> list[Row]:
 
 
 def _device(cell: Cell) -> str:
-    return "mps (wall seconds)" if cell.device == "mps" else cell.device
+    notes = {"mps": " (wall seconds)", "cuda": " (tf32 where a row says nothing else)"}
+    return cell.device + notes.get(cell.device, "")
+
+
+def _arithmetic(cell: Cell) -> list[str]:
+    """Name the precision of a cell where it is not the one that its device takes by itself, and captured steps."""
+    precision = [] if cell.precision == PRECISIONS[cell.device][0] else [cell.precision]
+    return [*precision, *(["captured"] if cell.capture else [])]
 
 
 def _setting(cell: Cell) -> str:

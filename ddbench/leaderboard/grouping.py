@@ -13,7 +13,7 @@ from ddbench.records.cell import Cell
 from ddbench.records.files import dump_record
 from ddbench.records.schema import Record
 
-OWN = {"method", "hyperparameters", "budget", "also"}
+OWN = {"method", "hyperparameters", "budget", "also", "precision", "capture"}
 """fields in which cells of one table may differ"""
 
 

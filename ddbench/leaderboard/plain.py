@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from ddbench.leaderboard.columns import reaching
+from ddbench.leaderboard.fields import fields_of
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published
 from ddbench.leaderboard.rows import rows
-from ddbench.leaderboard.tables import fields_of
 from ddbench.records.schema import Record
 from ddbench.records.states import State
 
 TEXTS = {
     "board", "method", "family", "paper", "dataset", "dataset_digest", "preprocessing", "network", "setting",
-    "protocol", "split", "device", "machines", "budget", "steps", "label_source",
+    "protocol", "split", "device", "precision", "machines", "budget", "steps", "label_source",
 }  # fmt: skip
 """fields that are words, also where one looks like a number"""
 
@@ -33,7 +33,7 @@ def plain_rows(
         least: state that each run with scores of a row has reached; ranks are among all rows nevertheless
     """
     shown = reaching(rows(records, published, origins), least)
-    return [{name: _plain(name, value) for name, value in fields_of(row).items()} for row in shown]
+    return [{name: _plain(name, value) for name, value in fields.items()} for fields in fields_of(shown)]
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from ddbench.io.atomic import canonical_json
 from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, reaching, summary
-from ddbench.leaderboard.cross_architecture import comparison_sections, further_fields
+from ddbench.leaderboard.cross_architecture import comparison_sections
+from ddbench.leaderboard.fields import fields_of
 from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.published import Published, footnotes
 from ddbench.leaderboard.rows import Row, rows
 from ddbench.leaderboard.sections import anytime, budgets, cost, storage
-from ddbench.leaderboard.summaries import ENDINGS, NOTHING
+from ddbench.leaderboard.summaries import ENDINGS
 from ddbench.records.schema import Record
 from ddbench.records.states import State
-from ddbench.stats import Interval
 
 LEFT = ("method", "family", "charged seconds", "not charged", "machine", "labels", "state", "status")
 STATUS_WIDTH = 10
@@ -153,7 +152,7 @@ def _tables(found: Sequence[Group]) -> list[tuple[str, Lines]]:
 def csv_table(records: Iterable[Record], published: Published | None = None, origins: Origins | None = None) -> str:
     """Render one line a cell with every field: accuracy in [0, 1], seconds, bytes; dictionaries and lists as JSON."""
     text = io.StringIO()
-    lines = [fields_of(row) for row in rows(records, published, origins)]
+    lines = fields_of(rows(records, published, origins))
     if lines:
         writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
         writer.writeheader()
@@ -219,72 +218,3 @@ def _least_width(column: str, lines: list[dict[str, str]]) -> int:
     if column == "status":
         return STATUS_WIDTH
     return max(len(line[column].partition(" (")[0] if column == "method" else line[column]) for line in lines)
-
-
-def fields_of(row: Row) -> dict[str, Any]:
-    """Return the fields of a line of the CSV table, lists and dictionaries as JSON; empty where nothing is known."""
-    cell = row.cell
-    return {
-        "board": row.board,
-        "rank": "" if row.rank is None else row.rank,
-        "method": row.method,
-        "family": row.origin.family if row.origin else "",
-        "paper": row.origin.paper if row.origin else "",
-        "dataset": row.dataset,
-        "dataset_digest": cell.dataset_digest,
-        "preprocessing": cell.preprocessing,
-        "network": row.network,
-        "setting": row.setting,
-        "ipc": row.ipc,
-        "protocol": row.protocol,
-        "networks": cell.networks,
-        "split": row.split,
-        "device": cell.device,
-        "threads": cell.threads,
-        "machines": row.machines,
-        "pool": _json(cell.pool.model_dump() if cell.pool else None),
-        "attack": _json(cell.attack.model_dump() if cell.attack else None),
-        "budget": row.budget,
-        "budget_seconds": cell.budget.seconds,
-        "budget_steps": cell.budget.steps,
-        "budget_peak_bytes": cell.budget.peak_bytes,
-        **_interval_fields("accuracy", row.accuracy),
-        **_interval_fields("versus_start", row.gain),
-        **_interval_fields("versus_random", row.versus_random),
-        "gap_closed": _decimals(row.gap_closed),
-        "metrics": _json({name: round(value.mean, 6) for name, value in row.metrics.items()}),
-        "published": _json([figure.model_dump(include={"accuracy", "source", "read"}) for figure in row.published]),
-        "seconds": _decimals(row.seconds),
-        "seconds_by_phase": _json({name: round(value, 6) for name, value in row.seconds_by_phase.items()}),
-        "uncharged_seconds": _json({name: round(value, 6) for name, value in row.uncharged_seconds.items()}),
-        **_interval_fields("anytime_accuracy", row.anytime.accuracy if row.anytime else None),
-        "seconds_to_90_percent": _decimals(row.anytime.seconds if row.anytime else None),
-        "peak_bytes": row.peak_bytes,
-        "stored_bytes": _json(row.stored_bytes),
-        "on_front": _json(row.on_front),
-        "steps": "" if row.steps == NOTHING else row.steps,
-        "label_source": row.labels,
-        "states": _json(row.states),
-        "statuses": _json(row.statuses),
-        "reasons": _json(row.reasons),
-        **{name: _json(value) for name, value in further_fields(row).items()},
-        "seeds": _json(row.seeds),
-        "hyperparameters": _json(row.hyperparameters),
-    }
-
-
-def _interval_fields(name: str, value: Interval | None) -> dict[str, Any]:
-    """Return the fields of an interval; without one they are empty and n is 0."""
-    return {
-        name: _decimals(value.mean if value else None),
-        f"{name}_half_width": _decimals(value.half_width if value else None),
-        f"{name}_n": value.n if value else 0,
-    }
-
-
-def _decimals(value: float | None) -> str:
-    return "" if value is None else f"{round(value, 6) + 0.0:.6f}"
-
-
-def _json(value: Any) -> str:
-    return canonical_json(value).decode()

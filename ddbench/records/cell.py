@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ddbench.compute.precision import Precision
 from ddbench.io.atomic import canonical_json, digest
 from ddbench.records.fields import LATER, Digest, Line, Name, Strict, Word
 
@@ -170,6 +171,11 @@ class Cell(Strict):
     peek: Annotated[float | None, Field(gt=0, lt=1), LATER] = None
     """stratified share of the training images that methods do not see, to select readings and snapshots by; the test
     set is scored all the same"""
+    precision: Annotated[Precision, LATER] = "float32"
+    """how networks compute while a method learns; they are scored in float32, on a GPU with products of TensorFloat-32
+    unless it is `float32`"""
+    capture: Annotated[bool, LATER] = False
+    """true if compiled steps are captured as graphs of launches, on a GPU of CUDA"""
 
     @property
     def all_networks(self) -> list[NetworkSpec]:

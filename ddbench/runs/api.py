@@ -13,7 +13,7 @@ from typing import Any
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
 from ddbench.boards.command_line import SHIPPED, board_of
-from ddbench.boards.jobs import Job, Selection, resolve
+from ddbench.boards.jobs import Job, Selection, resolve, without_effect
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
@@ -66,7 +66,7 @@ def evaluate(
         on_start: told what is left to do
         on_event: told what happens, for a display
         on_log: told what the methods log, see `ddbench.runs.log_hook`
-        on_warning: told what is left out, a sentence each
+        on_warning: told what is left out, or asked for in vain, a sentence each
 
     Raises:
         UserError: before anything is written, when a part of the board does not fit.
@@ -80,6 +80,8 @@ def evaluate(
     jobs = resolve(chosen, where.device, selection)
     if shard is not None:
         jobs, folder = share_of(jobs, shard), shard_folder(folder, shard)
+    for sentence in without_effect(chosen, where.device.type):
+        on_warning(sentence)
     with claimed(folder):
         gather(folder, on_warning)
         plan = plan_runs(jobs, folder, again)
@@ -104,8 +106,8 @@ def plan(
     >>> print(ddbench.plan("cpu", workers=2))  # doctest: +SKIP
 
     Args:
-        on_warning: told of each cell that does not fit into the memory of a GPU, and of each damaged file, which is set
-            aside as `evaluate` would
+        on_warning: told of what is asked for in vain, of each cell that does not fit into the memory of a GPU, and of
+            each damaged file, which is set aside as `evaluate` would
 
     Raises:
         UserError: when a part of the board does not fit, or a command is at work in `out`.
@@ -114,7 +116,7 @@ def plan(
     chosen = board_of(board)
     folder = Path(out) if out is not None else Path("runs") / chosen.board
     jobs = resolve(chosen, device, selection)
-    for sentence in too_large(jobs, resolve_device(device)):
+    for sentence in (*without_effect(chosen, jobs[0].cell.device), *too_large(jobs, resolve_device(device))):
         on_warning(sentence)
     if not folder.is_dir():
         return forecast_left(Plan([(job, folder) for job in jobs], [], [], []), device, workers)
@@ -145,12 +147,15 @@ def distill(
     setting: str = "random",
     settings: Mapping[str, Any] | None = None,
     compile: bool | None = None,
+    precision: str | None = None,
+    capture: bool = False,
     device: str = "auto",
     score: bool = True,
     force: bool = False,
     on_start: Callable[[Plan], None] = lambda todo: None,
     on_event: Callable[[Event], None] = lambda event: None,
     on_log: LogHook = lambda run, logged: None,
+    on_warning: Callable[[str], None] = lambda sentence: None,
 ) -> Record:
     """Distil one artefact into the file `out`, and return its record, with one network's score; resumes like a board.
 
@@ -165,11 +170,14 @@ def distill(
         budget: `60s`, `2m`, `1h`; None takes every planned step
         settings: hyper-parameters
         compile: what the run repeats; None decides by its length, see `compiling.worth_compiling`
+        precision: `float32`, `tf32` or `bfloat16`; None takes the device's
+        capture: compile steps and capture them as graphs of launches; on devices other than CUDA's without effect
         score: False leaves it unscored, as the record then says; `ddbench.score` can score the file later
         force: replace what another run has left at `out`, once this one is done
         on_start: told what is left to do
         on_event: told what happens, for a display
         on_log: told what the method logs, see `ddbench.runs.log_hook`
+        on_warning: told what is asked for in vain, a sentence each
 
     Raises:
         UserError: for a part that does not fit, or where `out` is another run's file.
@@ -191,11 +199,15 @@ def distill(
             "budget": budget,
             "steps": steps,
             "compile": compile,
+            "precision": precision,
+            "capture": capture,
             "entries": [{"methods": [method], "set": dict(settings or {})}],
         },
         where="distill",
     )
     jobs = [replace(job, seed=seed, score=score) for job in resolve(board, device)]
+    for sentence in without_effect(board, jobs[0].cell.device):
+        on_warning(sentence)
     done = _done_already(out, jobs[0], force)
     if done is not None:
         return done

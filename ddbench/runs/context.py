@@ -64,7 +64,8 @@ class RunContext:
         budget = job.cell.budget
         worth = worth_compiling(budget.seconds, budget.steps, device.type)
         compiled = worth if job.compile is None else job.compile
-        return cls(job, folder, cache, device, Compiler(compiled), monitor)
+        capture = job.cell.capture and device.type == "cuda"
+        return cls(job, folder, cache, device, Compiler(compiled, capture=capture), monitor)
 
     @property
     def place(self) -> Place:
@@ -107,6 +108,7 @@ def make_meter(context: RunContext, generators: Generators, origin: Mapping[str,
         "threads": cell.threads,
         "compiled": context.compiler.enabled,
         "versions": versions(),
+        **cell.model_dump(include={"capture"}),
     }
     return Meter(
         cell.budget,

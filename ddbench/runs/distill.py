@@ -17,6 +17,7 @@ from ddbench.compute.environment import environment, git_revision, versions
 from ddbench.compute.generators import Generators
 from ddbench.compute.load import MachineLoad
 from ddbench.compute.memory import limit_device_memory
+from ddbench.compute.precision import precision
 from ddbench.errors import CannotWrite, UserError
 from ddbench.evaluation.modality import Training, TrainingFile, size_of
 from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
@@ -86,6 +87,11 @@ def distil(context: RunContext, opened: Opened, start: float = 0.0) -> Distilled
         CannotWrite: when a file cannot be written.
         Stopped: when the run is to stop; it is checkpointed.
     """
+    with precision(context.device, context.job.cell.precision):
+        return _distil(context, opened, start)
+
+
+def _distil(context: RunContext, opened: Opened, start: float) -> Distilled:
     cell, training = context.job.cell, opened.training
     limit_device_memory(cell.budget.peak_bytes, context.device)
     meter = _resumed_meter(context, opened.generators, training.origin)
@@ -236,5 +242,5 @@ def _provenance(context: RunContext, training: Training, meter: Meter) -> dict[s
 
 PROVENANCE_FIELDS = (
     "method", "hyperparameters", "modality", "dataset", "dataset_digest", "network", "setting", "ipc", "protocol",
-    "budget", "pool", "attack", "networks",
+    "budget", "pool", "attack", "networks", "precision",
 )  # fmt: skip

@@ -189,6 +189,7 @@ def _nearness(known: Cell, cell: Cell) -> tuple[bool, ...]:
         known.network == cell.network,
         known.ipc == cell.ipc,
         known.hyperparameters == cell.hyperparameters,
+        known.precision == cell.precision,
     )
 
 

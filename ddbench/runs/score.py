@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.clock import clock_for
+from ddbench.compute.precision import precision
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.scores import Files, Scores, score_run
@@ -54,5 +55,6 @@ def score(context: RunContext, distilled: Distilled, evaluator: Callable[[], Eva
     start = next((file for step, file in snapshots if step == 0), None)
     shown = snapshots if job.curve else []
     files = Files(context.artifact_path, distilled.artifact, shown, context.scores_path, start)
-    scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point) if job.score else Scores()
+    with precision(context.device, job.cell.precision):
+        scores = score_run(job.cell, evaluator(), files, context.monitor.pause_point) if job.score else Scores()
     return Scored(scores, artifact.stored_bytes(), artifact.label_source, clock.settle() - begun)

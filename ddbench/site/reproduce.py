@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddbench.compute.compiling import worth_compiling
+from ddbench.compute.precision import PRECISIONS
 from ddbench.records.cell import Budget, Cell, NetworkSpec
 from ddbench.records.network_files import CODE
 from ddbench.records.notation import parse_settings
@@ -29,9 +30,12 @@ def of_run(record: Record) -> list[str] | None:
     if not _sayable(cell):
         return None
     distil: list[object] = ["distill", cell.method, "-d", cell.dataset, "--ipc", cell.ipc, "--seed", result.seed]
-    distil += ["--network", _network(cell.network), *_length(result), *_compiled(record), *_settings(cell)]
+    distil += ["--network", _network(cell.network), *_length(result), *_settings(cell)]
     if cell.setting != "random":
         distil += ["--setting", cell.setting]
+    if cell.precision != PRECISIONS[cell.device][0]:
+        distil += ["--precision", cell.precision]
+    distil += ["--capture"] if cell.capture else _compiled(record)
     score = ["score", DISTILLED, "--protocol", cell.protocol, "--count", cell.networks]
     return [_command([*distil, "--device", cell.device, "--out", DISTILLED]), _command(score)]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ddbench.boards.board import PlannedCell, load_board
 from ddbench.boards.jobs import Selection, resolve
 from ddbench.errors import UserError
@@ -58,7 +60,8 @@ def board_complaint(record: Record, configs: Path) -> str | None:
     selection = _Alike((cell.method,) if known else (), ipc=(cell.ipc,), cell=cell)
     if not any(map(selection.takes, board.cells())):
         return f"{file} has no cell of {cell.method} on {cell.dataset} with ipc {cell.ipc}; add it there, and run that"
-    runs = [(_differences(cell, job.cell, free), job.seed) for job in resolve(board, "cpu", selection)]
+    where = torch.device(cell.device)
+    runs = [(_differences(cell, job.cell, free), job.seed) for job in resolve(board, where, selection)]
     nearest = min((different for different, _ in runs), key=len)
     if nearest:
         return f"is no cell of {file}: {'; '.join(nearest)}"

@@ -13,6 +13,7 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.boards.board import Board
 from ddbench.boards.jobs import Job
 from ddbench.compute.device import resolve_device
+from ddbench.compute.precision import precision
 from ddbench.errors import UserError
 from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
@@ -91,7 +92,8 @@ def replay(
     networks = max(LEAST_FURTHER, job.cell.networks)
     if job.cell.pool is not None:
         networks = min(networks, job.cell.pool.held_out)
-    scores = evaluate(made, evaluator_of(again, job.dataset, place), networks, on_score)
+    with precision(place.device, job.cell.precision):
+        scores = evaluate(made, evaluator_of(again, job.dataset, place), networks, on_score)
     ours, theirs = ([score.accuracy for score in found] for found in (claim.record.result.scores, scores))
     comparison = compare_by_spread("accuracy", "replayed", ours, theirs)
     same = None if claim.artifact is None else made.holds_what(DistilledDataset.load(claim.artifact))

@@ -15,6 +15,7 @@ from ddbench.compute.clock import clock_for
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.environment import environment, now
 from ddbench.compute.generators import seeded
+from ddbench.compute.precision import precision
 from ddbench.evaluation.modality import Evaluator, Place, Report
 from ddbench.evaluation.trainer import evaluate
 from ddbench.io.atomic import digest
@@ -89,7 +90,7 @@ def rescore(
 
     ways = list(_ways(record, evaluator.reporting(progress)))
     total = sum(_number(way, networks) + _again(way, networks) for way in ways)
-    with _threads(record.result.cell.threads):
+    with _threads(record.result.cell.threads), precision(place.device, record.result.cell.precision):
         begun = clock.settle()
         scores = [evaluate(artifact, way.evaluator, _number(way, networks), told) for way in ways]
         seconds, changed = clock.settle() - begun, perturbed(artifact)
@@ -126,7 +127,8 @@ def rescored_record(claim: Claim, found: Rescoring, comparisons: Sequence[Compar
 
 def place_of(record: Record, device: torch.device, report: Report = lambda stage, share: None) -> Place:
     """Return the place to train a record's networks again, compiled if its own were."""
-    return Place(device, Compiler(record.measured.environment.get("compiled") is True), report)
+    capture = record.result.cell.capture and device.type == "cuda"
+    return Place(device, Compiler(record.measured.environment.get("compiled") is True, capture=capture), report)
 
 
 def evaluator_of(record: Record, dataset: str | None, place: Place) -> Evaluator:

@@ -23,6 +23,7 @@ from ddbench.compute import host
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.environment import versions
 from ddbench.compute.generators import derive_seed, seeded
+from ddbench.compute.precision import precision
 from ddbench.data import Dataset, Preprocessing, RealData, load_dataset, resized
 from ddbench.data.dataset import stratified_split
 from ddbench.data.paths import cache_folder
@@ -188,7 +189,8 @@ class _Trainer:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                entry = CachedTensors({"weights": self._trained(canonical_json(key).decode(), report)}, 0.0, {})
+                with precision(self._device, "float32"):  # one pool serves cells of every precision
+                    entry = CachedTensors({"weights": self._trained(canonical_json(key).decode(), report)}, 0.0, {})
             finally:
                 torch.set_num_threads(threads)
             self._cache.put("network", key, entry)

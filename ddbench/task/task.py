@@ -12,10 +12,12 @@ from torch.func import functional_call
 
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.compute.generators import Generators
+from ddbench.compute.precision import Precision
 from ddbench.data import RealData
 from ddbench.data.augmentation import DSA
 from ddbench.networks import Chunks
 from ddbench.networks.part import Part
+from ddbench.task.first_order import NetworkFunctions, ReducedNetwork
 from ddbench.task.settings import Setting
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Task:
         generators: named, seeded from the cell and the distillation seed
         device: where batches, weights and generators live
         compiler: by default nothing is compiled
+        precision: of what `first_order` computes
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Task:
         generators: Generators,
         device: torch.device,
         compiler: Compiler | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.real = real
         self.network = network
@@ -85,6 +89,7 @@ class Task:
         self._embed = Part(network, "embed")
         self._activations = Part(network, "activations")
         self._generators = generators
+        self.precision = precision
         self.fixed_initial = setting.stored  # drawn here, before a resumed run puts the generators back
         """the weights to store in the artefact, where the setting has one set of them"""
         self.like = {name: torch.zeros_like(own.detach(), device=device) for name, own in network.named_parameters()}
@@ -125,6 +130,15 @@ class Task:
     def loss(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the network with these weights, a scalar; labels (N,) or probabilities (N, K)."""
         return F.cross_entropy(self.forward(weights, images), labels)
+
+    @property
+    def first_order(self) -> NetworkFunctions:
+        """`forward`, `embed`, `activations` and `loss` for what is differentiated once or not at all.
+
+        They are the task's own, or compute in bfloat16 where the cell says so. What is differentiated twice, as
+        gradients that are matched and trainings that are unrolled, calls the task's own.
+        """
+        return ReducedNetwork(self) if self.precision == "bfloat16" else self
 
     def target_labels(self, labels: Tensor) -> Tensor:
         """What trained networks are to answer for real images of these labels, (N,): another class under an attack."""
