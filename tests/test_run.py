@@ -250,11 +250,11 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.usefixtures("short")
 def tear(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
     ("moment", "damaged"),
     [

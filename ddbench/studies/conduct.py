@@ -23,6 +23,7 @@ from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study, write_study
 from ddbench.registry import discover
 from ddbench.runs.api import forecast_left
+from ddbench.runs.executors.local import Local
 from ddbench.runs.forecast import duration, network_seconds
 from ddbench.runs.plan import Event, Plan, identity_of, plan_runs, run_jobs
 from ddbench.runs.speeds import Speeds, threads
@@ -91,7 +92,7 @@ def study(
         plan = plan_runs([job for row in left for seed in row.seeds for job in seed.jobs], folder)
         distil = str(forecast_left(plan, device, workers)) if plan.jobs else "nothing left to distil"
         work.watcher.on_start(plan, f"{distil}; {work.forecast(left)}" if left else "nothing left to do")
-        records = run_jobs(plan, folder, workers=workers or 1, device=device, on_event=work.watcher.on_event)
+        records = run_jobs(plan, folder, executor=Local.named(device, workers), on_event=work.watcher.on_event)
         made = _made(records, folder)
         found = [known[row.label] or work.measure(row, made) for row in rows]
     return [record for record in found if record is not None]
