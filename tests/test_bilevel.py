@@ -250,6 +250,7 @@ def test_noise_of_memories_is_xaviers() -> None:
         assert part.std().item() == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_windows_begin_anywhere_that_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: dict[str, list[int]] = {"forward_only": [], "__call__": []}
 

@@ -264,6 +264,7 @@ def test_one_rounding_changes_images_by_no_more_than_that() -> None:
     assert after.to_bytes() == perturbed(before).to_bytes()
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_networks_are_trained_on_the_threads_of_the_record(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = [2]  # of torch, in this test alone
     monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])

@@ -310,6 +310,7 @@ def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"fails.py", "x.safetensors.error.txt"}
 
 
+@pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_help_needs_no_torch_and_every_public_name_is_found() -> None:
     code = (
         "import sys, ddbench.cli; print('torch' in sys.modules); "

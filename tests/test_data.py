@@ -178,6 +178,7 @@ def test_the_known_names() -> None:
     assert all(DATASETS.get(name).__doc__ for name in names)
 
 
+@pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_importing_loads_neither_torchvision_nor_sklearn_nor_kornia() -> None:
     code = f"""
 import sys, types

@@ -57,6 +57,7 @@ def test_noise_is_further_than_random_images_by_every_measure() -> None:
         assert worse.metrics[f"{metric.name}_floor"] == found.metrics[f"{metric.name}_floor"]
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_labels_of_certainty_are_classes_and_soft_ones_are_weights() -> None:
     subject = on_digits()
     images, labels = subject.artifact.decode()

@@ -131,6 +131,7 @@ def test_the_traceback_of_a_method_stays(tmp_path: Path, write: Callable[..., st
 # -- what the command says, keeps and passes on -----------------------------------------------------------------------
 
 
+@pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_a_set_may_stay_unscored_and_its_losses_be_heard(tmp_path: Path, write: Callable[..., str]) -> None:
     method, out, stages, heard = write("mine"), tmp_path / "made.safetensors", list[str](), list[tuple[str, Logged]]()
 

@@ -43,6 +43,7 @@ def test_memories_start_from_noise_as_published() -> None:
         assert {cell.hyperparameters["init"] for cell in of(board, "addressable_memories")} == {"noise"}
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 @pytest.mark.parametrize(("classes", "pixel_deviation", "board"), [(10, 0.201, "cifar10"), (100, 0.267, "cifar100")])
 def test_one_step_for_all_classes_moves_images_as_far_as_one_a_class(
     classes: int, pixel_deviation: float, board: str

@@ -56,6 +56,7 @@ def test_a_step_begins_while_seconds_are_left(clock: Any, seconds: float, steps:
     assert meter.truncated
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_a_checkpoint_of_a_running_loop_leaves_no_copy_behind(tmp_path: Path) -> None:
     odd = (3, 1, 7919)
     meter = Meter(FREE, path=tmp_path / "c.pt", every=0)

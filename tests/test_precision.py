@@ -229,6 +229,7 @@ def test_the_command_line_has_an_option_for_it(call: Callable[..., tuple[int, st
         assert (code, sentence in said) == (2, True)
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_a_record_says_it_where_it_is_not_float32(short: None, tmp_path: Path) -> None:
     plain, reduced = (
         run_here(jobs_of("dm", precision=name, steps=2, snapshots=[])[0], tmp_path / name)

@@ -121,6 +121,7 @@ def changed(runs: Path, folder: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_what_cannot_be_replayed_says_so(runs: Path, tmp_path: Path, call: Call) -> None:
     data = str(runs / "theirs.npz")
     with pytest.raises(UserError, match=r"no record at nowhere; give a run's record\.json"):

@@ -170,6 +170,7 @@ def test_a_setting_that_the_method_refuses_is_its_failure(tmp_path: Path, write:
     assert not (tmp_path / "run" / "error.txt").exists()
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("call", range(7))  # two networks and five snapshots
 def test_an_interrupted_evaluation_goes_on(

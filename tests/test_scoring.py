@@ -204,6 +204,7 @@ def test_a_run_without_an_artefact_has_none_of_it(walk: str) -> None:
     assert list(record.also_protocols) == ["other-4@1"]
 
 
+@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_snapshots_are_selected_with_the_finished_artefact(walk: str, tmp_path: Path) -> None:
     job = job_of(walk, peek=SECRET, also=ALSO[:1])
     record = run_here(job, tmp_path / "run")
@@ -232,7 +233,7 @@ WHOLE = 2 + 2 + 5 + 5 + 1
 
 @pytest.mark.parametrize(
     "call",
-    [call if call in (1, 8) else pytest.param(call, marks=pytest.mark.slow) for call in range(WHOLE)],
+    [call if call == 8 else pytest.param(call, marks=pytest.mark.slow) for call in range(WHOLE)],
 )
 def test_an_evaluation_interrupted_anywhere_goes_on(
     walk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int

@@ -137,6 +137,7 @@ def test_a_later_attempt_has_a_card_of_its_own(some_records: Path, tmp_path: Pat
     assert f"../records/cpu/{page.name}#{record.key}" not in method.links
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_the_seeds_of_a_cell_share_a_page(some_records: Path, site: Path) -> None:
     runs = [read_record(path) for path in (some_records / "records" / "cpu" / "herding").glob("*.json")]
     assert len(runs) > len({record.result.cell.model_dump_json() for record in runs})
@@ -380,6 +381,7 @@ def test_no_records_no_site(tmp_path: Path) -> None:
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
 def test_the_command_writes_the_site_and_no_table(some_records: Path, tmp_path: Path, call: Call) -> None:
     before = contents(some_records)
     assert call("leaderboard", some_records, "--site", tmp_path / "site") == (
