@@ -93,7 +93,6 @@ def matching_on(device: str) -> Callable[[], object]:
     return lambda: distance.of_all(weights, real, (images, labels))
 
 
-@pytest.mark.slow  # trains for seconds; `.ci/run` carries it out
 def test_bytes_without_numbers_are_those_of_real_tensors() -> None:
     with Counted() as counted:
         matching_on("cpu")()
