@@ -89,14 +89,17 @@ def test_the_time_left_of_a_board_weighs_runs_by_what_they_are_expected_to_take(
     board = BoardCountdown({"quick": Expected(0, 20), "long": Expected(60, 20)}, workers=1, clock=clock)
     assert board.left() == 100  # the forecast
     board.start("quick")
-    clock.now = 40.0  # scoring takes twice as long as was expected, so it will again
+    clock.now = 10.0
+    board.note("quick", scoring=True, share=0.0)  # preparing is no scoring
+    assert board.left() == pytest.approx(100)
+    clock.now = 50.0  # scoring takes twice as long as was expected, so it will again
     board.finish("quick")
     scoring = 20 * (40 + 2) / (20 + 2)
     assert board.left() == pytest.approx(60 + scoring)
     board.start("long")
-    clock.now = 70.0
+    clock.now = 80.0
     board.note("long", scoring=True, share=0.0)  # the first that is heard of it: an earlier command distilled
-    assert board.left() == pytest.approx(20 * (70 + 2) / (20 + 2))
+    assert board.left() == pytest.approx(scoring)
     board.finish("long")
     assert board.left() is None
 
@@ -113,6 +116,18 @@ def test_distilling_and_scoring_have_a_pace_each() -> None:
     clock.now = 35.0
     board.note("one", scoring=True, share=0.5)
     assert board.left() == pytest.approx(10 * (30 + 1) / (10 + 1) + 30 * (5 + 2) / (10 + 2))
+
+
+def test_runs_that_have_not_begun_are_prepared_as_the_others_were() -> None:
+    clock = Clock()
+    board = BoardCountdown({str(n): Expected(10, 0) for n in range(4)}, workers=1, clock=clock)
+    for number, preparing in enumerate((11.0, 1.0)):  # the first waited for processes to start
+        board.start(str(number))
+        clock.now += preparing
+        board.note(str(number), scoring=False, share=0.0)
+        clock.now += 10.0
+        board.finish(str(number))
+        assert board.left() == pytest.approx(30 if number == 0 else 2 * (10 + 1))
 
 
 def test_a_board_takes_at_least_as_long_as_its_longest_run() -> None:

@@ -88,6 +88,8 @@ class BoardCountdown:
         """expected seconds of distilling and of scoring that are done, by run"""
         self._at = dict[str, tuple[float, _Part | None]]()
         """when a run was heard of last, and what it did then"""
+        self._preparing = list[float]()
+        """seconds before a run began to distil or was scored, of each"""
         self._begun = clock()
 
     def start(self, run: str) -> None:
@@ -120,7 +122,10 @@ class BoardCountdown:
         """Count what a run has reached, and the time since it was heard of last as that of the stage it was in."""
         now, stage = self._clock(), self._evaluate if scoring else self._distil
         since, earlier = self._at.get(run, (now, None))
-        (earlier or stage).spent += now - since
+        if earlier is None:
+            self._preparing.append(now - since)
+        else:
+            earlier.spent += now - since
         before = self._done.get(run)
         for part, done, was in zip((self._distil, self._evaluate), reached, before or (0.0, 0.0), strict=True):
             part.done += done - was
@@ -129,4 +134,9 @@ class BoardCountdown:
 
     def _seconds_left(self, run: str) -> float:
         one, (distilled, evaluated) = self._expected[run], self._done.get(run, (0.0, 0.0))
-        return (one.distil - distilled) * self._distil.pace() + (one.evaluate - evaluated) * self._evaluate.pace()
+        stages = (one.distil - distilled) * self._distil.pace() + (one.evaluate - evaluated) * self._evaluate.pace()
+        return stages if run in self._done else stages + self._usual_preparing()
+
+    def _usual_preparing(self) -> float:
+        """Return their median, the lower of two; 0 after the first alone, which waited for processes to start."""
+        return statistics.median_low(self._preparing) if len(self._preparing) > 1 else 0.0
