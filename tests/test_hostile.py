@@ -277,7 +277,9 @@ def test_a_hung_up_terminal_leaves_a_checkpoint(tmp_path: Path, write: Callable[
     mark = tmp_path / "mark"
     entry = {"methods": write("slow", f"time.sleep(0.05); Path({str(mark)!r}).touch()"), "set": {"iterations": 200}}
     write_board(tmp_path, checkpoint_seconds=1e6, entries=[entry])
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and inherited as such
     command = start(tmp_path / "board.yaml", tmp_path / "out")
+    signal.signal(signal.SIGHUP, before)
     try:
         deadline = time.monotonic() + 120
         while not mark.exists():
