@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from ddbench.analyses.analysis import make_analysis, settings_of
+from ddbench.analyses.analysis import make_analysis
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import Job, resolve
 from ddbench.data import Dataset, make_dataset
@@ -26,6 +26,7 @@ from ddbench.runs import record as records_of_runs
 from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.distill import distil, earlier, open_training
 from ddbench.runs.score import score
+from ddbench.task.hyperparameters import settings_of
 
 Call = Callable[..., tuple[int, str, str]]
 """the type of the fixture `call`"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -56,8 +55,3 @@ def analysis_of(named: str | Mapping[str, Any]) -> Analysis:
     if not isinstance(name, str):
         raise UserError(f"analysis {dict(named)!r} has no name; give one, such as {{name: calibration@1}}")
     return make_analysis(name, settings)
-
-
-def settings_of(analysis: Analysis) -> dict[str, Any]:
-    """Return every field of an analysis, defaults included."""
-    return dataclasses.asdict(analysis)  # type: ignore[call-overload,no-any-return]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ddbench.analyses.analysis import Analysis, settings_of
+from ddbench.analyses.analysis import Analysis
 from ddbench.analyses.references import Origin, References
 from ddbench.analyses.subject import Subject
 from ddbench.artifacts.distilled_dataset import DistilledDataset
@@ -17,6 +17,7 @@ from ddbench.evaluation.modality import Described, Evaluator
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.findings import AnalysisRecord, analysis_key
+from ddbench.task.hyperparameters import settings_of
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from ddbench.analyses.analysis import analysis_of, settings_of
+from ddbench.analyses.analysis import analysis_of
 from ddbench.boards.board import Board, PlannedCell, PoolField
 from ddbench.boards.cross_evaluation import check_ways, cross_evaluations
 from ddbench.compute.device import resolve_device
@@ -25,7 +25,7 @@ from ddbench.records.cell import Budget, Cell, DeviceKind, GivenWeights, Pool, S
 from ddbench.records.network_files import NetworkFiles, files_of
 from ddbench.records.source_digest import source_digest
 from ddbench.registry import METHODS, MODALITIES, PROTOCOLS, find_method
-from ddbench.task.hyperparameters import make_method
+from ddbench.task.hyperparameters import make_method, settings_of
 from ddbench.task.settings import SETTINGS
 from ddbench.task.weight_files import describe
 

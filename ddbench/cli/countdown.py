@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ddbench.boards.jobs import Job
@@ -115,7 +115,7 @@ class BoardCountdown:
         if self._workers is None:
             measured = self._distil.measured + self._evaluate.measured
             return (self._clock() - self._begun) * rest / measured if measured >= LEAST_SHARE * total else None
-        by_run = [self._seconds_left(run) for run in self._expected]
+        by_run = list(self._seconds_left())
         return max(sum(by_run) / self._workers, *by_run)
 
     def _reach(self, run: str, scoring: bool, reached: tuple[float, float]) -> None:
@@ -132,10 +132,13 @@ class BoardCountdown:
             part.measured += done - was if before else 0.0
         self._done[run], self._at[run] = reached, (now, stage)
 
-    def _seconds_left(self, run: str) -> float:
-        one, (distilled, evaluated) = self._expected[run], self._done.get(run, (0.0, 0.0))
-        stages = (one.distil - distilled) * self._distil.pace() + (one.evaluate - evaluated) * self._evaluate.pace()
-        return stages if run in self._done else stages + self._usual_preparing()
+    def _seconds_left(self) -> Iterator[float]:
+        """Yield what each run takes still."""
+        distil, evaluate, preparing = self._distil.pace(), self._evaluate.pace(), self._usual_preparing()
+        for run, one in self._expected.items():
+            distilled, evaluated = self._done.get(run, (0.0, 0.0))
+            stages = (one.distil - distilled) * distil + (one.evaluate - evaluated) * evaluate
+            yield stages if run in self._done else stages + preparing
 
     def _usual_preparing(self) -> float:
         """Return their median, the lower of two; 0 after the first alone, which waited for processes to start."""

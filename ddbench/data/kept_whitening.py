@@ -21,7 +21,7 @@ from ddbench.compute.generators import seeded
 from ddbench.data.paths import cache_folder
 from ddbench.data.whitening import CHUNK, RegularizedZCA, unit_images
 from ddbench.errors import CannotWrite
-from ddbench.io.atomic import canonical_json, digest, warn_of_damage, write_atomically
+from ddbench.io.atomic import key_of, warn_of_damage, write_atomically
 from ddbench.io.safetensors_files import read_tensors, tensor_bytes
 
 WORTH_KEEPING = 2**11
@@ -77,8 +77,8 @@ def _kept(images: Tensor, origin: str, fit: Callable[[], Matrices], check: Calla
     if images[0].numel() < WORTH_KEEPING:
         return fit()
     around = {"device": device_name(images.device), "threads": torch.get_num_threads(), "kornia": version("kornia")}
-    name = digest(canonical_json({"origin": origin, **around, **versions()})).removeprefix("sha256:")[:16]
-    path = cache_folder() / "whitenings" / f"{name}.safetensors"
+    key = key_of({"origin": origin, **around, **versions()})
+    path = cache_folder() / "whitenings" / f"{key}.safetensors"
     found = _read(path, images.device, check)
     if found is None:
         found = fit()

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.selection import select
-from ddbench.io.atomic import read_sealed, warn_of_damage, write_sealed
+from ddbench.io.atomic import write_sealed
 from ddbench.records.cell import Cell
 from ddbench.records.fields import Strict
+from ddbench.records.files import read_kept
 from ddbench.records.schema import MOST_OF_START, CurvePoint, FurtherScore, Score, Selected
 from ddbench.registry import PROTOCOLS
 
@@ -92,15 +91,8 @@ class _Kept(Strict):
 
 def _known(files: Files) -> dict[str, Score]:
     """By an earlier attempt, of the same artefact."""
-    payload = read_sealed(files.kept)
-    if payload is None:
-        return {}
-    try:
-        kept = _Kept.model_validate_json(payload)
-    except ValidationError:
-        warn_of_damage(files.kept, "another release wrote it")
-        return {}
-    return dict(kept.scores) if kept.artifact == files.digest else {}
+    kept = read_kept(files.kept, _Kept)
+    return dict(kept.scores) if kept is not None and kept.artifact == files.digest else {}
 
 
 def _trials(cell: Cell, evaluator: Evaluator, files: Files) -> Iterator[_Trial]:

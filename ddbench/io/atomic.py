@@ -168,6 +168,11 @@ def digest(data: Data) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def key_of(said: Any) -> str:
+    """Return 16 hexadecimal digits that name a value by its canonical spelling."""
+    return digest(canonical_json(said)).removeprefix("sha256:")[:16]
+
+
 def _flush_folder(folder: Path) -> None:
     if sys.platform == "win32":
         return  # a folder cannot be opened there; the file itself was flushed

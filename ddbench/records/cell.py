@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ddbench.compute.precision import Precision
-from ddbench.io.atomic import canonical_json, digest
+from ddbench.io.atomic import key_of
 from ddbench.records.fields import LATER, Digest, Line, Name, Strict, Word
 
 MOST_GIVEN = 10_000
@@ -196,8 +196,7 @@ class Cell(Strict):
 
 def run_key(cell: Cell, seed: int, method_source: str) -> str:
     """16 hexadecimal digits that name a run."""
-    content = canonical_json([cell.model_dump(mode="json"), seed, method_source])
-    return digest(content).removeprefix("sha256:")[:16]
+    return key_of([cell.model_dump(mode="json"), seed, method_source])
 
 
 def run_name(cell: Cell, seed: int, key: str) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ddbench.errors import UserError, printable
-from ddbench.io.atomic import canonical_json, digest, write_atomically
+from ddbench.io.atomic import canonical_json, digest, read_sealed, warn_of_damage, write_atomically
 from ddbench.io.documents import parse_json, read_bytes
 from ddbench.records.contradictions import contradictions
 from ddbench.records.fields import complaint
 from ddbench.records.findings import is_finding
 from ddbench.records.schema import SCHEMA_VERSION, Record
 
+Form = TypeVar("Form", bound=BaseModel)
 MOST_BYTES = 2**22
 """largest size of a record; records have some kilobytes"""
 
@@ -77,15 +78,37 @@ def record_paths(folder: Path) -> list[Path]:
 
 def check_record(path: Path) -> tuple[Record | None, list[str]]:
     """Return a file's record, if it has the form of one, and what is wrong with the file, a sentence each."""
+    return check_sealed(path, Record, contradictions, "run the cell again")
+
+
+def check_sealed(
+    path: Path, form: type[Form], contradictions: Callable[[Form], Iterable[str]], again: str
+) -> tuple[Form | None, list[str]]:
+    """Return what a file that `seal` wrote holds, if it has the form, and what is wrong with it, a sentence each.
+
+    Args:
+        contradictions: function that gives what is wrong with the content
+        again: how such a file is made anew
+    """
     try:
-        content = unsealed(path, "run the cell again")
+        found = form.model_validate_json(canonical_json(unsealed(path, again)), strict=True)
     except UserError as error:
         return None, [str(error)]
-    try:
-        record = Record.model_validate_json(canonical_json(content), strict=True)
     except ValidationError as error:
-        return None, [printable(f"{path}: {found}; run the cell again") for found in complaints(error)]
-    return record, [printable(f"{path}: {problem}") for problem in contradictions(record)]
+        return None, [printable(f"{path}: {complaint}; {again}") for complaint in complaints(error)]
+    return found, [printable(f"{path}: {problem}") for problem in contradictions(found)]
+
+
+def read_kept(path: Path, form: type[Form]) -> Form | None:
+    """Read what `write_sealed` kept of a model; None where there is nothing, or nothing that this release can read."""
+    payload = read_sealed(path)
+    if payload is None:
+        return None
+    try:
+        return form.model_validate_json(payload)
+    except ValidationError:
+        warn_of_damage(path, "another release wrote it")
+        return None
 
 
 def problems(path: Path) -> list[str]:

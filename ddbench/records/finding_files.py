@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ddbench.errors import UserError, printable, suggestion
-from ddbench.io.atomic import canonical_json, write_atomically
-from ddbench.records.files import complaints, seal, unsealed
+from ddbench.errors import UserError, suggestion
+from ddbench.io.atomic import write_atomically
+from ddbench.records.files import check_sealed, seal
 from ddbench.records.findings import FILE_NAME, AnalysisRecord, Findings, is_finding
 from ddbench.records.metrics import Metric
 from ddbench.records.schema import Record
@@ -24,13 +23,7 @@ def write_finding(path: Path, found: AnalysisRecord) -> None:
 
 def check_finding(path: Path) -> tuple[AnalysisRecord | None, list[str]]:
     """Return a file's analysis, if it has the form of one, and what is wrong with the file, a sentence each."""
-    try:
-        found = AnalysisRecord.model_validate_json(canonical_json(unsealed(path, AGAIN)), strict=True)
-    except UserError as error:
-        return None, [str(error)]
-    except ValidationError as error:
-        return None, [printable(f"{path}: {complaint}; {AGAIN}") for complaint in complaints(error)]
-    return found, [printable(f"{path}: {problem}") for problem in _contradictions(path, found)]
+    return check_sealed(path, AnalysisRecord, partial(_contradictions, path), AGAIN)
 
 
 def read_finding(path: Path) -> AnalysisRecord:

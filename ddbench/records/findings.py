@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ddbench.io.atomic import canonical_json, digest
+from ddbench.io.atomic import key_of
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.fields import Digest, Line, Name, Seconds, Strict, Word
 from ddbench.stats import bootstrapped_mean, interval
@@ -167,8 +167,7 @@ def analysis_key(
         way: the network, the protocol's name, and how many networks are trained
     """
     network, protocol, networks = way
-    said = [analysis, settings, artifact, dataset_digest, str(network), protocol, networks]
-    return digest(canonical_json(said)).removeprefix("sha256:")[:16]
+    return key_of([analysis, settings, artifact, dataset_digest, str(network), protocol, networks])
 
 
 def is_finding(path: Path) -> bool:

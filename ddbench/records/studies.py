@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ddbench.io.atomic import canonical_json, digest
+from ddbench.io.atomic import key_of
 from ddbench.records.cell import UNBRACKETED, Cell
 from ddbench.records.fields import Count, Digest, Line, Name, Seconds, Strict, Word
 from ddbench.records.findings import AnalysisName, Findings
@@ -79,4 +79,4 @@ class StudyRecord(Strict):
     def expected_key(self) -> str:
         """Return the key that its content gives."""
         said = [self.study, self.settings, self.variant, self.cell.model_dump(mode="json"), self.seeds]
-        return digest(canonical_json([*said, self.method_source])).removeprefix("sha256:")[:16]
+        return key_of([*said, self.method_source])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ddbench.errors import UserError, printable, suggestion
-from ddbench.io.atomic import canonical_json, write_atomically
+from ddbench.errors import UserError, suggestion
+from ddbench.io.atomic import write_atomically
 from ddbench.records.contradictions import MOST_SECONDS, MOST_SHARE
-from ddbench.records.files import complaints, seal, unsealed
+from ddbench.records.files import check_sealed, seal
 from ddbench.records.finding_files import undeclared
 from ddbench.records.findings import FILE_NAME
 from ddbench.records.schema import COUNTED
@@ -26,13 +25,7 @@ def write_study(path: Path, found: StudyRecord) -> None:
 
 def check_study(path: Path) -> tuple[StudyRecord | None, list[str]]:
     """Return a file's row of a study, if it has the form of one, and what is wrong with the file, a sentence each."""
-    try:
-        found = StudyRecord.model_validate_json(canonical_json(unsealed(path, AGAIN)), strict=True)
-    except UserError as error:
-        return None, [str(error)]
-    except ValidationError as error:
-        return None, [printable(f"{path}: {complaint}; {AGAIN}") for complaint in complaints(error)]
-    return found, [printable(f"{path}: {problem}") for problem in _contradictions(path, found)]
+    return check_sealed(path, StudyRecord, partial(_contradictions, path), AGAIN)
 
 
 def read_study(path: Path) -> StudyRecord:

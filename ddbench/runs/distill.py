@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ddbench.artifacts.distilled_dataset import DistilledDataset, file_digest
 from ddbench.compute.environment import environment, git_revision, versions
 from ddbench.compute.generators import Generators
@@ -20,10 +18,11 @@ from ddbench.compute.memory import limit_device_memory
 from ddbench.compute.precision import precision
 from ddbench.errors import CannotWrite, UserError
 from ddbench.evaluation.modality import Training, TrainingFile, size_of
-from ddbench.io.atomic import read_sealed, warn_of_damage, write_atomically, write_sealed
+from ddbench.io.atomic import warn_of_damage, write_atomically, write_sealed
 from ddbench.meter.meter import Meter
 from ddbench.meter.snapshots import Snapshot
 from ddbench.records.fields import Strict
+from ddbench.records.files import read_kept
 from ddbench.records.run_folder import ARTIFACT, CHECKPOINT, OUTCOME, TRACE
 from ddbench.records.schema import Status
 from ddbench.runs.context import RunContext, make_meter, snapshot_path
@@ -142,14 +141,7 @@ def earlier(folder: Path) -> Distilled | None:
 
 def noted(path: Path) -> Distilled | None:
     """What a distillation has left of itself; None where there is nothing, or nothing that this release can read."""
-    payload = read_sealed(path)
-    if payload is None:
-        return None
-    try:
-        return Distilled.model_validate_json(payload)
-    except ValidationError:
-        warn_of_damage(path, "another release wrote it")
-        return None
+    return read_kept(path, Distilled)
 
 
 @contextmanager

@@ -16,15 +16,17 @@ from ddbench.compute.environment import environment, now
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Place
 from ddbench.evaluation.trainer import ImageEvaluator
-from ddbench.io.atomic import canonical_json, digest, read_sealed, warn_of_damage, write_sealed
+from ddbench.io.atomic import key_of, write_sealed
 from ddbench.records.fields import Seconds, Strict
+from ddbench.records.files import read_kept
 from ddbench.records.findings import Findings
 from ddbench.records.schema import Record
 from ddbench.records.studies import StudyRecord, StudyRun
 from ddbench.runs.plan import identity_of
 from ddbench.studies.bench import Bench
 from ddbench.studies.rows import Row, Seed
-from ddbench.studies.study import Replicate, Study, settings_of
+from ddbench.studies.study import Replicate, Study
+from ddbench.task.hyperparameters import settings_of
 
 Made = Mapping[str, tuple[Record, Path]]
 """finished runs and the files of their artefacts, by `identity_of`"""
@@ -99,8 +101,8 @@ class Measurement:
         digests = [record.result.artifact for record, _ in self._runs(seed)]
         cell, protocol = self.row.cell.model_dump(mode="json"), self.row.job.protocol().describe()
         said = [self.study.name, settings_of(self.study), self.row.variant, cell, protocol, seed.number, digests]
-        path = self.kept / f"{digest(canonical_json(said)).removeprefix('sha256:')[:16]}.json"
-        known = _read(path)
+        path = self.kept / f"{key_of(said)}.json"
+        known = read_kept(path, _Kept)
         if known is not None:
             return known
         clock = clock_for(self.device)
@@ -141,14 +143,3 @@ def record_of(study: Study, row: Row) -> StudyRecord:
         environment={},
     )
     return found.model_copy(update={"key": found.expected_key()})
-
-
-def _read(path: Path) -> _Kept | None:
-    payload = read_sealed(path)
-    if payload is None:
-        return None
-    try:
-        return _Kept.model_validate_json(payload)
-    except ValidationError:
-        warn_of_damage(path, "another release wrote it")
-        return None

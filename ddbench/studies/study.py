@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -90,8 +89,3 @@ def make_study(name: str, settings: Mapping[str, Any] | None = None) -> Study:
     """
     found: Study = make_method(find_study(name), settings or {}, "setting")
     return found
-
-
-def settings_of(study: Study) -> dict[str, Any]:
-    """Return every field of a study, defaults included."""
-    return dataclasses.asdict(study)  # type: ignore[call-overload,no-any-return]

@@ -1,4 +1,4 @@
-"""Settings of a method or an analysis, read and checked."""
+"""Settings of a method, an analysis or a study, read and checked."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def make_method(cls: type[Any], settings: Mapping[str, Any], kind: str = "hyper-
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value!r} of {cls.name} is not finite; give a number")
     return cls(**values)
+
+
+def settings_of(made: Any) -> dict[str, Any]:
+    """Return every field of a method, an analysis or a study, defaults included."""
+    return dataclasses.asdict(made)
