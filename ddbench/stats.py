@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 from numpy.typing import NDArray
-from scipy.special import betaincinv, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 FALSE_DISCOVERY_RATE = 0.05
@@ -64,7 +64,7 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, None, 1)
     # `stdtrit` is the quantile function behind scipy.stats.t.ppf, and `stdtr` below the distribution function behind
     # scipy.stats.t.cdf. Importing scipy.stats would take a second.
-    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    quantile = float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
 
 
@@ -103,7 +103,7 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
         return float(ours[0] == theirs[0])
     freedom = error**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(errors, (ours, theirs), strict=True))
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    return 2 * float(stdtr(freedom, -abs(difference) / math.sqrt(error)))
+    return 2 * float(scipy.special.stdtr(freedom, -abs(difference) / math.sqrt(error)))
 
 
 def discoveries(p_values: Sequence[float]) -> list[bool]:
@@ -176,8 +176,8 @@ def share_interval(total: float, count: int) -> tuple[float, float]:
     True
     """
     tail = (1 - CONFIDENCE) / 2
-    low = float(betaincinv(total, count - total + 1, tail)) if total > 0 else 0.0
-    high = float(betaincinv(total + 1, count - total, 1 - tail)) if total < count else 1.0
+    low = float(scipy.special.betaincinv(total, count - total + 1, tail)) if total > 0 else 0.0
+    high = float(scipy.special.betaincinv(total + 1, count - total, 1 - tail)) if total < count else 1.0
     return low, high
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils.flop_counter import flop_registry
 
 
 class FlopCounter(TorchDispatchMode):
@@ -16,7 +15,10 @@ class FlopCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        from torch.utils.flop_counter import flop_registry  # brings Triton, which only counting needs
+
         self.total = 0
+        self._counts = flop_registry
 
     def __enter__(self) -> FlopCounter:
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -24,7 +26,7 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count = self._counts.get(func._overloadpacket)
         if count is not None:
             self.total += count(*args, **(kwargs or {}), out_val=out)
         return out

@@ -27,7 +27,7 @@ from ddbench.errors import UserError, printable
 from ddbench.evaluation.modality import Described, Place, TrainingFile
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.evaluation.training_file import TrainingData, read_training_file, write_training_file
-from ddbench.networks import InitialWeights, build_network
+from ddbench.networks import InitialWeights, build_network, check_network
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.registry import MODALITIES, PROTOCOLS
 from ddbench.task.pretrained import PretrainedPool, load_pool, load_pool_for_scoring, pool_for_training
@@ -226,12 +226,12 @@ def _check_storage(decoder: str, shape: tuple[int, int, int], classes: int, ipc:
 
 def _check_network(network: NetworkSpec, data: Dataset) -> None:
     """Raise UserError for a network that cannot be built; what can be is remembered."""
-    _build_once(network.name, tuple(sorted(network.parameters.items())), data.shape, len(data.classes))
+    _check_once(network.name, tuple(sorted(network.parameters.items())), data.shape, len(data.classes))
 
 
 @lru_cache(maxsize=64)
-def _build_once(name: str, parameters: tuple[tuple[str, Any], ...], shape: tuple[int, int, int], classes: int) -> None:
-    build_network(name, shape, classes, dict(parameters))
+def _check_once(name: str, parameters: tuple[tuple[str, Any], ...], shape: tuple[int, int, int], classes: int) -> None:
+    check_network(name, shape, classes, dict(parameters))
 
 
 def _check_preprocessing(provenance: Mapping[str, Any], data: Dataset, cell: Cell) -> None:

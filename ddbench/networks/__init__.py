@@ -5,7 +5,7 @@ from __future__ import annotations
 from ddbench.networks.alexcifarnet import AlexCifarNet
 from ddbench.networks.alexnet import AlexNet
 from ddbench.networks.base import Network, parameter_count
-from ddbench.networks.build import build_network
+from ddbench.networks.build import build_network, check_network
 from ddbench.networks.chunks import Chunks
 from ddbench.networks.convnet import ConvNet
 from ddbench.networks.imagenet import Torchvision
@@ -29,6 +29,7 @@ __all__ = [
     "ResNet18",
     "Torchvision",
     "build_network",
+    "check_network",
     "parameter_count",
     "timm_model",
 ]

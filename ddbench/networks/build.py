@@ -39,23 +39,19 @@ def build_network(name: str, shape: tuple[int, int, int], classes: int, paramete
         UserError: unknown network or parameter, a value of the wrong type, or one that the architecture refuses, more
             parameters than fit into memory, or another version of the network's package.
     """
-    check_version(name, parameters)
-    of_package = {VERSION} if name in PACKAGES else set()
-    own = {key: value for key, value in parameters.items() if key not in {CODE, *of_package}}
-    factory = factory_of(name, str(parameters[CODE])) if CODE in parameters else NETWORKS.get(name)
-    given = arguments(factory, name, shape, classes)
-    for key, argument in check_arguments(factory, name, given, own).items():
-        if key in own:
-            _check_value(name, key, own[key], argument.annotation)
-    make = partial(factory, **given, **own)
-    sketch = _sketch(name, make)
-    if isinstance(sketch, Network) or (CODE not in parameters and hasattr(sketch, "embed")):
-        network: Any = make()
-        network.remake = make
-        return cast(Network, network)
-    label = f"{name}:{own['model']}" if "model" in own else name
-    source = Source(label, partial(_called, make, label), shape, classes)
-    return _adapted(source, (name, *sorted(parameters.items())))
+    make = _factory(name, shape, classes, parameters)
+    if not _is_network(_sketch(name, make), parameters):
+        return _adapted(name, make, shape, classes, parameters)
+    network: Any = make()
+    network.remake = make
+    return cast(Network, network)
+
+
+def check_network(name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]) -> None:
+    """Raise UserError where `build_network` would; a network that needs no adapting is not given numbers for that."""
+    make = _factory(name, shape, classes, parameters)
+    if not _is_network(_sketch(name, make), parameters):
+        _adapted(name, make, shape, classes, parameters)
 
 
 def stated(network: NetworkSpec, shape: tuple[int, int, int]) -> NetworkSpec:
@@ -66,6 +62,26 @@ def stated(network: NetworkSpec, shape: tuple[int, int, int]) -> NetworkSpec:
     """
     usual = getattr(NETWORKS.get(network.name), "usual", None) if network.name in NETWORKS else None
     return network if usual is None else network.model_copy(update={"parameters": usual(shape) | network.parameters})
+
+
+def _factory(
+    name: str, shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]
+) -> Callable[[], nn.Module]:
+    """Return what makes the module, with parameters that it takes."""
+    check_version(name, parameters)
+    of_package = {VERSION} if name in PACKAGES else set()
+    own = {key: value for key, value in parameters.items() if key not in {CODE, *of_package}}
+    factory = factory_of(name, str(parameters[CODE])) if CODE in parameters else NETWORKS.get(name)
+    given = arguments(factory, name, shape, classes)
+    for key, argument in check_arguments(factory, name, given, own).items():
+        if key in own:
+            _check_value(name, key, own[key], argument.annotation)
+    return partial(factory, **given, **own)
+
+
+def _is_network(sketch: nn.Module | None, parameters: Mapping[str, Any]) -> bool:
+    """Return whether a module is one that needs no adapting."""
+    return isinstance(sketch, Network) or (CODE not in parameters and hasattr(sketch, "embed"))
 
 
 def _sketch(name: str, make: Callable[[], nn.Module]) -> nn.Module | None:
@@ -92,12 +108,16 @@ def _called(make: Callable[[], nn.Module], label: str) -> nn.Module:
         raise UserError(f"{label} cannot be made ({last_line(error)}); choose other parameters, or mend it") from error
 
 
-def _adapted(source: Source, key: tuple[object, ...]) -> Network:
-    whole = (*key, source.shape, source.classes)
-    if whole not in _PLACES:
-        _PLACES[whole] = places_of(source)
-    network = adapted(source, _PLACES[whole])
-    _check_size(source.label, network)
+def _adapted(
+    name: str, make: Callable[[], nn.Module], shape: tuple[int, int, int], classes: int, parameters: Mapping[str, Any]
+) -> Network:
+    label = f"{name}:{parameters['model']}" if "model" in parameters else name
+    source = Source(label, partial(_called, make, label), shape, classes)
+    key = (name, *sorted(parameters.items()), shape, classes)
+    if key not in _PLACES:
+        _PLACES[key] = places_of(source)
+    network = adapted(source, _PLACES[key])
+    _check_size(label, network)
     return network
 
 

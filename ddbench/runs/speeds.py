@@ -15,9 +15,9 @@ from ddbench.data.builtin import Size
 from ddbench.networks import build_network
 from ddbench.records.cell import NetworkSpec
 
-PROBE_SECONDS = 0.1
+PROBE_SECONDS = 0.04
 """how long the speed of a network is measured, after a step that warms up"""
-FEW, MANY = 4, 64
+FEW, MANY = 2, 64
 """images of the steps that are measured; a network that takes long for few is not measured with many"""
 
 
@@ -63,7 +63,7 @@ class Speeds:
         module = build_network(network.name, data.shape, data.classes, network.parameters).to(self.device)
         images = torch.zeros(MANY, *data.shape, device=self.device)
         few = self._usual_seconds(module, images[:FEW])
-        if few > PROBE_SECONDS / 10:
+        if few > PROBE_SECONDS / 4:
             return Speed(0.0, few / FEW)
         many = max(few, self._usual_seconds(module, images))
         image = (many - few) / (MANY - FEW)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
+import scipy
 
 from ddbench.records.schema import Score
 
@@ -139,4 +139,4 @@ def _by_seed(scores: Sequence[Score], name: str) -> dict[int, float]:
 
 
 def _quantile(degrees: int) -> float:
-    return float(stdtrit(degrees, CONFIDENCE))
+    return float(scipy.special.stdtrit(degrees, CONFIDENCE))
