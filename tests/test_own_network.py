@@ -439,7 +439,7 @@ def test_an_entry_point_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(others, "modules", set())
     monkeypatch.setattr(registry, "BROKEN", {})
     points = [Point("plain"), Point("broken"), Point("mlp")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == NETWORK_GROUP else [])
+    monkeypatch.setattr(registry, "announced", lambda group: points if group == NETWORK_GROUP else [])
     discover_all_but_methods()
     discover_all_but_methods()
     check(built(make_network("plain,width=4")), GREY, 3)

@@ -135,7 +135,7 @@ def test_a_broken_entry_point_is_reported_and_hides_nothing(
         SimpleNamespace(name="ours", module="methods", load=refuse),
         SimpleNamespace(name="good", module="good.methods", load=lambda: loaded.append("good")),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "ddbench.methods" else [])
+    monkeypatch.setattr(registry, "announced", lambda group: points if group == "ddbench.methods" else [])
     discover()
     assert loaded == ["good"]
     assert {name: plugin.reason for name, plugin in registry.BROKEN.items() if "." not in name} == {

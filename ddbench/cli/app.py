@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.main
 from rich.console import Console
 
 from ddbench.errors import UserError, printable
@@ -87,6 +89,12 @@ def options(
     """Run, score and compare dataset-distillation methods under equal budgets."""
 
 
+@functools.cache
+def command() -> Any:
+    """The command that Typer makes of all the functions."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command; a UserError becomes one sentence and exit code 2, output that cannot be written one and 1."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's may be missing here
@@ -97,7 +105,7 @@ def main() -> None:
         say(UNTESTED)
     try:
         try:
-            app(prog_name="ddbench")
+            command()(prog_name="ddbench")
         finally:
             sys.stdout.flush()
     except OSError as error:
