@@ -83,7 +83,7 @@ CHAIN = "\n".join(["a0: &a0 x", *(f"a{n + 1}: &a{n + 1} [*a{n}]" for n in range(
         ("a: !!timestamp soon", "NoneType"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("? [1]\n: 2", "unhashable key"),
-        (r'"\ud800"', "surrogates not allowed"),
+        (r'"\ud800"', "surrogates not allowed|invalid Unicode character"),
         (b"\xff\xfe\x00", "unacceptable character"),
         ("a: 1\n---\nb: 2", "expected a single document"),
     ],
