@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import resource
 import shutil
@@ -44,6 +45,12 @@ settings.register_profile(
 settings.register_profile("hundreds", parent=settings.get_profile("default"), max_examples=200)
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=10_000, derandomize=False)
 settings.load_profile("default")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at all that was imported, over and over: it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass
