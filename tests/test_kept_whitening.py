@@ -70,6 +70,16 @@ def test_what_does_not_whiten_these_images_is_set_aside(kind: str, part: str, ke
     assert kept() == [file, file.with_name(f"{file.name}.damaged")]
 
 
+def test_a_mean_that_is_a_little_off_is_set_aside(kept: Callable[[], list[Path]]) -> None:
+    fitted("zca")
+    (file,) = kept()
+    _, tensors = read_tensors(file)
+    tensors["mean_vector"][0, 0] += 0.02  # its square is far below what random directions show
+    file.write_bytes(tensor_bytes(tensors, {}))
+    with pytest.warns(RuntimeWarning, match="it does not whiten the images"):
+        fitted("zca")
+
+
 @pytest.mark.parametrize("content", [b"", b"no safetensors", tensor_bytes({"other": torch.zeros(2)}, {})])
 def test_what_cannot_be_read_is_set_aside(content: bytes, kept: Callable[[], list[Path]]) -> None:
     expected = fitted("zca")

@@ -1,7 +1,7 @@
 """Fitted whitenings of large images, kept in the user's cache: each process of a run needs one, and fitting takes long.
 
 What was kept is taken only if it whitens the images at hand, for a method's code can write into the cache. That is seen
-in a few random directions, which costs two thin products with the images in place of a decomposition.
+in their mean and in a few random directions, which costs two thin products with the images in place of a decomposition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORTH_KEEPING = 2**11
 PROBES = 8
 """random directions in which a kept whitening is compared with the images"""
 TOLERANCE = 0.01
-"""relative error in these directions that rounding explains"""
+"""relative error in these directions that rounding explains, and error of a mean in deviations of a pixel"""
 Matrices = dict[str, Tensor]
 
 
@@ -49,6 +49,9 @@ def fitted_zca(images: Tensor, scaled: Callable[[Tensor], Tensor], eps: float, o
 
     def check(found: Matrices) -> bool:
         mean, matrix, inverse = (found[name] for name in names)  # (1, D), (D, D), (D, D)
+        parts = [scaled(chunk).flatten(1).sum(0, keepdim=True) for chunk in images.split(CHUNK)]
+        if not torch.allclose(torch.cat(parts).sum(0, keepdim=True) / len(images), mean, rtol=0.0, atol=TOLERANCE):
+            return False
         rows = (scaled(chunk).flatten(1) - mean for chunk in images.split(CHUNK))
         return _whitens(matrix, inverse, rows, len(images) - 1, lambda average: eps)
 
