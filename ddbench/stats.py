@@ -209,9 +209,21 @@ def kendall_interval(one: Sequence[float], other: Sequence[float]) -> tuple[floa
     Returns:
         None for fewer than `LEAST_PAIRS` pairs, or where tau is not defined for any draw.
     """
-    count = len(one)
-    if count < LEAST_PAIRS:
+    if len(one) < LEAST_PAIRS:
         return None
+    found = kendall_draws(one, other)
+    if np.isnan(found).all():
+        return None
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def kendall_draws(one: Sequence[float], other: Sequence[float]) -> NDArray[Any]:
+    """`kendall_tau` of `RESAMPLES` draws of the pairs with replacement; NaN where it is not defined.
+
+    Sequences of one length meet the same draws.
+    """
+    count = len(one)
     first, second = (np.sign(np.subtract.outer(values, values)) for values in map(np.asarray, (one, other)))
     draws = np.random.RandomState(0).randint(count, size=(RESAMPLES, count))
     times = np.stack([np.bincount(draw, minlength=count) for draw in draws]).astype(float)  # (resamples, pairs)
@@ -221,11 +233,8 @@ def kendall_interval(one: Sequence[float], other: Sequence[float]) -> tuple[floa
         return summed
 
     scale = np.sqrt(total(first**2) * total(second**2))
-    known = scale > 0
-    if not known.any():
-        return None
-    low, high = np.quantile(total(first * second)[known] / scale[known], [0.025, 0.975])
-    return float(low), float(high)
+    found: NDArray[Any] = np.divide(total(first * second), scale, out=np.full(RESAMPLES, math.nan), where=scale > 0)
+    return found
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:

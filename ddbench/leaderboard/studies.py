@@ -14,7 +14,7 @@ from ddbench.io.atomic import canonical_json
 from ddbench.leaderboard.columns import escape
 from ddbench.leaderboard.findings import text
 from ddbench.leaderboard.summaries import NOTHING
-from ddbench.records.cell import Cell
+from ddbench.records.cell import CEILING, Cell
 from ddbench.records.metrics import Metric
 from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study
@@ -93,10 +93,10 @@ def study_problems(folder: Path) -> Iterator[str]:
 
 
 def study_tables(records: Iterable[StudyRecord]) -> list[StudyTable]:
-    """Tabulate rows by study and conditions; rows for which nothing is distilled stand in each table of their data."""
+    """Tabulate rows by study and conditions; rows of all training data stand in each table of their data."""
     made, on_real = dict[str, list[StudyRecord]](), list[StudyRecord]()
     for record in records:
-        if record.runs or record.findings.not_applicable:
+        if record.cell.method != CEILING:
             made.setdefault(_conditions(record, ("protocol", "networks")), []).append(record)
         else:
             on_real.append(record)

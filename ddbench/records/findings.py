@@ -96,6 +96,10 @@ class Figure:
     y: str
     x_label: str
     y_label: str
+    scattered: bool = False
+    """true for a mark a row of the series, in place of a line"""
+    logarithmic: bool = False
+    """true for places on a logarithmic axis"""
 
     def points(self, findings: Findings) -> dict[float, float]:
         """Return a line's heights by place, ascending; nothing where the findings lack the series or a column."""

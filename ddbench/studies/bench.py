@@ -14,8 +14,11 @@ from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.data import Dataset, Preprocessing, RealData
 from ddbench.data.derived import derived
+from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
-from ddbench.records.cell import Cell
+from ddbench.records.cell import Cell, NetworkSpec
+
+Keep = Callable[[str, Callable[[], list[float]]], list[float]]
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,16 @@ class Bench:
         variant: how the row uses its method, where that is not the usual way
         evaluator: trains networks as the cell's protocol says, and has the whole data set
         report: told the share of the work that is done
+        kept: gives what `make` has returned under this name for the row and seed, also before an interruption
+        shared: the same, for all rows and seeds of the study on these data
     """
 
     cell: Cell
     variant: str | None
     evaluator: ImageEvaluator
     report: Callable[[float], None] = lambda share: None
+    kept: Keep = lambda name, make: make()
+    shared: Keep = lambda name, make: make()
 
     @property
     def data(self) -> Dataset:
@@ -49,8 +56,23 @@ class Bench:
 
     def trained_on(self, data: Dataset, number: int) -> Weights:
         """Network `number` from scratch on the training images of a part of the data, with the whole one's classes."""
-        unread = DistilledDataset.pixels(torch.zeros(1, *data.shape), torch.zeros(1, dtype=torch.int64))
-        return replace(self.evaluator, data=data, others={}).train(unread, number)
+        return replace(self.evaluator, data=data, others={}).train(self.unread, number)
+
+    @property
+    def unread(self) -> DistilledDataset:
+        """An artefact for protocols that train on all training images, whatever it holds."""
+        return DistilledDataset.pixels(torch.zeros(1, *self.data.shape), torch.zeros(1, dtype=torch.int64))
+
+    def under(self, network: NetworkSpec, protocol: Protocol | None = None) -> Bench:
+        """The bench of another network, and of another protocol where one is given."""
+        changed = replace(
+            self.evaluator, network=network, protocol=protocol or self.evaluator.protocol, held_out=None, others={}
+        )
+        return replace(self, evaluator=changed)
+
+    def accuracy(self, artifact: DistilledDataset, number: int) -> float:
+        """Test accuracy of network `number`, trained from scratch on an artefact as the protocol says."""
+        return self.evaluator.score(artifact, seed=number).accuracy
 
     def starts(self, split: str, seed: int) -> Tensor:
         """Images, (K * ipc, C, H, W), preprocessed, that methods which start from real ones start from on a part."""

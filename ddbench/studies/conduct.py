@@ -30,7 +30,7 @@ from ddbench.runs.speeds import Speeds, threads
 from ddbench.studies.board import make_study_board
 from ddbench.studies.measuring import Made, Measurement, record_of
 from ddbench.studies.rows import Row, resolve_rows
-from ddbench.studies.study import Study
+from ddbench.studies.study import Study, Training
 
 MEASURED = "measured"
 """folder of what was measured of single seeds, in that of a study"""
@@ -124,10 +124,17 @@ class _Work:
         """Say how long networks are trained for what is left, by how fast this machine is."""
         data, speeds, seconds = load_dataset(rows[0].job.dataset), Speeds(self.device), 0.0
         size = Size(len(data.train_labels), len(data.test_labels), len(data.classes), data.shape)
+        shared = list[Training]()
         for row in rows:
-            speed, protocol = speeds.of(row.cell.network, size), row.job.protocol()
-            once = sum(network_seconds(row.cell, one, protocol, speed) for one in self.study.trainings(size))
-            seconds += len(row.seeds) * row.cell.networks * once
+            for training in self.study.trainings(size, row.cell, row.variant):
+                speed = speeds.of(training.network or row.cell.network, training.data)
+                protocol = training.protocol or row.job.protocol()
+                once = training.count * network_seconds(row.cell, training.data, protocol, speed)
+                if not training.shared:
+                    seconds += len(row.seeds) * row.cell.networks * once
+                elif training not in shared:
+                    shared.append(training)
+                    seconds += once
         return f"then networks are trained for about {duration(max(1.0, seconds))}"
 
     def measure(self, row: Row, made: Made) -> StudyRecord | None:

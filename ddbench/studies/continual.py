@@ -23,11 +23,12 @@ from ddbench.data import Dataset
 from ddbench.data.builtin import Size
 from ddbench.data.derived import only
 from ddbench.errors import UserError
+from ddbench.records.cell import Cell
 from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_study
 from ddbench.studies.bench import Bench
-from ddbench.studies.study import Part, Replicate
+from ddbench.studies.study import Part, Replicate, Training
 
 Memory = list[tuple[Tensor, Tensor]]
 """images, (M, C, H, W), and labels among all classes, (M,) or (M, K), of each step"""
@@ -93,10 +94,10 @@ class Continual:
             return [Part("test")]
         return [Part(only(task), 1 / self.steps) for task in self.tasks(len(data.classes), seed)]
 
-    def trainings(self, size: Size) -> list[Size]:
-        def stage(seen: int) -> Size:
+    def trainings(self, size: Size, cell: Cell, variant: str | None) -> list[Training]:
+        def stage(seen: int) -> Training:
             train, test, classes = (number * seen // self.steps for number in (size.train, size.test, size.classes))
-            return Size(train, test, classes, size.shape)
+            return Training(Size(train, test, classes, size.shape))
 
         return [stage(seen) for seen in range(1, self.steps + 1)]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from ddbench.records.findings import Findings
 from ddbench.records.schema import Record
 from ddbench.records.studies import StudyRecord, StudyRun
 from ddbench.runs.plan import identity_of
-from ddbench.studies.bench import Bench
+from ddbench.studies.bench import Bench, Keep
 from ddbench.studies.rows import Row, Seed
 from ddbench.studies.study import Replicate, Study
 from ddbench.task.hyperparameters import settings_of
@@ -36,6 +37,13 @@ class _Kept(Strict):
     """What was measured of a seed."""
 
     replicate: Replicate
+    seconds: Seconds
+
+
+class _Piece(Strict):
+    """A part of what is measured of a seed."""
+
+    values: list[float]
     seconds: Seconds
 
 
@@ -111,11 +119,32 @@ class Measurement:
         def progress(share: float) -> None:
             self.report((seed.number + share) / len(self.row.seeds))
 
-        bench = Bench(self.row.cell, self.row.variant, self._evaluator, progress)
+        before = list[float]()
+        shared = [self.study.name, *(cell[name] for name in ("dataset_digest", "preprocessing", "device"))]
+        bench = Bench(
+            self.row.cell, self.row.variant, self._evaluator, progress, self._keep(said, before), self._keep(shared, [])
+        )
         replicate = self.study.measure(bench, artifacts, seed.number)
-        found = _Kept(replicate=replicate, seconds=clock.settle() - begun)
+        found = _Kept(replicate=replicate, seconds=clock.settle() - begun + sum(before))
         write_sealed(path, found.model_dump_json().encode())
         return found
+
+    def _keep(self, said: list[Any], before: list[float]) -> Keep:
+        """Return what keeps pieces of a measurement in files; the seconds of those that are there go into `before`."""
+        clock = clock_for(self.device)
+
+        def keep(name: str, make: Callable[[], list[float]]) -> list[float]:
+            path = self.kept / f"{key_of([*said, name])}.json"
+            known = read_kept(path, _Piece)
+            if known is not None:
+                before.append(known.seconds)
+                return known.values
+            begun = clock.settle()
+            made = _Piece(values=make(), seconds=clock.settle() - begun)
+            write_sealed(path, made.model_dump_json().encode())
+            return made.values
+
+        return keep
 
     @cached_property
     def _evaluator(self) -> ImageEvaluator:

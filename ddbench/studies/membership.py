@@ -23,13 +23,14 @@ from ddbench.data import Dataset
 from ddbench.data.audit import Audit, Design
 from ddbench.data.builtin import Size
 from ddbench.errors import UserError
+from ddbench.records.cell import Cell
 from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_study
 from ddbench.stats import bootstrap_interval, share_interval
 from ddbench.studies.bench import Bench
 from ddbench.studies.inference import Members, Scores, area, likelihood_ratios, log_odds, true_positives
-from ddbench.studies.study import Part, Replicate
+from ddbench.studies.study import Part, Replicate, Training
 
 ATTACKS = {
     "lira": "the likelihood ratio of networks trained on the set",
@@ -92,8 +93,8 @@ class Membership:
     def parts(self, data: Dataset, variant: str | None, seed: int) -> list[Part]:
         return [Part(self.design(seed).name(split)) for split in range(self.splits)]
 
-    def trainings(self, size: Size) -> list[Size]:
-        return [size] * self.splits
+    def trainings(self, size: Size, cell: Cell, variant: str | None) -> list[Training]:
+        return [Training(size, count=self.splits)]
 
     def refusal(self, made: Sequence[DistilledDataset]) -> str | None:
         if any(artifact.label_kind == "targets" for artifact in made):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.data import Dataset
 from ddbench.data.builtin import Size
+from ddbench.evaluation.protocols import Protocol as EvaluationProtocol
+from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.findings import Findings
 from ddbench.records.metrics import Metric
 from ddbench.registry import find_study
@@ -32,6 +34,25 @@ class Part:
 
     split: str
     share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """Networks that a study trains alike, for a forecast.
+
+    Args:
+        data: size of the data that they are trained and tested on
+        network: their architecture; None is the row's
+        protocol: how they are trained; None is as the row says
+        count: how many, for each of the row's networks
+        shared: true where all rows and seeds share them, and they are trained once
+    """
+
+    data: Size
+    network: NetworkSpec | None = None
+    protocol: EvaluationProtocol | None = None
+    count: int = 1
+    shared: bool = False
 
 
 class Study(Protocol):
@@ -64,8 +85,8 @@ class Study(Protocol):
         """What a method distils at a seed."""
         ...
 
-    def trainings(self, size: Size) -> list[Size]:
-        """The sizes of the data that networks of a seed are trained and tested on, for a forecast."""
+    def trainings(self, size: Size, cell: Cell, variant: str | None) -> list[Training]:
+        """What networks of a seed of a row are trained, for a forecast."""
         ...
 
     def refusal(self, made: Sequence[DistilledDataset]) -> str | None:
