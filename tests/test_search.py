@@ -104,7 +104,14 @@ def test_a_tiny_search_leaves_a_row_of_each_method_and_baseline(
         "full_data",
     ]  # fmt: skip
     assert [len(record.runs) for record in records] == [2, 2, 0, 0, 0, 0]
-    assert [len(record.findings.metrics["tau"].values) for record in records] == [1, 2, 2, 1, 1, 1]  # once, where seeds agree
+    assert [len(record.findings.metrics["tau"].values) for record in records] == [
+        1,
+        2,
+        2,
+        1,
+        1,
+        1,
+    ]  # once, where seeds agree
     assert [check_study(path)[1] for path in study_paths(tmp_path / "out")] == [[]] * 6
     worth = records[0].findings.series["architectures"].columns["truth"]
     assert records[3].findings.series["architectures"].columns["truth"] == worth
