@@ -129,8 +129,8 @@ def test_a_step_compares_class_means_of_bounded_features(monkeypatch: pytest.Mon
         means = []
         for own in (images[classes == c], start[labels == c]):
             features = [twin.embed(weights, image[None])[0] for image in own]
-            means.append(sum(one / max(float(one.norm()), 0.5) for one in features) / len(own))
-        total += float((means[0] - means[1]).square().sum())
+            means.append(sum(one / max(float(one.detach().norm()), 0.5) for one in features) / len(own))
+        total += float((means[0] - means[1]).detach().square().sum())
     assert meter.history["loss"][0][1] == pytest.approx(total, rel=1e-5)
 
 

@@ -51,16 +51,16 @@ class StudyTable:
     @property
     def reasons(self) -> list[str]:
         """Return why it does not apply to some rows, a sentence each."""
-        reasons = [(self._label(row), row.findings.not_applicable) for row in self.rows]
+        reasons = [(self.label(row), row.findings.not_applicable) for row in self.rows]
         return [f"{label}: {reason}" for label, reason in reasons if reason]
 
     def _line(self, row: StudyRecord) -> dict[str, str]:
         measures = row.findings.metrics
         found = {m.name: text(measures[m.name]) if m.name in measures else NOTHING for m in self.shown}
         spent = f"{row.distil_seconds:.0f}" if row.runs else NOTHING
-        return {"method": self._label(row), **found, "seeds": str(row.seeds), "seconds": spent}
+        return {"method": self.label(row), **found, "seeds": str(row.seeds), "seconds": spent}
 
-    def _label(self, row: StudyRecord) -> str:
+    def label(self, row: StudyRecord) -> str:
         """Return a row's name, with the hyper-parameters in which rows of that name differ."""
         own = row.cell.distinguishing
         others = [other.cell.distinguishing for other in self.rows if other.label == row.label]

@@ -97,19 +97,31 @@ class Figure:
     x_label: str
     y_label: str
     scattered: bool = False
-    """true for a mark a row of the series, in place of a line"""
+    """true for a mark a row of the series and a picture an artefact, in place of lines"""
     logarithmic: bool = False
-    """true for places on a logarithmic axis"""
+    """true for logarithmic axes"""
 
     def points(self, findings: Findings) -> dict[float, float]:
         """Return a line's heights by place, ascending; nothing where the findings lack the series or a column."""
+        return {x: sum(ys) / len(ys) for x, ys in self._heights(findings).items()}
+
+    def bands(self, findings: Findings) -> dict[float, tuple[float, float]]:
+        """Return the least and the greatest height by place, ascending."""
+        return {x: (min(ys), max(ys)) for x, ys in self._heights(findings).items()}
+
+    def marks(self, findings: Findings) -> list[tuple[float, float]]:
+        """Return place and height of each row of the series."""
         drawn = findings.series.get(self.series)
+        if drawn is None or not {self.x, self.y} <= drawn.columns.keys():
+            return []
+        rows = zip(drawn.columns[self.x], drawn.columns[self.y], strict=True)
+        return [(x, y) for x, y in rows if isinstance(x, float) and isinstance(y, float)]
+
+    def _heights(self, findings: Findings) -> dict[float, list[float]]:
         found: dict[float, list[float]] = {}
-        if drawn is not None and {self.x, self.y} <= drawn.columns.keys():
-            for x, y in zip(drawn.columns[self.x], drawn.columns[self.y], strict=True):
-                if isinstance(x, float) and isinstance(y, float):
-                    found.setdefault(x, []).append(y)
-        return {x: sum(found[x]) / len(found[x]) for x in sorted(found)}
+        for x, y in sorted(self.marks(findings), key=lambda mark: mark[0]):
+            found.setdefault(x, []).append(y)
+        return found
 
 
 class Findings(Strict):

@@ -24,7 +24,7 @@ from ddbench.data.builtin import Size
 from ddbench.data.derived import only
 from ddbench.errors import UserError
 from ddbench.records.cell import Cell
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_study
 from ddbench.studies.bench import Bench
@@ -64,6 +64,7 @@ class Continual:
     protocol: ClassVar[str] = "dsa-1000@1"
     networks: ClassVar[int] = 3
     seeds: ClassVar[int] = 5
+    figure: ClassVar[Figure] = Figure("stages", "stage", "accuracy", "step", "accuracy on the classes seen so far")
 
     steps: PositiveInt = 5
     """steps in which the classes come, equally many in each"""

@@ -24,7 +24,7 @@ from ddbench.data.audit import Audit, Design
 from ddbench.data.builtin import Size
 from ddbench.errors import UserError
 from ddbench.records.cell import Cell
-from ddbench.records.findings import Findings, Measure, Series
+from ddbench.records.findings import Figure, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_study
 from ddbench.stats import bootstrap_interval, share_interval
@@ -74,6 +74,10 @@ class Membership:
     protocol: ClassVar[str] = "quick-300@1"
     networks: ClassVar[int] = 3
     seeds: ClassVar[int] = 1
+    figure: ClassVar[Figure] = Figure(
+        "roc", "false_positives", "lira", "share of false positives", f"members found by {ATTACKS['lira']}",
+        logarithmic=True,
+    )  # fmt: skip
 
     splits: PositiveInt = 16
     """training sets that are distilled, with each audited image in a half of them"""

@@ -66,7 +66,7 @@ class Search:
     protocol: ClassVar[str] = "quick-300@1"
     networks: ClassVar[int] = 1
     seeds: ClassVar[int] = 3
-    figure: ClassVar[Figure] = Figure(SERIES, "proxy", "truth", "proxy accuracy", "true accuracy", scattered=True)
+    figure: ClassVar[Figure] = Figure(SERIES, "proxy", "truth", "proxy", "true accuracy", scattered=True)
 
     architectures: Annotated[int, Field(ge=2, le=len(ALL))] = len(ALL)
     """candidates, evenly spaced in the space"""
