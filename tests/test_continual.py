@@ -19,7 +19,7 @@ from ddbench.records.findings import Measure
 from ddbench.registry import PROTOCOLS
 from ddbench.studies.bench import Bench
 from ddbench.studies.continual import Continual, memory_of
-from ddbench.studies.study import Part
+from ddbench.studies.study import Part, Training
 from factories import make_cell
 from test_analyses import evaluator_on
 
@@ -54,7 +54,10 @@ def test_the_orders_are_those_of_the_authors() -> None:
     data = four()
     assert TWO.parts(data, None, 0) == [Part("only(2,3)", 0.5), Part("only(0,1)", 0.5)]
     assert TWO.parts(data, "joint", 0) == [Part("test")]
-    assert TWO.trainings(Size(12, 8, 4, (1, 8, 8))) == [Size(6, 4, 2, (1, 8, 8)), Size(12, 8, 4, (1, 8, 8))]
+    assert TWO.trainings(Size(12, 8, 4, (1, 8, 8)), make_cell(), None) == [
+        Training(Size(6, 4, 2, (1, 8, 8))),
+        Training(Size(12, 8, 4, (1, 8, 8))),
+    ]
 
 
 def test_measures_of_two_steps_by_hand() -> None:

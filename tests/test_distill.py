@@ -209,7 +209,7 @@ def test_the_command_says_first_what_it_will_take(
         return make_record(status="ok", artifact=digest(b"made"))
 
     monkeypatch.setattr("ddbench.distill", start, raising=False)
-    monkeypatch.setattr("ddbench.runs.api.forecast_left", lambda todo, device: Forecast([cell]))
+    monkeypatch.setattr("ddbench.runs.remaining.forecast_left", lambda todo, device: Forecast([cell]))
     assert call("distill", "dm", "-d", "digits", "--out", "x.safetensors", *options)[2].splitlines()[0] == said
 
 

@@ -20,6 +20,7 @@ from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.studies.bench import Bench
 from ddbench.studies.inference import area, likelihood_ratios, log_odds, true_positives
 from ddbench.studies.membership import Membership
+from ddbench.studies.study import Training
 from factories import make_cell
 from test_analyses import evaluator_on
 
@@ -181,4 +182,4 @@ def test_labels_of_a_regression_have_no_odds() -> None:
     targets = DistilledDataset.pixels(torch.rand(2, 1, 8, 8), torch.rand(2, 10), label_kind="targets")
     assert TINY.refusal([targets]) == "networks that regress numbers have no odds of a label"
     assert TINY.refusal([]) is None
-    assert TINY.trainings(SIZES["digits"]) == [SIZES["digits"]] * 4
+    assert TINY.trainings(SIZES["digits"], make_cell(), None) == [Training(SIZES["digits"], count=4)]

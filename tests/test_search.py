@@ -22,13 +22,15 @@ from ddbench.records.study_files import check_study, study_paths, write_study
 from ddbench.registry import discover
 from ddbench.studies import truth
 from ddbench.studies.bench import Bench
+from ddbench.studies.board import make_study_board
 from ddbench.studies.ranking import regret, tau, tau_interval
+from ddbench.studies.rows import resolve_rows
 from ddbench.studies.search import Search
 from ddbench.studies.space import ALL, architectures
 from ddbench.studies.study import make_study
-from ddbench.studies.truth import filed_truth, truth_protocol
+from ddbench.studies.truth import filed_truth, timed_accuracy, truth_protocol
 from ddbench.task.hyperparameters import settings_of
-from factories import make_study_row, toy
+from factories import make_cell, make_study_row, toy
 from test_membership import bench_on
 from test_studies import in_process
 
@@ -140,7 +142,14 @@ def known(monkeypatch: pytest.MonkeyPatch) -> truth.Truth:
     return found
 
 
-def test_the_truth_is_measured_once_for_all_rows_and_goes_on_where_it_was_interrupted() -> None:
+def test_the_truth_is_measured_once_for_all_rows_and_goes_on_where_it_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(bench: Bench, number: int) -> list[float]:
+        assert bench.evaluator.protocol == truth_protocol(1)
+        return [TINY.candidates.index(bench.evaluator.network) / 10 + number / 2, 1.0 + number]
+
+    monkeypatch.setattr(truth, "timed_accuracy", measured)
     files, made = dict[str, list[float]](), list[str]()
 
     def shared(name: str, make: Any) -> list[float]:
@@ -159,10 +168,17 @@ def test_the_truth_is_measured_once_for_all_rows_and_goes_on_where_it_was_interr
     assert len(made) == 2 * 4 + 1
     assert truth.truth_of(*said) == found
     assert len(made) == 2 * 4 + 1
-    assert found.mean[0] == pytest.approx((found.first[0] + found.second[0]) / 2)
-    assert min(found.seconds) > 0
-    expected = bench.under(TINY.candidates[3], truth_protocol(1)).accuracy(bench.unread, 1)
-    assert found.second[3] == expected
+    assert (found.first, found.second, found.seconds) == ([0.0, 0.1, 0.2, 0.3], [0.5, 0.6, 0.7, 0.8], [1.0] * 4)
+    assert found.mean == pytest.approx([0.25, 0.35, 0.45, 0.55])
+
+
+def test_an_architecture_is_worth_what_it_reaches_on_all_training_images() -> None:
+    bench = of().under(TINY.candidates[0], truth_protocol(2))
+    accuracy, seconds = timed_accuracy(bench, 1)
+    weights = bench.evaluator.train(bench.unread, 1)
+    answers = bench.logits(weights, bench.data.test_images).argmax(1)
+    assert accuracy == pytest.approx(float((answers == bench.data.test_labels).double().mean()))
+    assert seconds > 0
 
 
 def test_a_proxy_is_the_accuracy_of_a_network_on_the_artefact(known: truth.Truth) -> None:
@@ -232,6 +248,22 @@ def test_a_filed_truth_is_read_and_a_damaged_one_is_named(tmp_path: Path, known:
     path.write_text(path.read_text().replace('"proxy"', '"proxi"'))
     with pytest.raises(UserError, match="was edited after it was written"):
         filed_truth("search@1", settings_of(TINY), *said)
+
+
+def test_a_baseline_is_of_no_other_method() -> None:
+    asked = {"study": "search", "methods": ["early_stopping:dm"], "seconds": 1.0}
+    with pytest.raises(UserError, match="has this variant of one method alone; write early_stopping:random_real"):
+        resolve_rows(make_study_board(asked), "cpu")
+
+
+def test_a_forecast_has_the_truth_once_and_the_architectures_of_each_row() -> None:
+    cell, full = make_cell(), make_cell("full_data")
+    assert [training.count for training in TINY.trainings(SIZES["digits"], cell, None)] == [4, 8]
+    assert [training.count for training in TINY.trainings(SIZES["digits"], cell, "early_stopping")] == [4, 8]
+    assert [training.count for training in TINY.trainings(SIZES["digits"], full, "random_pick")] == [8]
+    assert TINY.trainings(SIZES["digits"], full, None) == TINY.trainings(SIZES["digits"], full, "random_pick")
+    (_, truth_of_all) = TINY.trainings(SIZES["digits"], cell, None)
+    assert truth_of_all.shared
 
 
 def test_images_below_the_deepest_architecture_are_refused() -> None:

@@ -41,7 +41,7 @@ from ddbench.studies.continual import Continual
 from ddbench.studies.rows import CEILING_PROTOCOL, resolve_rows
 from ddbench.studies.study import make_study
 from ddbench.submissions.submit import submit
-from factories import Call, run, toy
+from factories import Call, run, toy, write_board
 from factories import make_study_row as row
 from methods.random_real import RandomReal
 from processes import install
@@ -182,6 +182,40 @@ def test_a_row_whose_runs_fail_is_named_and_the_others_go_on(
     assert "  forgetting " in out
     code, out, _ = call(*command, *rest, "--out", "there", "--json")
     assert (code, [said["cell"]["method"] for said in json.loads(out)]) == (1, ["random_real"])
+
+
+STUDY: dict[str, Any] = {**ASKED, "study": "continual", "settings": {"steps": 2}, "methods": ["random_real"]}
+
+
+def board(folder: Path, *studies: dict[str, Any]) -> list[str]:
+    """Write a board with studies and give its command."""
+    short = {"protocol": "short-3@1", "snapshots": [], "studies": list(studies)}
+    return write_board(folder, "random_real", **short)
+
+
+@pytest.mark.slow  # carries out a board and a study
+def test_the_studies_of_a_board_follow_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddbench.runs.api.run_jobs", in_process)
+    command = board(tmp_path, {**STUDY, "references": False})
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert out.startswith("random_real: continual@1, 1 seeds, ")
+    (path,) = study_paths(tmp_path / "out-continual")
+    assert read_study(path).label == "random_real"
+    assert len(list((tmp_path / "out").rglob("record.json"))) == 1
+    monkeypatch.setattr("ddbench.studies.of_board.study", lambda *given, **options: pytest.fail("a part was asked for"))
+    assert call(*command, "--method", "random_real")[0] == 0
+
+
+def test_a_study_of_a_board_that_does_not_fit_is_named_before_anything_runs(tmp_path: Path) -> None:
+    board(tmp_path, {**STUDY, "references": False}, {**STUDY, "settings": {"steps": 3}})
+    with pytest.raises(UserError, match=r"board.yaml: studies.1: 10 classes of digits do not come in 3 equal steps"):
+        ddbench.evaluate(tmp_path / "board.yaml", tmp_path / "out", device="cpu")
+    board(tmp_path, {"methods": ["dm"], "seconds": 1})
+    with pytest.raises(UserError, match=r"studies.0: study: study: field required"):
+        ddbench.evaluate(tmp_path / "board.yaml", tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow  # in processes of its own; what they do is tested by default in this one
@@ -416,7 +450,7 @@ class Twice:
     def parts(self, data, variant, seed):
         return [Part("test", 0.5), Part("only(0,1)", 0.5)]
 
-    def trainings(self, size):
+    def trainings(self, size, cell, variant):
         return []
 
     def refusal(self, made):

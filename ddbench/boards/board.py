@@ -167,6 +167,8 @@ class Board(CellFields):
     """end a run as hung when no step ends for so long; None takes the rule of `executors.watch`"""
     analyses: list[NamedAnalysis] = []
     """further questions about each artefact, asked after scoring and not charged; no part of the cells"""
+    studies: list[dict[str, Any]] = []
+    """studies to carry out after its cells, each with all fields of `ddbench.studies.board.StudyBoard` that it needs"""
     entries: Annotated[list[Entry], Field(min_length=1)]
 
     _file: str = PrivateAttr("")

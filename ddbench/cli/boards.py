@@ -75,6 +75,8 @@ def evaluate(
         ddbench evaluate -m ./mine.py -d digits --ipc 10 --budget 20s --set lr_images=0.5
         ddbench evaluate -m mine -d mnist --budget 2m --save-board configs/ours.yaml    # then submit runs/ours
 
+    Studies that a board names follow, in folders beside it.
+
     Exit code 0: every run is recorded with scores; 1: some failed, the table says which; 2: bad usage or input.
 
     With --json: an object of `board`, `folder` and `runs`. Each of `runs` has `method`, `dataset`, `ipc`, `seed`,
@@ -86,10 +88,10 @@ def evaluate(
     from ddbench.boards.command_line import SELECTING, board_from, settings_from
     from ddbench.boards.jobs import Selection
     from ddbench.cli.answers import answer, run_fields
-    from ddbench.cli.progress import Display
+    from ddbench.cli.study_display import StudyDisplay
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
-    from ddbench.runs.api import forecast_left
+    from ddbench.runs.remaining import forecast_left
     from ddbench.runs.shards import parse_shard
 
     given = {name: value for name, value in context.params.items() if value not in (None, [], (), {})}
@@ -102,7 +104,7 @@ def evaluate(
     selection = Selection(tuple(methods or ()), tuple(datasets or ()), tuple(ipc or ())) if board else None
     folder = out or Path("runs") / chosen.board
     side_by_side = workers or (2 if board is None and not methods and executor == "local" else None)
-    with curves(tensorboard) as on_log, Display(messages) as display:
+    with curves(tensorboard) as on_log, StudyDisplay(messages) as display:
 
         def start(todo: Plan) -> None:
             if saved:
@@ -125,6 +127,7 @@ def evaluate(
             on_start=start,
             on_event=display.event,
             on_log=on_log,
+            watcher=display.watcher(as_json),
         )
     if as_json:
         answer({"board": chosen.board, "folder": str(folder), "runs": [run_fields(record) for record in records]})
@@ -133,7 +136,7 @@ def evaluate(
         for table in rich_table(records, load_published()):
             output.print(table)
     say(f"tables, curves and pictures: {folder}")
-    if any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):
+    if display.failures or any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):
         raise typer.Exit(SOME_FAILED)
 
 

@@ -67,7 +67,7 @@ def distill(
     from ddbench.cli.answers import answer, run_fields
     from ddbench.cli.run_display import RunDisplay
     from ddbench.records.run_folder import record_beside
-    from ddbench.runs.api import forecast_left
+    from ddbench.runs.remaining import forecast_left
 
     say_unit(device)
     with curves(tensorboard) as on_log, RunDisplay(messages) as display:

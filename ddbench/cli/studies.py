@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ddbench.cli.analyses import measure_lines
 from ddbench.cli.app import (
     SOME_FAILED,
     Device,
@@ -15,13 +14,8 @@ from ddbench.cli.app import (
     NetworkOption,
     ProtocolOption,
     messages,
-    say,
     say_unit,
 )
-
-if TYPE_CHECKING:
-    from ddbench.records.studies import StudyRecord
-    from ddbench.runs.plan import Plan
 
 
 def study(
@@ -62,10 +56,8 @@ def study(
     from ddbench.boards.command_line import settings_from
     from ddbench.cli.answers import answer
     from ddbench.cli.study_display import StudyDisplay
-    from ddbench.studies.conduct import Watcher
 
     say_unit(device)
-    failures = list[str]()
     asked: dict[str, Any] = {
         "methods": methods,
         "seconds": seconds,
@@ -80,30 +72,9 @@ def study(
     if network is not None:
         asked["network"] = network
 
-    def failed(sentence: str) -> None:
-        failures.append(sentence)
-        say(sentence)
-
     with StudyDisplay(messages) as display:
-
-        def start(todo: Plan, forecast: str) -> None:
-            display.todo(todo)
-            say(forecast)
-
-        def found(record: StudyRecord, path: Path) -> None:
-            if not as_json:
-                typer.echo(_text(record, path))
-
-        watcher = Watcher(start, display.event, display.measure, found, failed)
-        records = ddbench.study(name, asked, out, device=device, workers=workers, watcher=watcher)
+        records = ddbench.study(name, asked, out, device=device, workers=workers, watcher=display.watcher(as_json))
     if as_json:
         answer([record.model_dump(mode="json") for record in records])
-    if failures:
+    if display.failures:
         raise typer.Exit(SOME_FAILED)
-
-
-def _text(record: StudyRecord, path: Path) -> str:
-    """Describe a row: its method and file, then a measure a line."""
-    spent = f"{record.distil_seconds:.1f} s distilling a seed" if record.runs else "nothing distilled"
-    head = f"{record.label}: {record.study}, {record.seeds} seeds, {spent}; {path}"
-    return "\n".join([head, *measure_lines(record.findings)])

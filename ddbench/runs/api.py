@@ -12,7 +12,7 @@ from typing import Any
 
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
-from ddbench.boards.command_line import SHIPPED, board_of
+from ddbench.boards.command_line import board_of
 from ddbench.boards.jobs import Job, Selection, resolve, without_effect
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
@@ -24,11 +24,13 @@ from ddbench.records.schema import UNFINISHED, Record, Records
 from ddbench.registry import MODALITIES, discover
 from ddbench.runs.device_bytes import too_large
 from ddbench.runs.executors import make_executor
-from ddbench.runs.executors.local import Local
-from ddbench.runs.forecast import Forecast, forecast, records_like
+from ddbench.runs.forecast import Forecast
 from ddbench.runs.log_hook import LogHook, with_log
 from ddbench.runs.plan import Event, Plan, artifact_of, plan_runs, read_runs, run_jobs
+from ddbench.runs.remaining import forecast_left
 from ddbench.runs.shards import gather, shard_folder, share_of
+from ddbench.studies.conduct import Watcher
+from ddbench.studies.of_board import carry_out, check_studies
 
 
 def evaluate(
@@ -45,8 +47,11 @@ def evaluate(
     on_event: Callable[[Event], None] = lambda event: None,
     on_log: LogHook = lambda run, logged: None,
     on_warning: Callable[[str], None] = lambda sentence: None,
+    watcher: Watcher | None = None,
 ) -> Records:
     """Distil, evaluate and record every cell of a board, then write its tables, curves and pictures into `out`.
+
+    The studies that a board names follow, each in a folder of its own beside `out`, unless a part of it is asked for.
 
     Calling it again resumes what was interrupted and repeats nothing.
 
@@ -67,6 +72,7 @@ def evaluate(
         on_event: told what happens, for a display
         on_log: told what the methods log, see `ddbench.runs.log_hook`
         on_warning: told what is left out, or asked for in vain, a sentence each
+        watcher: told how far the board's studies are
 
     Raises:
         UserError: before anything is written, when a part of the board does not fit.
@@ -80,6 +86,7 @@ def evaluate(
     jobs = resolve(chosen, where.device, selection)
     if shard is not None:
         jobs, folder = share_of(jobs, shard), shard_folder(folder, shard)
+    check_studies(chosen, where.device.type)
     for sentence in without_effect(chosen, where.device.type):
         on_warning(sentence)
     with claimed(folder):
@@ -89,6 +96,8 @@ def evaluate(
         records = run_jobs(plan, folder, executor=where, on_event=with_log(on_event, on_log))
         render(read_runs(folder), folder, chosen.title or chosen.board, origins())
         _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
+    if selection in (None, Selection()) and shard is None:
+        carry_out(chosen, folder, device, workers, watcher)
     return Records(records)
 
 
@@ -125,13 +134,6 @@ def plan(
         for sentence in todo.damaged:
             on_warning(sentence)
         return forecast_left(todo, device, workers)
-
-
-def forecast_left(todo: Plan, device: str = "auto", workers: int | None = None) -> Forecast:
-    """Say how long what is left of a board will take on this machine, from its own records and those that are filed."""
-    jobs, where = [job for job, _ in todo.jobs], Local.named(device, workers)
-    filed = records_like(SHIPPED.parent / "leaderboards" / "records", jobs)
-    return forecast(jobs, [*todo.records, *filed], where.device, len(where.devices))
 
 
 def distill(

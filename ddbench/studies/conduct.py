@@ -22,10 +22,10 @@ from ddbench.records.schema import COUNTED, Record
 from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study, write_study
 from ddbench.registry import discover
-from ddbench.runs.api import forecast_left
 from ddbench.runs.executors.local import Local
 from ddbench.runs.forecast import duration, network_seconds
 from ddbench.runs.plan import Event, Plan, identity_of, plan_runs, run_jobs
+from ddbench.runs.remaining import forecast_left
 from ddbench.runs.speeds import Speeds, threads
 from ddbench.studies.board import make_study_board
 from ddbench.studies.measuring import Made, Measurement, record_of

@@ -80,6 +80,9 @@ def _split(text: str, study: Study) -> tuple[str | None, str]:
         return None, text
     if variant not in study.variants:
         raise UserError(f"row {text!r}: {study.name} has no variant {variant!r}; {suggestion(variant, study.variants)}")
+    alone = [known for known in study.references if known.partition(":")[0] == variant and "{" not in known]
+    if alone and text not in alone:
+        raise UserError(f"row {text!r}: {study.name} has this variant of one method alone; write {alone[0]}")
     return variant, rest
 
 

@@ -69,7 +69,8 @@ class Study(Protocol):
     variants: ClassVar[tuple[str, ...]]
     """other uses of a method than the usual one; a row names one before the method, `joint:dm`"""
     references: ClassVar[tuple[str, ...]]
-    """rows that stand beside those asked for; `{first}` is the first of these"""
+    """rows that stand beside those asked for; `{first}` is the first of these; a variant that is named here of another
+    method is one of that alone"""
     protocol: ClassVar[str]
     """how networks are trained unless a board says otherwise"""
     networks: ClassVar[int]
