@@ -27,7 +27,12 @@ from methods.feature_alignment import Alignment, layers
 
 COUNTS = (12, 5, 2)
 discover()
-MATCHING = [name for name in METHODS if METHODS.get(name).family in ("gradient matching", "distribution matching")]
+MATCHING = [
+    name
+    for name in METHODS
+    if METHODS.get(name).family in ("gradient matching", "distribution matching")
+    and "batch_real" in METHODS.get(name).__dataclass_fields__
+]
 
 
 def unbalanced() -> Dataset:
