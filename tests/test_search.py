@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
 import ddbench
 from ddbench.artifacts.distilled_dataset import DistilledDataset
@@ -23,6 +24,7 @@ from ddbench.registry import discover
 from ddbench.studies import truth
 from ddbench.studies.bench import Bench
 from ddbench.studies.board import make_study_board
+from ddbench.studies.measuring import Measurement
 from ddbench.studies.ranking import regret, tau, tau_interval
 from ddbench.studies.rows import resolve_rows
 from ddbench.studies.search import Search
@@ -170,6 +172,24 @@ def test_the_truth_is_measured_once_for_all_rows_and_goes_on_where_it_was_interr
     assert len(made) == 2 * 4 + 1
     assert (found.first, found.second, found.seconds) == ([0.0, 0.1, 0.2, 0.3], [0.5, 0.6, 0.7, 0.8], [1.0] * 4)
     assert found.mean == pytest.approx([0.25, 0.35, 0.45, 0.55])
+
+
+def test_pieces_of_a_measurement_are_kept_in_files_with_their_seconds(tmp_path: Path) -> None:
+    before, made = list[float](), list[str]()
+    measurement = Measurement(TINY, Mock(), {}, torch.device("cpu"), tmp_path)
+
+    def make() -> list[float]:
+        made.append("made")
+        return [0.25, 1.0]
+
+    keep = measurement._keep(["digits"], before)
+    assert (keep("one", make), before) == ([0.25, 1.0], [])
+    assert keep("one", make) == [0.25, 1.0]
+    assert (len(made), len(before)) == (1, 1)  # what was spent on it before counts
+    assert before[0] >= 0
+    measurement._keep(["mnist"], before)("one", make)
+    keep("two", make)
+    assert len(made) == len(list(tmp_path.iterdir())) == 3
 
 
 def test_an_architecture_is_worth_what_it_reaches_on_all_training_images() -> None:
