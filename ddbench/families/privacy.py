@@ -12,10 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
 from torch import Tensor
 
 from ddbench.compute.compiling import Weights
@@ -47,7 +47,9 @@ def renyi_divergences(rate: float, noise: float) -> NDArray[np.float64]:
     if rate == 1:
         return orders / (2 * noise**2)
     k = np.arange(orders.max() + 1)
-    found: NDArray[np.float64] = logsumexp(_chances(rate) + k * (k - 1) / (2 * noise**2), axis=1) / (orders - 1)
+    found: NDArray[np.float64] = scipy.special.logsumexp(_chances(rate) + k * (k - 1) / (2 * noise**2), axis=1) / (
+        orders - 1
+    )
     return found
 
 
@@ -58,7 +60,7 @@ def _chances(rate: float) -> NDArray[np.float64]:
     k = np.arange(orders.max() + 1)
     possible = k <= orders
     others = np.where(possible, orders - k, 0)
-    ways = gammaln(orders + 1) - gammaln(k + 1) - gammaln(others + 1)
+    ways = scipy.special.gammaln(orders + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(others + 1)
     return np.where(possible, ways + k * math.log(rate) + others * math.log1p(-rate), -math.inf)
 
 
