@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ddbench.data.dataset import Dataset
     from ddbench.decoders.base import Decoder
     from ddbench.evaluation.modality import Modality
-    from ddbench.evaluation.protocols import Protocol
+    from ddbench.evaluation.protocols import AnyProtocol
     from ddbench.studies.study import Study
     from ddbench.task.task import Method
 
@@ -55,7 +55,7 @@ CONTROL = "control"
 DATASETS: Registry[Callable[[], Dataset]] = Registry("dataset")
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network")
 DECODERS: Registry[type[Decoder]] = Registry("decoder")
-PROTOCOLS: Registry[Protocol] = Registry("protocol")
+PROTOCOLS: Registry[AnyProtocol] = Registry("protocol")
 MODALITIES: Registry[Modality] = Registry("modality")
 ANALYSES: Registry[type[Analysis]] = Registry("analysis")
 STUDIES: Registry[type[Study]] = Registry("study")

@@ -153,5 +153,5 @@ def widths(subject: Subject) -> Iterator[tuple[int, Subject]]:
         return
     for width in WIDTHS:
         other = NetworkSpec(name=network.name, parameters={**network.parameters, "width": width})
-        evaluator = subject.evaluator.under(other, subject.protocol)
+        evaluator = subject.evaluator.training(other, subject.protocol)
         yield width, replace(subject, evaluator=evaluator, references=subject.references.of(other), known={})

@@ -81,7 +81,7 @@ class References:
     def full_data(self, number: int) -> Weights:
         """A network trained on all training images, under the protocol `FULL_DATA`."""
         key = {"protocol": FULL_DATA.describe(), "number": number}
-        evaluator = self._evaluator.under(self._evaluator.network, FULL_DATA)
+        evaluator = self._evaluator.training(self._evaluator.network, FULL_DATA)
         return self._weights("full-data", key, lambda: evaluator.train(self._unread(), number))
 
     def random_real(self, number: int) -> Weights | None:
@@ -187,7 +187,7 @@ class References:
 
     def of(self, network: NetworkSpec) -> References:
         """The references of another architecture."""
-        other = self._evaluator.under(network, self._evaluator.protocol)
+        other = self._evaluator.training(network, self._evaluator.protocol)
         return References(other, self.origin, self._folder)
 
     def cached(self, name: str, key: Mapping[str, Any], make: Callable[[], Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from ddbench.compute.clock import clock_for
 from ddbench.compute.environment import environment, now
 from ddbench.compute.precision import precision
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_evaluator import KernelEvaluator
 from ddbench.evaluation.modality import Described, Evaluator
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.records.cell import Cell, NetworkSpec
@@ -48,8 +49,13 @@ def subject_of(case: Case, artifact: DistilledDataset, evaluator: Evaluator) -> 
         evaluator: of the case's network and protocol
 
     Raises:
-        UserError: when the artefact is no set of images.
+        UserError: when the artefact is no set of images, or its protocol trains no network.
     """
+    if isinstance(evaluator, KernelEvaluator):
+        raise UserError(
+            f"analyses ask trained networks, and protocol {case.protocol} trains none: they do not apply to what is "
+            "scored under it"
+        )
     if not isinstance(evaluator, ImageEvaluator):
         raise UserError(f"analyses are of images, and the artefact is of modality {case.described.modality!r}")
     said = case.described

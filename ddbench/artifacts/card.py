@@ -19,7 +19,7 @@ from ddbench.registry import PROTOCOLS, discover
 from ddbench.stats import interval
 
 if TYPE_CHECKING:
-    from ddbench.evaluation.protocols import Protocol
+    from ddbench.evaluation.protocols import AnyProtocol
 from pathlib import Path
 
 from ddbench.artifacts.distilled_dataset import file_digest
@@ -47,7 +47,6 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
     said = artifact.provenance
     count = len(artifact.decode()[1])
     protocol = PROTOCOLS.get(said["protocol"])
-    order = artifact.recipe.order
     title = f"{_plain(said['dataset'])} in {count} images, by {_plain(said['method'])}"
     return Template(files("ddbench.artifacts").joinpath("card_template.md").read_text("utf-8")).substitute(
         front=yaml.safe_dump(_front(said, count, title), sort_keys=False, allow_unicode=True),
@@ -57,7 +56,7 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
         method=_code(said["method"]),
         bytes=sum(artifact.stored_bytes().values()),
         file=file,
-        batch=order.shape[1] if order is not None else min(protocol.batch_size, count),
+        batch=_batch(artifact, protocol, count),
         facts=_table([*_facts(said), *(_costs(record) if record is not None else [])]),
         hyperparameters=json.dumps(said.get("hyperparameters", {}), indent=1, sort_keys=True).replace("`", "\\u0060"),
         classes=_classes(artifact, file),
@@ -66,6 +65,12 @@ def dataset_card(artifact: DistilledDataset, file: str, record: Record | None = 
         if record is not None and record.result.scores
         else f"{UNSCORED} `ddbench score {file}`.",
     )
+
+
+def _batch(artifact: DistilledDataset, protocol: AnyProtocol, count: int) -> int:
+    if artifact.recipe.order is not None:
+        return artifact.recipe.order.shape[1]
+    return count if protocol.kind == "krr" else min(protocol.batch_size, count)
 
 
 def _facts(said: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -97,7 +102,7 @@ def _classes(artifact: DistilledDataset, file: str) -> str:
     return f"Its classes are {listed}{rest}."
 
 
-def _recipe(artifact: DistilledDataset, protocol: Protocol) -> str:
+def _recipe(artifact: DistilledDataset, protocol: AnyProtocol) -> str:
     recipe, learned = artifact.recipe, []
     if recipe.lr is not None:
         learned.append(f"step size {float(recipe.lr.mean()):.4g}" + (", mean of a schedule" if recipe.lr.ndim else ""))
@@ -109,13 +114,23 @@ def _recipe(artifact: DistilledDataset, protocol: Protocol) -> str:
         learned.append(f"momentum {recipe.momentum:g}")
     if artifact.initial is not None:
         learned.append("from the initial weights in the file")
+    return (
+        f"Its labels are {'classes' if artifact.label_kind == 'index' else artifact.label_kind}. It was distilled for "
+        f"the protocol `{protocol.name}`: {_training(protocol)}.\n\n"
+        f"Learned with the images, and in the file: {'; '.join(learned) or 'nothing'}."
+    )
+
+
+def _training(protocol: AnyProtocol) -> str:
+    """Say what a protocol does with the images."""
+    if protocol.kind == "krr":
+        ridge = f"a ridge of {protocol.regulariser:g} of the mean eigenvalue"
+        return f"kernel ridge regression with the kernel `{protocol.kernel}` and {ridge}, which trains no network"
     optimizer = "Adam" if protocol.optimizer == "adam" else f"SGD with momentum {protocol.momentum:g}"
     length = f"{protocol.epochs} epochs" if protocol.epochs else f"{protocol.steps} steps"
     return (
-        f"Its labels are {'classes' if artifact.label_kind == 'index' else artifact.label_kind}. It was distilled for "
-        f"the protocol `{protocol.name}`: {length} of {optimizer}, step size "
-        f"{protocol.lr:g}, weight decay {protocol.weight_decay:g}, augmentation {protocol.augmentation}.\n\n"
-        f"Learned with the images, and in the file: {'; '.join(learned) or 'nothing'}."
+        f"{length} of {optimizer}, step size {protocol.lr:g}, weight decay {protocol.weight_decay:g}, augmentation "
+        f"{protocol.augmentation}"
     )
 
 

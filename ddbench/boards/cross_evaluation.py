@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ddbench.boards.board import ScoringField
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_protocol import check_regression
+from ddbench.evaluation.protocols import usual_networks
 from ddbench.records.cell import Cell, NetworkSpec, Scoring
 from ddbench.registry import PROTOCOLS
 from ddbench.task.settings import SETTINGS
@@ -15,7 +17,8 @@ def cross_evaluations(fields: list[ScoringField], headline: Scoring) -> list[Sco
         Scoring(
             network=given.network or headline.network,
             protocol=given.protocol or headline.protocol,
-            networks=given.networks or headline.networks,
+            networks=given.networks
+            or usual_networks(PROTOCOLS.get(given.protocol or headline.protocol), headline.protocol, headline.networks),
         )
         for given in fields
     ]
@@ -46,6 +49,7 @@ def _check(way: Scoring, cell: Cell, known: list[tuple[NetworkSpec, str]]) -> No
         raise UserError(
             f"pool holds out {cell.pool.held_out} networks and {way.networks} are asked for; raise held_out"
         )
+    check_regression(protocol, way.networks, cell.pool is not None)
     binding = SETTINGS[cell.setting].bound_by(protocol.honours)
     if binding is not None and way.network != cell.network:
         raise UserError(

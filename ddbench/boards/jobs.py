@@ -18,6 +18,7 @@ from ddbench.compute.precision import precision_of
 from ddbench.data import load_dataset
 from ddbench.data.dataset import split_name
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_protocol import check_regression
 from ddbench.evaluation.modality import network_for, size_of
 from ddbench.evaluation.protocols import check_ceiling
 from ddbench.meter.snapshots import SNAPSHOTS
@@ -32,7 +33,7 @@ from ddbench.task.weight_files import describe
 if TYPE_CHECKING:
     from ddbench.data.builtin import Size
     from ddbench.evaluation.modality import Modality
-    from ddbench.evaluation.protocols import Protocol
+    from ddbench.evaluation.protocols import AnyProtocol
     from ddbench.task.task import Method
 
 
@@ -76,7 +77,7 @@ class Job:
         """The run's folder, relative to the board's."""
         return f"{self.cell.method}/{run_name(self.cell, self.seed, self.key)}"
 
-    def protocol(self) -> Protocol:
+    def protocol(self) -> AnyProtocol:
         return PROTOCOLS.get(self.cell.protocol)
 
     def also_protocols(self) -> dict[str, dict[str, Any]]:
@@ -166,8 +167,11 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
     check_ceiling(cls.name, protocol)
     if board.peek and protocol.kind == "full_data":
         raise UserError(f"peek holds training images back, and {protocol.name} trains on all of them; leave peek out")
+    if board.analyses and protocol.kind == "krr":
+        raise UserError(f"analyses ask trained networks, and {protocol.name} trains none; leave analyses out")
     network = network_for(planned.network, data)
     headline = Scoring(network=network, protocol=protocol.name, networks=planned.networks or protocol.networks)
+    check_regression(protocol, headline.networks, planned.pool is not None)
     also = [
         way.model_copy(update={"network": network_for(way.network, data)})
         for way in cross_evaluations(planned.also, headline)

@@ -24,7 +24,10 @@ from ddbench.data.derived import derived
 from ddbench.data.npz import save_npz
 from ddbench.decoders import check_storage, parse_decoder
 from ddbench.errors import UserError, printable
-from ddbench.evaluation.modality import Described, Place, TrainingFile
+from ddbench.evaluation.kernel_evaluator import KernelEvaluator
+from ddbench.evaluation.kernel_protocol import KernelProtocol
+from ddbench.evaluation.modality import Described, Evaluator, Place, TrainingFile
+from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.evaluation.training_file import TrainingData, read_training_file, write_training_file
 from ddbench.networks import InitialWeights, build_network, check_network
@@ -154,7 +157,7 @@ class Images:
         described = {"preprocessing": transform.describe(), "held_out": content.held_out}
         return ImageTraining(task, origin, {**described, **names_for_header(data.classes)})
 
-    def evaluator(self, described: Described, dataset: str, place: Place) -> ImageEvaluator:
+    def evaluator(self, described: Described, dataset: str, place: Place) -> Evaluator:
         whole, seen = _found(described, dataset)
         seen = seen.to(place.device)
         preprocessing = _preprocessing(seen, described)
@@ -163,18 +166,22 @@ class Images:
             pool = load_pool_for_scoring(
                 described.pool, described.network, seen, place.device, place.report, preprocessing.kind
             )
-        held_out = whole.validation(described.peek) if described.peek else None
-        return ImageEvaluator(
-            whole.to(place.device) if described.split == "test" else seen,
+        transform, setting = (
             preprocessing.fit(seen),
-            PROTOCOLS.get(described.protocol),
-            described.network,
-            place.device,
             _setting(described, network, Generators("evaluation"), place, pool),
-            place.compiler,
-            held_out and held_out.to(place.device),
-            partial(place.report, "evaluate"),
         )
+        data = whole.to(place.device) if described.split == "test" else seen
+        held_out = whole.validation(described.peek).to(place.device) if described.peek else None
+        report = partial(place.report, "evaluate")
+
+        def training(network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
+            return ImageEvaluator(data, transform, protocol, network, place.device, setting, place.compiler)
+
+        protocol = PROTOCOLS.get(described.protocol)
+        if isinstance(protocol, KernelProtocol):
+            kernel = data, transform, protocol, described.network, place.device, training
+            return KernelEvaluator(*kernel, held_out, report)
+        return replace(training(described.network, protocol), held_out=held_out, report=report)
 
     def show(self, file: Path, out: Path, dataset: str | None = None) -> None:
         from ddbench.artifacts.show import show  # matplotlib takes a second

@@ -14,7 +14,7 @@ from ddbench.artifacts.provenance import Provenance
 from ddbench.compute.compiling import Compiler
 from ddbench.compute.generators import Generators
 from ddbench.data.builtin import Size
-from ddbench.evaluation.protocols import Protocol as EvaluationProtocol
+from ddbench.evaluation.protocols import AnyProtocol
 from ddbench.networks.build import stated
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.schema import Score
@@ -89,7 +89,7 @@ class Evaluator(Protocol):
     """Scores artefacts under one protocol with one network."""
 
     @property
-    def protocol(self) -> EvaluationProtocol: ...
+    def protocol(self) -> AnyProtocol: ...
 
     def score(self, artifact: DistilledDataset, *, seed: int, short: bool = False) -> Score:
         """Train the seed's network, or fit its predictor, on the artefact and test it.
@@ -104,7 +104,7 @@ class Evaluator(Protocol):
         """The same evaluator, which tells `report` the share of a training that is done, before every step."""
         ...
 
-    def under(self, network: NetworkSpec, protocol: EvaluationProtocol) -> Evaluator:
+    def under(self, network: NetworkSpec, protocol: AnyProtocol) -> Evaluator:
         """The evaluator of another network or protocol on the same data."""
         ...
 

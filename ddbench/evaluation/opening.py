@@ -12,8 +12,9 @@ from ddbench.artifacts.provenance import check_provenance, naming_the_option
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_protocol import KernelProtocol, check_regression
 from ddbench.evaluation.modality import Described, Evaluator, Place, network_for
-from ddbench.evaluation.protocols import Protocol, check_ceiling
+from ddbench.evaluation.protocols import AnyProtocol, check_ceiling, usual_networks
 from ddbench.evaluation.schedule import schedule_of
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.notation import make_network
@@ -32,7 +33,7 @@ class OpenedArtifact:
     """its run's seed; None for what was converted"""
     place: str
     """its data set's name, or where that lies"""
-    protocol: Protocol
+    protocol: AnyProtocol
     networks: list[NetworkSpec]
     """architectures to train on it"""
     count: int
@@ -40,9 +41,8 @@ class OpenedArtifact:
 
     def evaluator(self, device: str, report: Callable[[str, float], None]) -> Evaluator:
         """What scores it with its own network, on a device; compiled where that is worth it."""
-        steps = self.count * len(schedule_of(self.protocol, self.artifact.recipe, len(self.artifact.decode()[1])).lrs)
         where = resolve_device(device)
-        compiler = Compiler(worth_compiling(None, steps, where.type))
+        compiler = Compiler(worth_compiling(None, self._steps(), where.type))
         first = self.said.model_copy(update={"network": self.networks[0]})  # its own may be of a file that is not here
         place = Place(where, compiler, report)
         found = MODALITIES.get(self.said.modality).evaluator(first, self.place, place)
@@ -54,6 +54,12 @@ class OpenedArtifact:
                 stacklevel=3,
             )
         return found
+
+    def _steps(self) -> int:
+        """Return the number of steps that networks of one architecture are trained for."""
+        if isinstance(self.protocol, KernelProtocol):
+            return 0
+        return self.count * len(schedule_of(self.protocol, self.artifact.recipe, len(self.artifact.decode()[1])).lrs)
 
 
 def open_artifact(
@@ -79,7 +85,8 @@ def open_artifact(
     rules, place = PROTOCOLS.get(protocol or said.protocol), dataset or said.dataset
     check_ceiling(said.method, rules)
     chosen = [make_network(name) for name in networks] or [said.network]
-    number = count or said.networks or rules.networks
+    number = count or usual_networks(rules, said.protocol, said.networks)
+    check_regression(rules, number, said.pool is not None)
     _check_setting(said, chosen, number)
     with naming_the_option(header, file, dataset):
         data = MODALITIES.get(said.modality).data(place, said.split, said.peek)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_protocol import KernelProtocol
 from ddbench.records.cell import CEILING
 from ddbench.registry import PROTOCOLS
 
@@ -73,13 +74,17 @@ def _plain(shares: float | tuple[float, ...]) -> float | list[float]:
     return list(shares) if isinstance(shares, tuple) else shares
 
 
-def register_protocol(protocol: Protocol) -> Protocol:
+AnyProtocol = Protocol | KernelProtocol
+P = TypeVar("P", Protocol, KernelProtocol)
+
+
+def register_protocol(protocol: P) -> P:
     """File a protocol under its name; a taken name raises ValueError, since protocols never change."""
     PROTOCOLS.register(protocol.name, module=sys._getframe(1).f_globals["__name__"])(protocol)
     return protocol
 
 
-def check_ceiling(method: str, protocol: Protocol) -> None:
+def check_ceiling(method: str, protocol: AnyProtocol) -> None:
     """Refuse to score a distilled set by training on all data, and the control of all data in any other way.
 
     Raises:
@@ -91,6 +96,16 @@ def check_ceiling(method: str, protocol: Protocol) -> None:
             f"protocol {protocol.name} with method {method}: {CEILING} and protocols that train on all data "
             f"({known}) go together; change one of the two"
         )
+
+
+def usual_networks(protocol: AnyProtocol, other: str, known: int | None) -> int:
+    """Return the number of networks where nothing says it: as under another protocol, if that is of the same kind.
+
+    Args:
+        known: networks under the protocol `other`
+    """
+    alike = other not in PROTOCOLS or PROTOCOLS.get(other).kind == protocol.kind
+    return known if known is not None and alike else protocol.networks
 
 
 ZHAO = "Zhao, Mopuri, Bilen, ICLR 2021 (arXiv 2006.05929), the authors' evaluation loop"

@@ -18,8 +18,10 @@ from ddbench.compute import host
 from ddbench.compute.compiling import Compiler, Weights
 from ddbench.data import Dataset, Transform
 from ddbench.evaluation.descent import TRAINERS
+from ddbench.evaluation.kernel_evaluator import KernelEvaluator
+from ddbench.evaluation.kernel_protocol import KernelProtocol
 from ddbench.evaluation.modality import Evaluator
-from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.protocols import AnyProtocol, Protocol
 from ddbench.evaluation.selection import READINGS, select
 from ddbench.networks import Chunks, build_network
 from ddbench.networks.running import RunningStatistics
@@ -47,7 +49,7 @@ class ImageEvaluator:
         held_out: a data set whose test split is training images that no method saw; networks are then read along their
             training, to say what selecting a reading would have given
         report: told the share of a training that is done, before every step
-        others: evaluators of other networks and protocols on the same data, made by `under`
+        others: evaluators of other networks and protocols on the same data, made by `training`
     """
 
     data: Dataset
@@ -91,7 +93,14 @@ class ImageEvaluator:
         vars(other).update({name: getattr(self, name) for name in SHARED})
         return other
 
-    def under(self, network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
+    def under(self, network: NetworkSpec, protocol: AnyProtocol) -> Evaluator:
+        if isinstance(protocol, KernelProtocol):
+            place = self.data, self.transform, protocol, network, self.device
+            return KernelEvaluator(*place, training=self.training, report=self.report)
+        return self.training(network, protocol)
+
+    def training(self, network: NetworkSpec, protocol: Protocol) -> ImageEvaluator:
+        """What trains another network, or under another protocol, on the same data."""
         key = str(network), protocol.name
         if key not in self.others:
             self.others[key] = replace(self, network=network, protocol=protocol, held_out=None)

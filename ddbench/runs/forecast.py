@@ -13,9 +13,9 @@ import torch
 
 from ddbench.boards.jobs import Job
 from ddbench.data.builtin import SIZES, Size
-from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.protocols import AnyProtocol, Protocol
 from ddbench.evaluation.schedule import steps_of
-from ddbench.records.cell import Cell
+from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.files import check_record
 from ddbench.records.schema import COUNTED, MOST_OF_START, Record
 from ddbench.registry import CONTROL, PROTOCOLS, find_method
@@ -134,6 +134,16 @@ def _of_cell(runs: Sequence[Job], records: Iterable[Record], speeds: Speeds) -> 
     return CellForecast(job.cell, len(runs), distil, evaluate, stored, basis)
 
 
+def scoring_seconds(
+    cell: Cell, network: NetworkSpec, data: Size, protocol: AnyProtocol, speeds: Speeds, short: bool = False
+) -> float:
+    """Return the seconds that one score takes, of a network that is trained, or of a kernel that predicts."""
+    if protocol.kind == "krr":
+        count = cell.ipc * data.classes
+        return count * (count + data.test) * speeds.pair(protocol.kernel, data)
+    return network_seconds(cell, data, protocol, speeds.of(network, data), short)
+
+
 def network_seconds(cell: Cell, data: Size, protocol: Protocol, speed: Speed, short: bool = False) -> float:
     """Return the seconds that one network of this speed takes to be trained and tested."""
     count = cell.ipc * data.classes if protocol.kind == "train" else data.train
@@ -146,11 +156,11 @@ def _evaluation_seconds(job: Job, data: Size, speeds: Speeds) -> float:
     snapshots = _snapshots(job)
     starts = min(cell.networks, MOST_OF_START) if snapshots else 0
     points = len(snapshots) if job.curve else 0
-    speed = speeds.of(cell.network, data)
-    seconds = (cell.networks + starts) * network_seconds(cell, data, protocol, speed)
-    seconds += points * network_seconds(cell, data, protocol, speed, short=True)
+    seconds = (cell.networks + starts) * scoring_seconds(cell, cell.network, data, protocol, speeds)
+    seconds += points * scoring_seconds(cell, cell.network, data, protocol, speeds, short=True)
     for way in cell.also or []:
-        seconds += way.networks * network_seconds(cell, data, PROTOCOLS.get(way.protocol), speeds.of(way.network, data))
+        other = PROTOCOLS.get(way.protocol)
+        seconds += way.networks * scoring_seconds(cell, way.network, data, other, speeds)
     return seconds
 
 
@@ -224,9 +234,9 @@ def _slower(record: Record, data: Size, speeds: Speeds) -> float:
         return 1.0
     result = record.result
     cell, protocol = result.cell, PROTOCOLS.get(result.cell.protocol)
-    speed, trained = speeds.of(cell.network, data), len(result.scores) + len(result.start) + len(result.also)
-    here = trained * network_seconds(cell, data, protocol, speed)
-    here += len(result.curve) * network_seconds(cell, data, protocol, speed, short=True)
+    scored = len(result.scores) + len(result.start) + len(result.also)
+    here = scored * scoring_seconds(cell, cell.network, data, protocol, speeds)
+    here += len(result.curve) * scoring_seconds(cell, cell.network, data, protocol, speeds, short=True)
     return here / spent if here else 1.0
 
 

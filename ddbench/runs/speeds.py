@@ -1,4 +1,4 @@
-"""How fast networks train on this machine: a few steps of each, on empty images."""
+"""How fast networks train and kernels predict on this machine: a few steps of each, on empty images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 
 from ddbench.compute.device import wait_for
 from ddbench.data.builtin import Size
+from ddbench.families.kernels.named import KERNELS, KernelName
+from ddbench.families.kernels.regression import exact
 from ddbench.networks import build_network
 from ddbench.records.cell import NetworkSpec
 
@@ -47,17 +49,35 @@ class Speed:
 
 
 class Speeds:
-    """How fast networks train here, each measured once."""
+    """How fast networks train and kernels predict here, each measured once."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._known = dict[tuple[str, tuple[int, ...], int], Speed]()
+        self._pairs = dict[tuple[KernelName, tuple[int, ...]], float]()
 
     def of(self, network: NetworkSpec, data: Size) -> Speed:
         key = str(network), data.shape, data.classes
         if key not in self._known:
             self._known[key] = self._measure(network, data)
         return self._known[key]
+
+    def pair(self, kernel: KernelName, data: Size) -> float:
+        """Return the seconds that a kernel takes for two images."""
+        if (kernel, data.shape) not in self._pairs:
+            self._pairs[kernel, data.shape] = self._pair(kernel, data)
+        return self._pairs[kernel, data.shape]
+
+    def _pair(self, kernel: KernelName, data: Size) -> float:
+        for count in (FEW // 2, MANY // 2):
+            images = exact(torch.zeros(count, *data.shape, device=self.device))
+            started = time.perf_counter()
+            KERNELS[kernel](images, images)
+            wait_for(self.device)
+            taken = time.perf_counter() - started
+            if taken > PROBE_SECONDS / 10:
+                break
+        return taken / count**2
 
     def _measure(self, network: NetworkSpec, data: Size) -> Speed:
         module = build_network(network.name, data.shape, data.classes, network.parameters).to(self.device)

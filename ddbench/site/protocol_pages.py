@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from ddbench.evaluation.protocols import Protocol
+from ddbench.evaluation.protocols import AnyProtocol, Protocol
 from ddbench.leaderboard import Row
 from ddbench.registry import PROTOCOLS
 from ddbench.site.content import Content
@@ -24,7 +24,7 @@ def names(content: Content) -> list[str]:
 def protocol_values(name: str, content: Content) -> dict[str, Any]:
     """Return the values that the template `protocol.html` shows."""
     protocol = PROTOCOLS.get(name) if name in PROTOCOLS else None
-    meanings = arguments(Protocol)
+    meanings = arguments(type(protocol)) if protocol else {}
     fields = dataclasses.fields(protocol) if protocol else ()
     return {
         "name": name,
@@ -41,17 +41,19 @@ def protocol_values(name: str, content: Content) -> dict[str, Any]:
 def overview(content: Content) -> dict[str, Any]:
     """Return the values that the template `protocols.html` shows."""
     known = [PROTOCOLS.get(name) for name in PROTOCOLS]
-    return {"summary": prose(Protocol), "protocols": [_line(protocol, content) for protocol in known]}
+    summary = f"{prose(Protocol)} Those whose names begin with krr train no network: a kernel predicts."
+    return {"summary": summary, "protocols": [_line(protocol, content) for protocol in known]}
 
 
-def _line(protocol: Protocol, content: Content) -> dict[str, Any]:
+def _line(protocol: AnyProtocol, content: Content) -> dict[str, Any]:
+    shared = {"name": protocol.name, "honours": protocol.honours, "boards": _boards(protocol.name, content)}
+    if protocol.kind == "krr":
+        predicts = f"none: kernel ridge regression with {protocol.kernel}, ridge {protocol.regulariser:g}"
+        return shared | {"length": predicts, "augmentation": "none"}
     length = f"{protocol.epochs} epochs" if protocol.epochs is not None else f"{protocol.steps} steps"
-    return {
-        "name": protocol.name,
+    return shared | {
         "length": f"{length} of {protocol.batch_size}, step size {protocol.lr:g}",
         "augmentation": protocol.augmentation.replace("_", " "),
-        "honours": protocol.honours,
-        "boards": _boards(protocol.name, content),
     }
 
 

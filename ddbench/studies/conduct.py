@@ -23,7 +23,7 @@ from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import check_study, write_study
 from ddbench.registry import discover
 from ddbench.runs.executors.local import Local
-from ddbench.runs.forecast import duration, network_seconds
+from ddbench.runs.forecast import duration, scoring_seconds
 from ddbench.runs.plan import Event, Plan, identity_of, plan_runs, run_jobs
 from ddbench.runs.remaining import forecast_left
 from ddbench.runs.speeds import Speeds, threads
@@ -127,9 +127,8 @@ class _Work:
         shared = list[Training]()
         for row in rows:
             for training in self.study.trainings(size, row.cell, row.variant):
-                speed = speeds.of(training.network or row.cell.network, training.data)
-                protocol = training.protocol or row.job.protocol()
-                once = training.count * network_seconds(row.cell, training.data, protocol, speed)
+                network, protocol = training.network or row.cell.network, training.protocol or row.job.protocol()
+                once = training.count * scoring_seconds(row.cell, network, training.data, protocol, speeds)
                 if not training.shared:
                     seconds += len(row.seeds) * row.cell.networks * once
                 elif training not in shared:

@@ -109,6 +109,8 @@ def _row(board: StudyBoard, study: Study, text: str, device: str) -> Row:
         "entries": [{"methods": [method], "set": given}],
     }
     jobs = resolve(make_board(content, where=f"row {text!r}"), device)
+    if jobs[0].protocol().kind == "krr":
+        raise UserError(f"a study trains networks, and protocol {content['protocol']} trains none; name another")
     return Row(jobs[0], variant, tuple(_seed(study, job, variant, on_all) for job in jobs))
 
 

@@ -164,10 +164,10 @@ def _ways(record: Record, evaluator: Evaluator) -> Iterator[_Way]:
 
 
 def _number(way: _Way, networks: int | None) -> int:
-    """Return the number of networks to train."""
+    """Return the number of networks to train; a kernel predicts the same from further seeds."""
     own = len(way.claimed)
     wanted = networks or own
-    return min(wanted, own) if way.name else wanted
+    return min(wanted, own) if way.name or way.evaluator.protocol.kind == "krr" else wanted
 
 
 def _again(way: _Way, networks: int | None) -> int:
