@@ -24,9 +24,12 @@ from ddbench.data import Preprocessing, RealData
 from ddbench.data.augmentation import AUGMENTATIONS, DSA, OPERATIONS, cutmix
 from ddbench.decoders import check_storage, make_decoder
 from ddbench.errors import UserError
+from ddbench.evaluation.kernel_evaluator import KernelEvaluator
+from ddbench.evaluation.kernel_protocol import KernelProtocol
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.families.coresets import on_host
+from ddbench.families.kernels.named import KERNELS, KernelName
 from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
@@ -251,6 +254,7 @@ def evaluator(protocol: Protocol, setting: str = "random", network: Any = NETWOR
 def short(name: str) -> Protocol:
     """The protocol with two steps or epochs."""
     protocol = PROTOCOLS.get(name)
+    assert isinstance(protocol, Protocol)
     return dataclasses.replace(protocol, steps=protocol.steps and 2, epochs=protocol.epochs and 2)
 
 
@@ -271,9 +275,11 @@ def artefacts() -> dict[str, DistilledDataset]:
 
 
 def trainings() -> Iterator[tuple[str, str]]:
-    """Every protocol, and every kind of artefact under those that tell them apart."""
+    """Every protocol that trains, and every kind of artefact under those that tell them apart."""
     for name in PROTOCOLS:
         protocol = PROTOCOLS.get(name)
+        if not isinstance(protocol, Protocol):
+            continue
         apart = protocol.honours or AUGMENTATIONS[protocol.augmentation]("cifar10").mixes
         yield from ((name, kind) for kind in artefacts() if apart or kind == "index")
 
@@ -281,6 +287,19 @@ def trainings() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "kind"), list(trainings()))
 def test_no_training_for_a_score_waits_or_mixes_devices(name: str, kind: str) -> None:
     score_on_meta(short(name), artefacts()[kind])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_kernel_waits_or_mixes_devices_while_it_predicts(kernel: KernelName) -> None:
+    with on_meta() as device:
+        scored = evaluator(short("quick-300@1")).under(NETWORK, KernelProtocol("k@1", "test", kernel))
+        assert isinstance(scored, KernelEvaluator)
+        for kind in ("index", "targets", "fresh"):
+            with stepping(device):
+                answers = scored.train(artefacts()[kind], 0)(torch.zeros(5, *SHAPE, device=META))
+            assert (answers.shape, answers.is_meta) == ((5, CLASSES), True)
+        scored.score(artefacts()["index"], seed=0)
+    assert {wait for wait, _ in device.reads} == {"answers"}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

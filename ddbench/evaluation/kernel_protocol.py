@@ -31,7 +31,7 @@ class KernelProtocol:
     """
 
     honours: ClassVar[tuple[()]] = ()
-    """of a recipe, which is for training, nothing is used"""
+    """a recipe is for training, and nothing of it is used"""
 
     name: str
     source: str

@@ -12,7 +12,7 @@ from ddbench.artifacts.provenance import check_provenance, naming_the_option
 from ddbench.compute.compiling import Compiler, worth_compiling
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
-from ddbench.evaluation.kernel_protocol import KernelProtocol, check_regression
+from ddbench.evaluation.kernel_protocol import check_regression
 from ddbench.evaluation.modality import Described, Evaluator, Place, network_for
 from ddbench.evaluation.protocols import AnyProtocol, check_ceiling, usual_networks
 from ddbench.evaluation.schedule import schedule_of
@@ -57,7 +57,7 @@ class OpenedArtifact:
 
     def _steps(self) -> int:
         """Return the number of steps that networks of one architecture are trained for."""
-        if isinstance(self.protocol, KernelProtocol):
+        if self.protocol.kind == "krr":
             return 0
         return self.count * len(schedule_of(self.protocol, self.artifact.recipe, len(self.artifact.decode()[1])).lrs)
 

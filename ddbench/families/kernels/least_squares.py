@@ -31,5 +31,5 @@ def solution(triangle: Tensor, columns: int) -> Tensor:
 
 
 def residual(triangle: Tensor, columns: int) -> Tensor:
-    """Return the sum of squares, (), that the solution leaves."""
+    """Return the sum of squares, (), that the solution leaves where the columns of A are independent."""
     return triangle[columns:, columns:].square().sum()

@@ -9,20 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ddbench.errors import UserError
 from ddbench.families.kernels.arc_cosine import rectified
 from ddbench.families.kernels.positions import EQUAL, PAIRS, diagonal, local_means, pooled
+from ddbench.families.kernels.recomputing import recomputed
 
 Layer = Literal["dense", "convolution", "relu", "pool", "flatten"]
 NUMBERS = {"cpu": 2**20, "cuda": 2**26, "mps": 2**24}
 """largest number of values of a block of pairs, by the type of device; `meta` stands for a GPU"""
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,14 @@ class TangentKernel:
         most = self.pairs(first)
         columns = min(len(second), most)
         rows = min(len(first), max(1, most // columns))
-        compute = _once if (rows, columns) == (len(first), len(second)) else _recomputed
+        compute = _once if (rows, columns) == (len(first), len(second)) else recomputed
         others = [(chunk, compute(self._deviations, chunk)) for chunk in second.split(columns)]
         found = []
         for chunk in first.split(rows):
             own = compute(self._deviations, chunk)
-            row = [compute(self._tangent, chunk, own, other, theirs) for other, theirs in others]
-            found.append(torch.cat(row, 1))
+            found.append(
+                torch.cat([compute(self._tangent, chunk, other, *own, *theirs)[0] for other, theirs in others], 1)
+            )
         return torch.cat(found)
 
     def pairs(self, images: Tensor) -> int:
@@ -80,14 +80,15 @@ class TangentKernel:
                 "pooling, such as fc"
             )
 
-    def _tangent(self, first: Tensor, own: list[Tensor], second: Tensor, theirs: list[Tensor]) -> Tensor:
+    def _tangent(self, first: Tensor, second: Tensor, *deviations: Tensor) -> tuple[Tensor]:
         """Return the kernel, (n, m), of a block.
 
         Args:
-            own, theirs: `_deviations` of the images
+            deviations: `_deviations` of the first images, then of the second
         """
         covariance = self._weighted(self.layers[0], self._inputs(first, second, "nm")) + self.bias
-        tangent, rectifications = covariance, iter(zip(own, theirs, strict=True))
+        half = len(deviations) // 2
+        tangent, rectifications = covariance, iter(zip(deviations[:half], deviations[half:], strict=True))
         for layer in self.layers[1:]:
             if layer == "relu":
                 one, other = next(rectifications)
@@ -98,9 +99,9 @@ class TangentKernel:
                 tangent = covariance + self._weighted(layer, tangent)
             else:
                 covariance, tangent = self._averaged(layer, covariance), self._averaged(layer, tangent)
-        return tangent
+        return (tangent,)
 
-    def _deviations(self, images: Tensor) -> list[Tensor]:
+    def _deviations(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return standard deviations of the inputs of each ReLU, (n,) or (n, h, w), for images (n, C, H, W)."""
         covariance, found = self._inputs(images, images, "n"), list[Tensor]()
         for layer in self.layers:
@@ -112,7 +113,7 @@ class TangentKernel:
                 covariance = self._weighted(layer, covariance) + self.bias
             else:
                 covariance = self._averaged(layer, covariance)
-        return found
+        return tuple(found)
 
     def _inputs(self, first: Tensor, second: Tensor, pair: str) -> Tensor:
         """Return mean products of the values of images, (n, C, H, W) and (m, C, H, W), over channels or over all.
@@ -144,11 +145,5 @@ def _products(one: Tensor, other: Tensor, covariance: Tensor) -> Tensor:
     return one[..., :, :, None, None] * other[..., None, None, :, :]
 
 
-def _once(function: Callable[..., Found], *arguments: Any) -> Found:
-    return function(*arguments)
-
-
-def _recomputed(function: Callable[..., Found], *arguments: Any) -> Found:
-    """Return what the function does, of which gradients keep the arguments alone."""
-    found: Found = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return found
+def _once(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+    return function(*tensors)
