@@ -123,9 +123,9 @@ class TangentKernel:
         """
         one, other = pair[0], pair[-1]
         if self.layers[0] == "dense":
-            return torch.einsum(f"{one}chw,{other}chw->{pair}", first, second) / math.prod(first.shape[1:])
-        positions = f"{other}cij->{pair}hwij" if self._mixes else f"{other}chw->{pair}hw"
-        return torch.einsum(f"{one}chw,{positions}", first, second) / first.shape[1]
+            return torch.einsum(f"{other}chw,{one}chw->{pair}", second, first) / math.prod(first.shape[1:])
+        positions = f"{other}cij,{one}chw->{pair}hwij" if self._mixes else f"{other}chw,{one}chw->{pair}hw"
+        return torch.einsum(positions, second, first) / first.shape[1]
 
     def _weighted(self, layer: Layer, covariance: Tensor) -> Tensor:
         if layer == "convolution":
