@@ -17,11 +17,17 @@ def cross_evaluations(fields: list[ScoringField], headline: Scoring) -> list[Sco
         Scoring(
             network=given.network or headline.network,
             protocol=given.protocol or headline.protocol,
-            networks=given.networks
-            or usual_networks(PROTOCOLS.get(given.protocol or headline.protocol), headline.protocol, headline.networks),
+            networks=given.networks or _usual(given.protocol or headline.protocol, headline),
         )
         for given in fields
     ]
+
+
+def _usual(protocol: str, headline: Scoring) -> int:
+    """Return the number of networks of a way that leaves it out; `check_ways` refuses an unknown protocol."""
+    if protocol not in PROTOCOLS:
+        return headline.networks
+    return usual_networks(PROTOCOLS.get(protocol), headline.protocol, headline.networks)
 
 
 def check_ways(cell: Cell) -> None:
