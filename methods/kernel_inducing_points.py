@@ -26,8 +26,8 @@ class KernelInducingPoints:
     the regression in closed form. An outer step costs the kernel between `batch_target` real images and all synthetic
     ones, which is cheap for `fc` and grows with the fourth power of an image's side for `convnet`.
 
-    Differences: none of the augmentation of the second paper; kernels are of float32 on a CPU, and of float64 only
-    where the regression is solved, where theirs are of float64 throughout.
+    Differences: the augmentation of the second paper is left out; on a CPU kernels are of float32, and only the
+    regression is solved in float64, where theirs is of float64 throughout.
     """
 
     family: ClassVar[str] = "kernel regression"
