@@ -58,7 +58,7 @@ class KernelEvaluator:
         data: its test split is scored on; lies on `device`
         transform: the artefact's preprocessing, fitted
         protocol: kernel and regulariser
-        network: what the cell says, for the score; it is not built
+        network: what the cell says, for the score; nothing depends on it
         device: where
         training: gives what scores by training a network under another protocol, on the same data
         held_out: a data set whose test split is training images that no method saw
