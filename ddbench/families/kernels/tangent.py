@@ -123,7 +123,8 @@ class TangentKernel:
         """
         one, other = pair[0], pair[-1]
         if self.layers[0] == "dense":
-            return torch.einsum(f"{other}chw,{one}chw->{pair}", second, first) / math.prod(first.shape[1:])
+            x, y = first.flatten(1), second.flatten(1)
+            return (x @ y.T if pair == "nm" else torch.einsum("nd,nd->n", x, y)) / x.shape[1]
         positions = f"{other}cij,{one}chw->{pair}hwij" if self._mixes else f"{other}chw,{one}chw->{pair}hw"
         return torch.einsum(positions, second, first) / first.shape[1]
 
