@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
@@ -15,6 +16,8 @@ class FlopCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # Without Triton torch warns that its kernels are not counted: none runs here, see below.
+        logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
         from torch.utils.flop_counter import flop_registry  # brings Triton, which only counting needs
 
         self.total = 0
