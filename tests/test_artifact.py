@@ -71,7 +71,7 @@ def test_a_value_that_is_not_finite_is_a_floating_point_error(where: str, bad: f
         (lambda: DistilledDataset.pixels(images(), [0, 1]), r"^parts\['labels'\] is a list; a tensor is needed$"),
         (
             lambda: DistilledDataset.pixels(images(), labels(), label_kind="soft"),
-            "^label_kind 'soft' is none of index, probabilities, logits, targets$",
+            "^label_kind 'soft' is none of index, probabilities, logits, targets, weights$",
         ),
         (
             lambda: DistilledDataset({"labels": labels()}),

@@ -91,5 +91,5 @@ def test_what_it_makes_no_sense_for_says_so() -> None:
     assert TINY.analyse(on_digits(missing)).not_applicable == "no image is of class '9'"
     numbers = DistilledDataset.pixels(images, torch.zeros(9, 10), label_kind="targets")
     assert TINY.analyse(on_digits(numbers)).not_applicable == (
-        "its labels are numbers to regress, which give no class a weight"
+        "its labels are numbers of either sign, which give no class a share"
     )

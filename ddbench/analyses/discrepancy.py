@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddbench.analyses.probes import Probe, class_shares
 from ddbench.analyses.subject import Subject
+from ddbench.artifacts.distilled_dataset import NO_DISTRIBUTION
 from ddbench.records.findings import FLOOR, IMAGES_PER_CLASS, Findings, Measure, Series
 from ddbench.records.metrics import Metric
 from ddbench.registry import register_analysis
@@ -66,8 +67,8 @@ class Discrepancy:
             return Findings(
                 not_applicable="its labels are to mislead, so that its classes are not those of real images"
             )
-        if subject.artifact.label_kind == "targets":
-            return Findings(not_applicable="its labels are numbers to regress, which give no class a weight")
+        if subject.artifact.label_kind in NO_DISTRIBUTION:
+            return Findings(not_applicable="its labels are numbers of either sign, which give no class a share")
         names = subject.data.classes
         if int(subject.data.counts.min()) < 4:
             return Findings(not_applicable="a class has fewer than 4 real images, too few to compare with others")

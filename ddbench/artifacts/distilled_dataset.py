@@ -19,8 +19,10 @@ from ddbench.io.safetensors_files import Headless, read_tensors, tensor_bytes
 from ddbench.records.schema import LabelSource
 
 FORMAT_VERSION = 1
-LabelKind = Literal["index", "probabilities", "logits", "targets"]
-LABEL_KINDS = ("index", "probabilities", "logits", "targets")
+LabelKind = Literal["index", "probabilities", "logits", "targets", "weights"]
+LABEL_KINDS = ("index", "probabilities", "logits", "targets", "weights")
+NO_DISTRIBUTION = ("targets", "weights")
+"""kinds of labels that are numbers of either sign"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class DistilledDataset:
         parts: tensors that the decoder turns into images; for `pixels`: `images` (N, C, H, W) float32 in the task's
             preprocessed space and `labels`, (N,) int64 or (N, K) float32
         decoder: a registered decoder
-        label_kind: `index` classes, `probabilities` that sum to 1, `logits`, or `targets` of a regression
+        label_kind: `index` classes, `probabilities` that sum to 1, `logits`, `targets` of a regression, or `weights` of
+            the classes' negative log-probabilities
         recipe: learned training settings
         initial: initial weights that a method of the `fixed` setting distilled for, by parameter name
         provenance: dataset, preprocessing, method, seed and versions, filled in by the harness
