@@ -96,11 +96,17 @@ def test_on_learned_recipes(recipe: str) -> None:
     compare(PROTOCOLS.get("own-recipe@1"), artifact)
 
 
-@pytest.mark.parametrize("kind", ["probabilities", "logits", "targets"])
+@pytest.mark.parametrize("kind", ["probabilities", "logits", "targets", "weights"])
 def test_on_soft_labels(kind: Any) -> None:
     labels = torch.rand(6, 3, generator=seeded(1))
     labels = labels / labels.sum(1, keepdim=True) if kind == "probabilities" else labels
     compare(PROTOCOLS.get("quick-300@1"), DistilledDataset.pixels(images_of(), labels, label_kind=kind))
+
+
+def test_with_a_divergence_a_mixture_and_an_average() -> None:
+    protocol = replace(PROTOCOLS.get("quick-300@1"), losses=(("kl", 1.0), ("squared_error", 0.5)), temperature=2.0)
+    protocol = replace(protocol, optimizer="adamw", mixup=0.8, average=0.5)
+    compare(protocol, DistilledDataset.pixels(images_of(), torch.arange(6) % 3))
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if not case.usual])

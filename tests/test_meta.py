@@ -255,7 +255,8 @@ def short(name: str) -> Protocol:
     """The protocol with two steps or epochs."""
     protocol = PROTOCOLS.get(name)
     assert isinstance(protocol, Protocol)
-    return dataclasses.replace(protocol, steps=protocol.steps and 2, epochs=protocol.epochs and 2)
+    table = protocol.steps_by_size and ((1, 2),)
+    return dataclasses.replace(protocol, steps=protocol.steps and 2, epochs=protocol.epochs and 2, steps_by_size=table)
 
 
 def artefacts() -> dict[str, DistilledDataset]:
@@ -269,6 +270,7 @@ def artefacts() -> dict[str, DistilledDataset]:
         "probabilities": DistilledDataset.pixels(images, draw.softmax(1), label_kind="probabilities"),
         "logits": DistilledDataset.pixels(images, draw, label_kind="logits"),
         "targets": DistilledDataset.pixels(images, draw, label_kind="targets"),
+        "weights": DistilledDataset.pixels(images, draw - 0.5, label_kind="weights"),
         "recipe": DistilledDataset.pixels(images, labels, recipe=recipe),
         "fresh": DistilledDataset({"canvases": images, "labels": labels}, canvas),
     }
@@ -280,7 +282,7 @@ def trainings() -> Iterator[tuple[str, str]]:
         protocol = PROTOCOLS.get(name)
         if not isinstance(protocol, Protocol):
             continue
-        apart = protocol.honours or AUGMENTATIONS[protocol.augmentation]("cifar10").mixes
+        apart = protocol.honours or protocol.losses or AUGMENTATIONS[protocol.augmentation]("cifar10").mixes
         yield from ((name, kind) for kind in artefacts() if apart or kind == "index")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ def test_several_falls_do_not_restart_the_momentum() -> None:
 
 def test_every_shipped_protocol_is_covered_and_plain() -> None:
     assert list(PROTOCOLS) == [
-        "adam-300@1", "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "full-data-10@1", "full-data-dsa-200@1",
+        "adam-300@1", "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "frepo@1", "full-data-10@1", "full-data-dsa-200@1",
         "idc-1000@1", "krr-convnet3@1", "krr-convnet@1", "krr-fc@1", "krr-unpooled@1", "mtt-1000@1", "own-recipe@1",
-        "quick-300@1",
+        "quick-300@1", "rcig-dsa@1", "rcig@1", "soft-label-3000@1",
     ]  # fmt: skip
     augmentations = {name: protocol(name).augmentation for name in TRAINED}
     assert augmentations == {
@@ -97,12 +98,16 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
         "dc-300@1": "none",
         "dc-mnist-1000@1": "shift_scale_rotate",
         "dsa-1000@1": "dsa",
+        "frepo@1": "dsa",
         "full-data-10@1": "none",
         "full-data-dsa-200@1": "dsa",
         "idc-1000@1": "always_color_cutmix",
         "mtt-1000@1": "dsa",
         "own-recipe@1": "none",
         "quick-300@1": "none",
+        "rcig-dsa@1": "dsa",
+        "rcig@1": "none",
+        "soft-label-3000@1": "dsa",
     }
     for name in PROTOCOLS:
         described = PROTOCOLS.get(name).describe()
@@ -111,9 +116,27 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
         assert described["source"]
 
 
+def test_descriptions_that_records_hold_have_not_changed() -> None:
+    """The digests are of descriptions before protocols had a cosine, losses, averages, mixtures and tables of steps."""
+    before = {
+        "adam-300@1": "9a6a494b6a43e143",
+        "dc-300@1": "559b5c2260aa3930",
+        "dc-mnist-1000@1": "f9470d887c20adf5",
+        "dsa-1000@1": "f32d0161956a0589",
+        "full-data-10@1": "456489a80adc446e",
+        "full-data-dsa-200@1": "2960fda733aab9ea",
+        "idc-1000@1": "2e77a7300046f3c8",
+        "mtt-1000@1": "7f33bb1e19e4c6b9",
+        "own-recipe@1": "1acc2670a06708cd",
+        "quick-300@1": "1718ad45af360d12",
+    }
+    texts = {name: json.dumps(protocol(name).describe()).encode() for name in before}
+    assert {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()} == before
+
+
 def test_records_name_the_optimiser_where_it_is_not_the_usual_one() -> None:
     found = {name: protocol(name).describe().get("optimizer") for name in TRAINED}
-    assert found.pop("adam-300@1") == "adam"
+    assert [found.pop(name) for name in ("adam-300@1", "frepo@1", "rcig@1", "rcig-dsa@1")] == ["adam"] * 4
     assert set(found.values()) == {None}
     assert all("optimizer" not in protocol(name).describe() for name in found)
     assert {protocol(name).optimizer for name in found} == {"sgd"}

@@ -126,11 +126,11 @@ def _training(protocol: AnyProtocol) -> str:
     if protocol.kind == "krr":
         ridge = f"a ridge of {protocol.regulariser:g} of the mean eigenvalue"
         return f"kernel ridge regression with the kernel `{protocol.kernel}` and {ridge}, which trains no network"
-    optimizer = "Adam" if protocol.optimizer == "adam" else f"SGD with momentum {protocol.momentum:g}"
-    length = f"{protocol.epochs} epochs" if protocol.epochs else f"{protocol.steps} steps"
+    adaptive = {"adam": "Adam", "adamw": "AdamW"}
+    optimizer = adaptive.get(protocol.optimizer, f"SGD with momentum {protocol.momentum:g}")
     return (
-        f"{length} of {optimizer}, step size {protocol.lr:g}, weight decay {protocol.weight_decay:g}, augmentation "
-        f"{protocol.augmentation}"
+        f"{protocol.length} of {optimizer}, step size {protocol.lr:g}, weight decay {protocol.weight_decay:g}, "
+        f"augmentation {protocol.augmentation}"
     )
 
 

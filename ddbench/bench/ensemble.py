@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddbench.compute.compiling import Weights
+from ddbench.evaluation.averaging import WeightAverage
 from ddbench.evaluation.descent import Course, optimizer_of
 from ddbench.evaluation.trainer import ImageEvaluator
 
@@ -34,7 +35,7 @@ def train_together(gradients: Gradients, courses: Sequence[Course]) -> list[Weig
     """
     schedule = courses[0].schedule
     stacked = {name: torch.stack([course.weights[name] for course in courses]) for name in courses[0].weights}
-    optimizer = optimizer_of(stacked, schedule)
+    optimizer, average = optimizer_of(stacked, schedule), WeightAverage(schedule.average)
     for step, lr in enumerate(schedule.lrs):
         if step == schedule.drop:
             optimizer = optimizer_of(stacked, schedule)
@@ -45,4 +46,6 @@ def train_together(gradients: Gradients, courses: Sequence[Course]) -> list[Weig
         for name, weight in stacked.items():
             weight.grad = found[name]
         optimizer.step()
-    return [{name: weight[number] for name, weight in stacked.items()} for number in range(len(courses))]
+        average.update(stacked)
+    trained = average.of(stacked)
+    return [{name: weight[number] for name, weight in trained.items()} for number in range(len(courses))]

@@ -16,6 +16,9 @@ from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data.augmentation import AUGMENTATIONS, Augmentation, cutmix
 from ddbench.errors import UserError
+from ddbench.evaluation.averaging import WeightAverage
+from ddbench.evaluation.losses import check_labels
+from ddbench.evaluation.mixing import mixup
 from ddbench.evaluation.schedule import Schedule, schedule_of
 from ddbench.evaluation.selection import moments
 from ddbench.networks import InitialWeights
@@ -52,12 +55,13 @@ def train_by_descent(
 def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False) -> Course:
     """The training of the seed's network on an artefact."""
     protocol = evaluator.protocol
+    check_labels(protocol, artifact.label_kind)
     generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
     weights = _initial(evaluator, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
     schedule = schedule_of(protocol, artifact.recipe, count, short)
     augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
-    kind = _trained_kind(augmentation, artifact.label_kind)
+    kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, artifact.label_kind)
     return Course(weights, schedule, _batches(evaluator, artifact, schedule, augmentation, generator), kind)
 
 
@@ -89,7 +93,7 @@ def descend(evaluator: ImageEvaluator, course: Course, readings: int = 1) -> Ite
     """Train in place; yield the weights of evaluation mode at evenly spaced moments, the last at the end."""
     weights, schedule = course.weights, course.schedule
     optimizer, gradient = optimizer_of(weights, schedule), evaluator.gradients[course.kind]
-    statistics = RunningStatistics(evaluator.module)
+    statistics, average = RunningStatistics(evaluator.module), WeightAverage(schedule.average)
     read = moments(len(schedule.lrs), readings)
     for step, lr in enumerate(schedule.lrs):
         evaluator.report(step / len(schedule.lrs))
@@ -102,8 +106,9 @@ def descend(evaluator: ImageEvaluator, course: Course, readings: int = 1) -> Ite
         for name, weight in weights.items():
             weight.grad = found[name]
         optimizer.step()
+        average.update(weights)
         if step + 1 in read:
-            yield statistics.fold(weights)
+            yield statistics.fold(average.of(weights))
 
 
 def _initial(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, generator: torch.Generator) -> Weights:
@@ -122,6 +127,8 @@ def optimizer_of(weights: Weights, training: Schedule) -> torch.optim.Optimizer:
     lr, decay = training.lrs[0], training.weight_decay
     if training.optimizer == "adam":
         return torch.optim.Adam(weights.values(), lr=lr, weight_decay=decay)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(weights.values(), lr=lr, weight_decay=decay)
     return torch.optim.SGD(weights.values(), lr=lr, momentum=training.momentum, weight_decay=decay)
 
 
@@ -133,7 +140,8 @@ def _batches(
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
-    kind, device = _trained_kind(augmentation, artifact.label_kind), evaluator.device
+    share, device = evaluator.protocol.mixup, evaluator.device
+    kind = _trained_kind(augmentation.mixes or share > 0, artifact.label_kind)
     fresh, epoch = artifact.decoder.fresh, 0
     parts = {name: part.to(device, non_blocking=True) for name, part in artifact.parts.items()}
     images, labels = artifact.decoder.decode(parts, epoch, generator)
@@ -146,7 +154,9 @@ def _batches(
             batch = augmentation.apply(batch, generator)
             if kind != artifact.label_kind:
                 own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
-            yield cutmix(batch, own, generator) if augmentation.mixes else (batch, own)
+            if augmentation.mixes:
+                batch, own = cutmix(batch, own, generator)
+            yield mixup(batch, own, share, generator) if share else (batch, own)
         epoch += 1
 
 
@@ -154,6 +164,6 @@ def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch
     return order if order is not None else torch.randperm(count, generator=generator).split(batch_size)
 
 
-def _trained_kind(augmentation: Augmentation, kind: LabelKind) -> LabelKind:
+def _trained_kind(mixes: bool, kind: LabelKind) -> LabelKind:
     """What labels are while training: mixed classes are probabilities."""
-    return "probabilities" if augmentation.mixes and kind in ("index", "logits") else kind
+    return "probabilities" if mixes and kind in ("index", "logits") else kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from ddbench.errors import UserError
@@ -11,20 +11,21 @@ from ddbench.evaluation.kernel_protocol import KernelProtocol
 from ddbench.records.cell import CEILING
 from ddbench.registry import PROTOCOLS
 
-OptimizerName = Literal["sgd", "adam"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+LossName = Literal["cross_entropy", "squared_error", "kl"]
 RecipeField = Literal["lr", "order", "epochs", "momentum", "initial"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Gradient descent with drops of the step size, the last step scored.
+    """Gradient descent under a schedule of step sizes, the last step scored.
 
     Args:
         name: with its version, `dsa-1000@1`
         source: where the settings come from
         kind: how a network comes of an artefact: `train` is gradient descent on its images, `full_data` on all training
             images in its place
-        epochs: passes over the artefact; None when `steps` counts instead
+        epochs: passes over the artefact; None when `steps` or `steps_by_size` counts instead
         steps: training steps
         short: epochs or steps of the short form, for points on the way
         batch_size: images a step, or the whole artefact where it is smaller
@@ -37,7 +38,19 @@ class Protocol:
             not flipped, and grey ones not mixed
         honours: which learned recipe fields are used where the artefact has them
         networks: how many networks a board trains unless it says otherwise
-        optimizer: `sgd` with momentum, or `adam`, with its usual moments
+        optimizer: `sgd` with momentum; `adam`, with its usual moments; or `adamw`, whose weight decay is no part of the
+            gradient
+        schedule: `drops` of the step size, or a `cosine` from the end of the warm-up to `floor` of it
+        warm_up: steps over which the step size rises linearly from 0
+        floor: part of the step size at which a cosine ends
+        losses: what is minimised, each with its weight: `cross_entropy`; `squared_error` from regression targets, or
+            from what else labels an image less 1 / K; `kl`, of the labels' distribution from the network's. None is
+            `cross_entropy`, and `squared_error` from targets
+        temperature: what `kl` divides logits by, on both sides; its gradient is not scaled back
+        average: decay of the debiased moving average of weights that is scored; 0 scores the weights
+        mixup: parameter of the symmetric beta distribution from which the share of a batch in its mixture with a
+            shuffled copy is drawn; 0 mixes nothing. Of kind `train` alone
+        steps_by_size: training steps of artefacts of at least so many images: (images, steps) by ascending images
     """
 
     name: str
@@ -57,21 +70,37 @@ class Protocol:
     networks: int = 5
     kind: Literal["train", "full_data"] = "train"
     optimizer: OptimizerName = "sgd"
+    schedule: Literal["drops", "cosine"] = "drops"
+    warm_up: int = 0
+    floor: float = 0.0
+    losses: tuple[tuple[LossName, float], ...] = ()
+    temperature: float = 1.0
+    average: float = 0.0
+    mixup: float = 0.0
+    steps_by_size: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
+        if [self.epochs is None, self.steps is None, not self.steps_by_size].count(False) != 1:
             raise ValueError(f"protocol {self.name}: give epochs or steps, one of the two")
 
     def describe(self) -> dict[str, Any]:
-        """As plain values, for records."""
-        described = asdict(self) | {"honours": list(self.honours), "decay_at": _plain(self.decay_at)}
-        if self.optimizer == "sgd":  # as records have it from before there was another
-            del described["optimizer"]
-        return described
+        """As plain values, for records; without what is at its default and came after `kind`, as records have it."""
+        names = [field.name for field in fields(self)]
+        later = {field.name: field.default for field in fields(self)[names.index("kind") + 1 :]}
+        values = asdict(self).items()
+        return {name: _plain(value) for name, value in values if name not in later or value != later[name]}
+
+    @property
+    def length(self) -> str:
+        """How long a training is, in words."""
+        if self.steps_by_size:
+            counts = [steps for _, steps in self.steps_by_size]
+            return f"{min(counts)} to {max(counts)} steps, by the number of images,"
+        return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
 
 
-def _plain(shares: float | tuple[float, ...]) -> float | list[float]:
-    return list(shares) if isinstance(shares, tuple) else shares
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 AnyProtocol = Protocol | KernelProtocol
@@ -216,5 +245,55 @@ register_protocol(
         short=300,
         batch_size=25,
         honours=("lr", "order", "epochs", "momentum", "initial"),
+    )
+)
+register_protocol(
+    Protocol(
+        "frepo@1",
+        "Zhou, Nezhadarya & Ba, NeurIPS 2022 (arXiv 2206.00719), the authors' evaluation: squared error, the moving "
+        "average of weights scored; operations of theirs are augmented with at dsa's strengths",
+        steps_by_size=((10, 1000), (100, 2000), (200, 20000), (400, 5000), (1000, 10000), (2000, 40000)),
+        short=1000,
+        batch_size=500,
+        lr=3e-4,
+        weight_decay=0.0,
+        restart=False,
+        augmentation="dsa",
+        optimizer="adam",
+        schedule="cosine",
+        warm_up=500,
+        floor=0.01,
+        losses=(("squared_error", 1.0),),
+        average=0.995,
+    )
+)
+RCIG = Protocol(
+    "rcig@1",
+    "Loo, Hasani, Lechner & Rus, ICML 2023 (arXiv 2302.06755), the authors' evaluation, without augmentation: squared "
+    "error; their code runs on past its schedule, and appends flipped images of three channels, both left out here",
+    steps_by_size=((1, 1000), (11, 2000)),
+    short=1000,
+    lr=1e-4,
+    weight_decay=0.0,
+    restart=False,
+    optimizer="adam",
+    schedule="cosine",
+    warm_up=500,
+    floor=0.01,
+    losses=(("squared_error", 1.0),),
+)
+register_protocol(RCIG)
+register_protocol(replace(RCIG, name="rcig-dsa@1", source=f"{RCIG.source}; augmented as by dsa", augmentation="dsa"))
+register_protocol(
+    Protocol(
+        "soft-label-3000@1",
+        "Qin, Deng & Alvarez-Melis, NeurIPS 2024 (arXiv 2406.10485): dsa for 3000 epochs, the step size 0.3 of itself "
+        "at each quarter; they report the best of tests every 200 epochs, here the last step counts",
+        epochs=3000,
+        short=300,
+        decay_at=(0.25, 0.5, 0.75),
+        decay=0.3,
+        restart=False,
+        augmentation="dsa",
     )
 )

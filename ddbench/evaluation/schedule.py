@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -19,7 +20,8 @@ class Schedule:
         lrs: one step size a step
         drop: the step at which the step size falls and the momentum starts anew; None where it does not
         order: (batches, batch_size) indices walked every epoch; None shuffles
-        optimizer: `sgd`, or `adam`, which has no momentum of its own
+        optimizer: `sgd`, or `adam` or `adamw`, which have no momentum of their own
+        average: decay of the moving average of weights; 0 takes none
     """
 
     lrs: list[float]
@@ -28,6 +30,7 @@ class Schedule:
     weight_decay: float
     order: Tensor | None
     optimizer: OptimizerName = "sgd"
+    average: float = 0.0
 
 
 def schedule_of(protocol: Protocol, recipe: Recipe, count: int, short: bool = False) -> Schedule:
@@ -38,15 +41,29 @@ def schedule_of(protocol: Protocol, recipe: Recipe, count: int, short: bool = Fa
     lr = float(recipe.lr.mean()) if recipe.lr is not None and "lr" in protocol.honours else protocol.lr
     shares = protocol.decay_at if isinstance(protocol.decay_at, tuple) else (protocol.decay_at,)
     falls = [round(share * steps) for share in shares]
-    lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
-    drop = falls[0] if protocol.restart else None
-    return Schedule(lrs, drop, protocol.momentum, protocol.weight_decay, None, protocol.optimizer)
+    if protocol.schedule == "cosine":
+        lrs = [lr * _cosine(protocol, step, steps) for step in range(steps)]
+    else:
+        lrs = [lr * protocol.decay ** sum(step >= fall for fall in falls) for step in range(steps)]
+    lrs[: protocol.warm_up] = [lr * step / protocol.warm_up for step in range(min(protocol.warm_up, steps))]
+    drop = falls[0] if protocol.restart and protocol.schedule == "drops" else None
+    made = Schedule(lrs, drop, protocol.momentum, protocol.weight_decay, None, protocol.optimizer)
+    return replace(made, average=protocol.average)
 
 
 def steps_of(protocol: Protocol, count: int, short: bool = False) -> int:
     """Return the steps of a training on `count` images whose recipe has no order of its own."""
-    batches = 1 if protocol.steps else -(-count // protocol.batch_size)
+    if protocol.steps_by_size and not short:
+        (_, first), *later = protocol.steps_by_size
+        return [first, *(steps for images, steps in later if images <= count)][-1]
+    batches = 1 if protocol.epochs is None else -(-count // protocol.batch_size)
     return batches * (protocol.short if short else protocol.steps or protocol.epochs or 0)
+
+
+def _cosine(protocol: Protocol, step: int, steps: int) -> float:
+    """Return the part of the step size after the warm-up: half a cosine from 1 to the floor."""
+    share = (step - protocol.warm_up) / max(1, steps - protocol.warm_up)
+    return protocol.floor + (1 - protocol.floor) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _learned_plan(protocol: Protocol, recipe: Recipe, order: Tensor) -> Schedule:

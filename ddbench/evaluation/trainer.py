@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -20,6 +19,7 @@ from ddbench.data import Dataset, Transform
 from ddbench.evaluation.descent import TRAINERS
 from ddbench.evaluation.kernel_evaluator import KernelEvaluator
 from ddbench.evaluation.kernel_protocol import KernelProtocol
+from ddbench.evaluation.losses import training_loss
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.protocols import AnyProtocol, Protocol
 from ddbench.evaluation.selection import READINGS, select
@@ -168,7 +168,7 @@ class ImageEvaluator:
 
     def loss(self, kind: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
         """The mean loss of a network on images with labels of a kind: a pure function."""
-        return lambda weights, images, labels: _loss(self.forward(weights, images), labels, kind)
+        return lambda weights, images, labels: training_loss(self.protocol, self.forward(weights, images), labels, kind)
 
 
 def evaluate(
@@ -191,9 +191,3 @@ def evaluate(
 def _labels(data: Dataset) -> Tensor:
     """Return the labels of the test images, (N,), in host memory."""
     return host.read(data.test_labels, "answers")
-
-
-def _loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
-    if kind == "targets":
-        return F.mse_loss(logits, labels)
-    return F.cross_entropy(logits, labels.softmax(1) if kind == "logits" else labels)

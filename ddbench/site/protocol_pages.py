@@ -50,9 +50,8 @@ def _line(protocol: AnyProtocol, content: Content) -> dict[str, Any]:
     if protocol.kind == "krr":
         predicts = f"none: kernel ridge regression with {protocol.kernel}, ridge {protocol.regulariser:g}"
         return shared | {"length": predicts, "augmentation": "none"}
-    length = f"{protocol.epochs} epochs" if protocol.epochs is not None else f"{protocol.steps} steps"
     return shared | {
-        "length": f"{length} of {protocol.batch_size}, step size {protocol.lr:g}",
+        "length": f"{protocol.length} of {protocol.batch_size}, step size {protocol.lr:g}",
         "augmentation": protocol.augmentation.replace("_", " "),
     }
 
@@ -68,5 +67,5 @@ def _protocols(row: Row) -> set[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(" ".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value) or "none"
     return significant(value) if value is None or isinstance(value, bool) else str(value)
