@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.families.coresets import Space, choose_per_class, feature_space, stored
+from ddbench.families.label_sources import Labels, labelled
 from ddbench.families.synthetic_set import Parametrisation
 
 
@@ -42,10 +43,13 @@ class Herding:
 
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
+    labels: Labels = "hard"
+    """`hard`, the class of each image; or `expert,epochs=20,lr=0.1`, what a network answers that is trained for it"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
-        return stored(task, self.decoder, partial(choose_per_class, task, features, herd))
+        chosen = stored(task, self.decoder, partial(choose_per_class, task, features, herd))
+        return labelled(task, meter, self.labels, chosen)
 
 
 def herd(features: torch.Tensor, n: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from ddbench import DistilledDataset, Meter, Task, register_method
 from ddbench.families.coresets import Space, feature_space, on_host, stored
+from ddbench.families.label_sources import Labels, labelled
 from ddbench.families.synthetic_set import Parametrisation
 
 
@@ -42,10 +43,13 @@ class KMeansCentroids:
     """parametrisation of the images: `pixels`, or one that lets more, smaller ones fit, `multi_formation`, ..."""
     restarts: PositiveInt = 1
     """k-means++ initialisations, of which the best clustering is kept"""
+    labels: Labels = "hard"
+    """`hard`, the class of each image; or `expert,epochs=20,lr=0.1`, what a network answers that is trained for it"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         features = feature_space(task, meter, self.space, self.training_steps, self.batch_real)  # (N, F)
-        return stored(task, self.decoder, lambda n: self._centroids(task, features, n))
+        chosen = stored(task, self.decoder, lambda n: self._centroids(task, features, n))
+        return labelled(task, meter, self.labels, chosen)
 
     def _centroids(self, task: Task, features: torch.Tensor, n: int) -> torch.Tensor:
         """Return the mean images of n clusters of each class, (K * n, C, H, W)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ddbench.leaderboard.grouping import conditions, oldest_first
 from ddbench.records.cell import CEILING
-from ddbench.records.schema import Record
+from ddbench.records.schema import LabelSource, Record
 
 if TYPE_CHECKING:
     from ddbench.leaderboard.rows import Row
@@ -16,26 +16,32 @@ REFERENCE = "random_real"
 """control that every other method is compared with"""
 WHOLE = "pixels"
 """decoder that stores images as they are"""
+HARD: LabelSource = "hard"
+"""source of the labels that are classes"""
 
 
 class References:
-    """The accuracy of random images by seed, for each way of storing them; their budget does not matter.
+    """The accuracy of random images by seed, for each way of storing and labelling them; their budget does not matter.
 
     Args:
         cells: the runs of each cell
     """
 
     def __init__(self, cells: Iterable[list[Record]]) -> None:
-        self._found: dict[tuple[str, str], dict[int, float]] = {}
+        self._found: dict[tuple[str, str, LabelSource], dict[int, float]] = {}
         for record in oldest_first(run for runs in cells for run in runs if run.result.cell.method == REFERENCE):
             if record.accuracy is not None:
-                key = conditions(record.result.cell), decoder(record)
+                key = conditions(record.result.cell), decoder(record), record.labels
                 self._found.setdefault(key, {})[record.result.seed] = record.accuracy
 
     def of(self, run: Record) -> dict[int, float]:
-        """Return those under a run's conditions: through its own decoder, else of whole images, else none."""
+        """Return those under a run's conditions: through its own decoder, else of whole images, else none.
+
+        Those whose labels have the same source come first, then those with classes.
+        """
         alike = conditions(run.result.cell)
-        return self._found.get((alike, decoder(run))) or self._found.get((alike, WHOLE), {})
+        ways = [(alike, stored, source) for source in (run.labels, HARD) for stored in (decoder(run), WHOLE)]
+        return next((self._found[way] for way in ways if way in self._found), {})
 
 
 def decoder(record: Record) -> str:
@@ -43,9 +49,14 @@ def decoder(record: Record) -> str:
     return str(record.result.cell.hyperparameters.get("decoder", WHOLE))
 
 
+def is_plain(record: Record) -> bool:
+    """Return whether a run stores whole images, and was not asked for other labels than its method has of itself."""
+    return decoder(record) == WHOLE and record.result.cell.hyperparameters.get("labels", HARD) == HARD
+
+
 def is_reference(row: Row) -> bool:
-    """Return whether a row is of random images that are stored whole."""
-    return row.method == REFERENCE and decoder(row.runs[0]) == WHOLE
+    """Return whether a row is of random images that are stored whole, with their classes."""
+    return row.method == REFERENCE and decoder(row.runs[0]) == WHOLE and row.labels == HARD
 
 
 def gaps_closed(rows: Sequence[Row]) -> Iterator[float | None]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, summary
-from ddbench.leaderboard.controls import REFERENCE, WHOLE, decoder
+from ddbench.leaderboard.controls import REFERENCE, is_plain
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
 from ddbench.leaderboard.origins import Origins
@@ -46,7 +46,7 @@ def overview(found: Sequence[Group]) -> Lines:
     """Tabulate accuracy by method, and by budget where there are several: the best mean rank first, controls last.
 
     Where a method ran with several settings in a group, the newest count: tables choose nothing by test accuracy. Of
-    controls, those are shown that store whole images; `full_data` comes last.
+    controls, those are shown that store whole images with the labels of their method; `full_data` comes last.
     """
     tops = {row.dataset: row for group in found for row in group.rows if row.method == CEILING}
     found = [group for group in found if group.rows[0].method != CEILING]
@@ -55,7 +55,7 @@ def overview(found: Sequence[Group]) -> Lines:
         owner = {id(run): row for row in group.rows for run in row.runs}
         for run in oldest_first(run for row in group.rows for run in row.runs):
             row = owner[id(run)]
-            if _is_control(row) and decoder(run) != WHOLE:
+            if _is_control(row) and not is_plain(run):
                 continue
             members.setdefault((row.method, row.budget), {})[index] = row
     several = len({budget for _, budget in members}) > 1

@@ -189,7 +189,7 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
     references = References(cells.values())
     made = [
         replace(
-            _row(runs, references.of(runs[0]), agreeing),
+            _row(runs, references.of(summaries.representative(runs)[0]), agreeing),
             published=figures.of(runs[0].result.cell),
             published_across=figures.across(runs[0].result.cell),
             origin=(origins or {}).get(runs[0].result.cell.method),

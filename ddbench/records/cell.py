@@ -136,7 +136,7 @@ class Scoring(Strict):
     """how many"""
 
 
-NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks_per_step": 1}
+NEUTRAL = {"decoder": "pixels", "init": "real", "schedule": "halved", "networks_per_step": 1, "labels": "hard"}
 """hyper-parameters that methods got later, with the values under which they change nothing"""
 
 
