@@ -1,7 +1,7 @@
 """Label distillation: the labels of fixed real images are learned, by ridge regression on a network's features.
 
 Bohdal, Yang & Hospedales, "Flexible Dataset Distillation: Learn Labels Instead of Images", workshop on meta-learning at
-NeurIPS 2020, arXiv 2006.08572, Algorithm 2.
+NeurIPS 2020, arXiv 2006.08572, the algorithm with ridge regression (LD RR).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ddbench.families.ridge_learner import RidgeLearner, Stagnation, ridge_solut
 @register_method("label_distillation", aliases=["ld"])
 @dataclass(frozen=True)
 class LabelDistillation:
-    """Label distillation with ridge regression (LD RR). Bohdal et al. 2020, Algorithm 2.
+    """Label distillation with ridge regression (LD RR). Bohdal et al. 2020.
 
     The images are those of `random_real`; only their labels are learned, and begin uniform. The last layer of a network
     moves towards the ridge regression of a batch's labels on its features, so that the loss of real images under it is

@@ -28,8 +28,8 @@ class SoftLabelDistillation:
     An outer step costs three forward and backward passes over all images for every epoch, with a second-order pass, and
     one over `batch_real` real images.
 
-    Differences: an epoch is always one step; fewer images than classes begin with the first classes, where the authors'
-    begin as the real labels of most use; real images are not augmented.
+    Differences: an epoch is always one step, as where the authors train LeNet; fewer images than classes begin with the
+    first classes; real images are not augmented.
     """
 
     family: ClassVar[str] = "backprop through optimisation"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddbench.artifacts.checks import check_artifact
 from ddbench.compute.generators import seeded
 from ddbench.errors import UserError
 from ddbench.families.ridge_learner import RidgeLearner, Stagnation, ridge_solution, with_bias
@@ -76,6 +77,7 @@ def test_fewer_images_than_classes() -> None:
     artifact = SoftLabelDistillation(**TINY, images=2).distill(random_task(12), meter())
     assert artifact.parts["images"].shape == (2, 1, 4, 4)
     assert artifact.parts["labels"].argmax(1).tolist() == [0, 1]
+    check_artifact(artifact, (1, 4, 4), 3, 2)
     real = SoftLabelDistillation(**TINY | {"iterations": 1, "lr": 1e-12}, images=4, init="real")
     chosen = real.distill(random_task(12), meter()).parts["images"]
     start = RandomReal().distill(random_task(12), meter()).parts["images"]
