@@ -32,12 +32,12 @@ class LabelSolve:
     family: ClassVar[str] = "kernel regression"
     paper: ClassVar[str] = "https://arxiv.org/abs/2011.00050"
     settings: ClassVar[tuple[str, ...]] = ("random",)
-    tiny: ClassVar[dict[str, object]] = {"batches": 4, "batch_target": 24}
+    tiny: ClassVar[dict[str, object]] = {"iterations": 4, "batch_target": 24}
 
     kernel: KernelName = "fc"
     """kernel: `fc`, `convnet` with pooling, `convnet3`, which is one convolution shallower, or `unpooled`"""
-    batches: PositiveInt = 10
-    """batches of real images that labels are solved for"""
+    iterations: PositiveInt = 10
+    """outer steps, each on a batch of real images that labels are solved for"""
     batch_target: PositiveInt = 5000
     """real images of a batch, equally many of each class; all of a class that has fewer"""
     regulariser: PositiveFloat = 1e-6
@@ -57,7 +57,7 @@ class LabelSolve:
             return synthetic.artifact(parts={"labels": solved.float()})
 
         per_class = max(1, self.batch_target // task.classes)
-        for _ in meter.steps(self.batches, state, result):
+        for _ in meter.steps(self.iterations, state, result):
             real, classes = task.real.batch(per_class, task.generator("real"), of=range(task.classes))
             across = kernel(exact(real), images)  # (N, n), K_ts
             design = coefficients(within, across.T, self.regulariser).T  # (N, n), A

@@ -86,7 +86,7 @@ def test_a_batch_of_kip_has_equally_many_images_of_each_class(monkeypatch: pytes
 
 
 def test_label_solve_keeps_its_images_and_has_no_slope_in_its_labels() -> None:
-    artifact, (loss,) = distilled(LabelSolve(batches=1, batch_target=ALL))
+    artifact, (loss,) = distilled(LabelSolve(iterations=1, batch_target=ALL))
     images, labels = artifact.decode()
     own, classes = tiny_task().real_init()
     assert torch.equal(images, own)
@@ -101,7 +101,7 @@ def test_label_solve_keeps_its_images_and_has_no_slope_in_its_labels() -> None:
 
 def test_label_solve_is_the_pseudo_inverse_over_all_of_its_batches() -> None:
     task = tiny_task()
-    artifact, _ = distilled(LabelSolve(batches=3, batch_target=12), task)
+    artifact, _ = distilled(LabelSolve(iterations=3, batch_target=12), task)
     again = tiny_task()
     images = exact(again.real_init()[0])
     drawn = [again.real.batch(4, again.generator("real"), of=range(3)) for _ in range(3)]
@@ -113,7 +113,7 @@ def test_label_solve_is_the_pseudo_inverse_over_all_of_its_batches() -> None:
 
 
 def test_kip_of_labels_alone_converges_to_label_solve() -> None:
-    solved, (least,) = distilled(LabelSolve(batches=1, batch_target=ALL))
+    solved, (least,) = distilled(LabelSolve(iterations=1, batch_target=ALL))
     learned, losses = distilled(KernelInducingPoints(learn="labels", iterations=100, batch_target=ALL))
     start = loss_of(solved.decode()[0], centred(tiny_task().real_init()[1], 3))
     assert losses[-1] - least < 2e-3 * (start.item() - least)
