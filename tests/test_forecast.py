@@ -93,6 +93,23 @@ def test_without_records_a_run_takes_its_budget_or_what_nobody_knows() -> None:
 
 
 @pytest.mark.usefixtures("short")
+def test_a_network_that_is_trained_longer_adds_its_steps() -> None:
+    (known,) = jobs_of("k_center", seeds=1, entries=[entry(training_steps=3, batch_real=5)])
+    record = like(known, 20.0, 2 * SCORED * SPEED)
+    loops = {"steps_planned": {"feature network": 3}, "steps_done": {"feature network": 3}}
+    record = record.model_copy(update={"result": record.result.model_copy(update=loops)})
+    assert cell_of([known], record).distil == pytest.approx(20)
+    longer = cell_of(jobs_of("k_center", seeds=1, entries=[entry(training_steps=10, batch_real=5)]), record)
+    assert longer.distil == pytest.approx(20 + 7 * 5 * SPEED)
+    shorter = cell_of(jobs_of("k_center", seeds=1, entries=[entry(training_steps=1, batch_real=5)]), record)
+    assert shorter.distil == pytest.approx(20 - 2 * 5 * SPEED)
+
+
+def entry(**settings: int) -> dict[str, Any]:
+    return {"methods": ["k_center"], "set": settings}
+
+
+@pytest.mark.usefixtures("short")
 def test_records_of_the_cell_are_scaled_by_the_speed_of_their_machine() -> None:
     jobs = jobs_of("dm", budget=90)
     twice_as_fast = 2 * SCORED * SPEED / 2

@@ -17,7 +17,8 @@ from ddbench.evaluation.protocols import AnyProtocol, Protocol
 from ddbench.evaluation.schedule import steps_of
 from ddbench.records.cell import Cell, NetworkSpec
 from ddbench.records.files import check_record
-from ddbench.records.schema import COUNTED, MOST_OF_START, Record
+from ddbench.records.loops import DEFAULT
+from ddbench.records.schema import COUNTED, MOST_OF_START, Record, Result
 from ddbench.registry import CONTROL, PROTOCOLS, find_method
 from ddbench.runs.speeds import Speed, Speeds, threads
 
@@ -178,6 +179,7 @@ def _distilling(cell: Cell, data: Size, records: Iterable[Record], speeds: Speed
     theirs = data if nearest.result.cell.dataset_digest == cell.dataset_digest else SIZES[nearest.result.cell.dataset]
     larger = _step(cell, data, speeds) / _step(nearest.result.cell, theirs, speeds)
     needed = _needed(nearest, cell) * larger * _slower(nearest, theirs, speeds)
+    needed = max(0.0, needed + _further(nearest.result, cell, data, speeds))
     basis: Basis = "records" if _nearness(nearest.result.cell, cell) == _nearness(cell, cell) else "like cells"
     return min(needed, cell.budget.seconds or needed), basis
 
@@ -214,6 +216,20 @@ def _needed(record: Record, cell: Cell) -> float:
         seconds *= ours / theirs
     if cell.budget.steps is not None and (planned := sum(result.steps_planned.values())):
         seconds *= min(1.0, cell.budget.steps / planned)
+    return seconds
+
+
+def _further(known: Result, cell: Cell, data: Size, speeds: Speeds) -> float:
+    """Return the seconds for which a run trains a network on real images longer than a known one did.
+
+    A loop beside the distillation is such a training, where some hyper-parameter is the number of its steps.
+    """
+    batch, seconds = cell.hyperparameters.get("batch_real"), 0.0
+    for loop, planned in known.steps_planned.items():
+        names = [name for name, value in known.cell.hyperparameters.items() if value == planned]
+        found = [cell.hyperparameters.get(name) for name in names]
+        if loop != DEFAULT and len(found) == 1 and isinstance(found[0], int) and isinstance(batch, int):
+            seconds += (found[0] - planned) * speeds.of(cell.network, data).seconds(1, batch)
     return seconds
 
 
