@@ -47,10 +47,16 @@ settings.register_profile("long", parent=settings.get_profile("default"), max_ex
 settings.load_profile("default")
 
 
+def pytest_configure() -> None:
+    """Let the garbage collector rest while tests are collected."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking at all that was imported, over and over: it stays."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @dataclass

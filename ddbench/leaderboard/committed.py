@@ -13,10 +13,11 @@ from ddbench.leaderboard.origins import Origins
 from ddbench.leaderboard.plots import drawn_from, numbers, plot_curves
 from ddbench.leaderboard.published import published_beside
 from ddbench.leaderboard.readme import readme_of, with_board
-from ddbench.leaderboard.studies import STUDIED, read_studies, studies_markdown, study_problems, study_tables
+from ddbench.leaderboard.studies import read_studies, studies_markdown, study_problems, study_tables
 from ddbench.leaderboard.tables import csv_table, markdown
 from ddbench.records.files import check_record, read_records, record_paths
 from ddbench.records.schema import Record
+from ddbench.records.study_files import STUDIED
 
 SUFFIXES = (".md", ".csv", ".png")
 OF_NO_BOARD = "README.md"

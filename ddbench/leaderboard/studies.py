@@ -17,11 +17,9 @@ from ddbench.leaderboard.summaries import NOTHING
 from ddbench.records.cell import CEILING, Cell
 from ddbench.records.metrics import Metric
 from ddbench.records.studies import StudyRecord
-from ddbench.records.study_files import check_study
+from ddbench.records.study_files import STUDIED, check_study
 from ddbench.registry import STUDIES, discover_all_but_methods
 
-STUDIED = "studies"
-"""folder of studies in a folder of tables: `studies/<study>/<row>.json`, and a page of each study"""
 NOTE = (
     "Methods had equal device seconds. A number is the mean over seeds, with its 95 % interval; of a single seed, the "
     "interval is over networks. The last column has the seconds that were charged to the distillations of a seed."

@@ -17,6 +17,8 @@ from ddbench.records.studies import StudyRecord
 from ddbench.registry import STUDIES
 
 AGAIN = "run `ddbench study` again"
+STUDIED = "studies"
+"""folder of studies in a folder of tables: `studies/<study>/<row>.json`, and a page of each study"""
 
 
 def write_study(path: Path, found: StudyRecord) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 from ddbench.boards.command_line import SHIPPED
 from ddbench.compute.clock import clock_for
 from ddbench.evaluation.protocols import Protocol
-from ddbench.leaderboard.studies import STUDIED
 from ddbench.records.cell import CEILING, NetworkSpec
 from ddbench.records.findings import Series
-from ddbench.records.study_files import read_study
+from ddbench.records.study_files import STUDIED, read_study
 from ddbench.studies.bench import Bench
 
 SERIES = "architectures"

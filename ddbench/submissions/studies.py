@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ddbench.leaderboard import write_tables
 from ddbench.leaderboard.origins import origins
-from ddbench.leaderboard.studies import STUDIED
 from ddbench.records.source_digest import made_by, source_file
 from ddbench.records.studies import StudyRecord
-from ddbench.records.study_files import check_study
+from ddbench.records.study_files import STUDIED, check_study
 from ddbench.registry import METHODS
 from ddbench.submissions.checks import protocol_complaints
 from ddbench.submissions.filing import all_or_none
