@@ -51,7 +51,7 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_five_architectures_by_hand() -> None:
-    """Of ten pairs, the proxy has that of 0.9 and 0.8, and that of 0.9 and 0.7, in the wrong order."""
+    """The proxy has two of ten pairs in the wrong order: 0.9 and 0.8, and 0.9 and 0.7."""
     proxy = [0.3, 0.6, 0.4, 0.2, 0.1]
     assert tau(proxy, WORTH) == pytest.approx((8 - 2) / 10)
     assert regret(proxy, WORTH, 1) == pytest.approx(0.1)

@@ -62,7 +62,7 @@ def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, 
     schedule = schedule_of(protocol, artifact.recipe, count, short)
     augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
     kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, artifact.label_kind)
-    return Course(weights, schedule, _batches(evaluator, artifact, schedule, augmentation, generator), kind)
+    return Course(weights, schedule, _batches(evaluator, artifact, schedule, augmentation, kind, generator), kind)
 
 
 def train_on_all_data(
@@ -137,11 +137,15 @@ def _batches(
     artifact: DistilledDataset,
     schedule: Schedule,
     augmentation: Augmentation,
+    kind: LabelKind,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters."""
+    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters.
+
+    Args:
+        kind: what labels are while training
+    """
     share, device = evaluator.protocol.mixup, evaluator.device
-    kind = _trained_kind(augmentation.mixes or share > 0, artifact.label_kind)
     fresh, epoch = artifact.decoder.fresh, 0
     parts = {name: part.to(device, non_blocking=True) for name, part in artifact.parts.items()}
     images, labels = artifact.decoder.decode(parts, epoch, generator)

@@ -166,10 +166,8 @@ class Images:
             pool = load_pool_for_scoring(
                 described.pool, described.network, seen, place.device, place.report, preprocessing.kind
             )
-        transform, setting = (
-            preprocessing.fit(seen),
-            _setting(described, network, Generators("evaluation"), place, pool),
-        )
+        transform = preprocessing.fit(seen)
+        setting = _setting(described, network, Generators("evaluation"), place, pool)
         data = whole.to(place.device) if described.split == "test" else seen
         held_out = whole.validation(described.peek).to(place.device) if described.peek else None
         report = partial(place.report, "evaluate")

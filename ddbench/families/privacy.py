@@ -47,9 +47,8 @@ def renyi_divergences(rate: float, noise: float) -> NDArray[np.float64]:
     if rate == 1:
         return orders / (2 * noise**2)
     k = np.arange(orders.max() + 1)
-    found: NDArray[np.float64] = scipy.special.logsumexp(_chances(rate) + k * (k - 1) / (2 * noise**2), axis=1) / (
-        orders - 1
-    )
+    terms = _chances(rate) + k * (k - 1) / (2 * noise**2)  # (orders, k)
+    found: NDArray[np.float64] = scipy.special.logsumexp(terms, axis=1) / (orders - 1)
     return found
 
 

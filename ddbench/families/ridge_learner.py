@@ -31,9 +31,7 @@ def ridge_solution(features: Tensor, labels: Tensor, penalty: float) -> Tensor:
         labels: (N, K)
     """
     kernel = features @ features.T + penalty * torch.eye(len(features), device=features.device, dtype=features.dtype)
-    solved: Tensor = torch.linalg.solve_ex(kernel, labels)[
-        0
-    ]  # unlike `solve`, it does not wait to see whether it succeeded
+    solved: Tensor = torch.linalg.solve_ex(kernel, labels).result  # does not wait to see whether it succeeded
     return features.T @ solved
 
 
