@@ -52,7 +52,8 @@ class PrivateDistributionMatching:
     rate: Annotated[float, Field(gt=0, le=1)] = 0.02
     """chance of each real image to be in the batch of a step"""
     lr_images: PositiveFloat = 1000.0
-    """step size of SGD with momentum 0.5 on the images, for features in units of `clip`"""
+    """step size of SGD with momentum 0.5 on the images, for features in units of `clip`; the best of 100, 300, 1000 and
+    3000 on held-out training images of MNIST, ipc 10, one seed"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for all classes"""
     decoder: Parametrisation = "pixels"
