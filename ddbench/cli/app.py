@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import io
 import os
 import sys
@@ -98,6 +99,7 @@ def command() -> Any:
 def main() -> None:
     """Run the command; a UserError becomes one sentence and exit code 2, output that cannot be written one and 1."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's may be missing here
+    gc.set_threshold(10_000)  # nearly all that the imports make stays, and was looked at again and again
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without the sign ± ends no work

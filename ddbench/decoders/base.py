@@ -149,7 +149,8 @@ class _Largest(TorchDispatchMode):
 
 def check_storage(decoder: Decoder, shape: tuple[int, int, int], classes: int, ipc: int) -> None:
     """Raise UserError where a decoder does not fit images of this shape, or the storage of `ipc` of each class."""
-    decoder.start(lambda n: torch.zeros(classes * n, *shape), shape, classes, ipc, torch.Generator().manual_seed(0))
+    empty = torch.zeros(())  # one number for all pixels: nothing as large as the images is written
+    decoder.start(lambda n: empty.expand(classes * n, *shape), shape, classes, ipc, torch.Generator().manual_seed(0))
 
 
 def check_divides(setting: str, factor: int, decoder: str, height: int, width: int) -> None:

@@ -9,7 +9,7 @@ import ast
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params"})
 """fields of nodes that follow from the rest, that only type checkers read, or that only some versions have"""
@@ -53,7 +53,7 @@ def _canonical(tree: ast.AST) -> Iterator[str]:
 def _pieces(node: ast.AST) -> list[str | ast.AST]:
     """Return the parts of a node as they are written: its fields, sorted by name, without empty ones."""
     pieces: list[str | ast.AST] = [type(node).__name__, "("]
-    for name in sorted(set(node._fields) - SKIPPED):
+    for name in _written(node._fields):
         value = getattr(node, name, None)
         if isinstance(value, list):
             items = _constants_joined(value) if isinstance(node, ast.JoinedStr) else _statements(value)
@@ -64,6 +64,11 @@ def _pieces(node: ast.AST) -> list[str | ast.AST]:
         if value is not None:
             pieces += [name, "=", *value, ";"]
     return [*pieces, ")"]
+
+
+@cache
+def _written(fields: tuple[str, ...]) -> list[str]:
+    return sorted(set(fields) - SKIPPED)
 
 
 def _piece(value: object) -> str | ast.AST:

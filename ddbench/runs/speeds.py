@@ -17,9 +17,9 @@ from ddbench.families.kernels.regression import exact
 from ddbench.networks import build_network
 from ddbench.records.cell import NetworkSpec
 
-PROBE_SECONDS = 0.04
+PROBE_SECONDS = 0.03
 """how long the speed of a network is measured, after a step that warms up"""
-FEW, MANY = 2, 64
+FEW, MANY = 2, 32
 """images of the steps that are measured; a network that takes long for few is not measured with many"""
 
 
