@@ -40,6 +40,7 @@ class PrivateDistributionMatching:
     paper: ClassVar[str] = "https://arxiv.org/abs/1607.00133"
     settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {"iterations": 6, "rate": 0.4}
+    init: ClassVar[str] = "noise"
 
     iterations: PositiveInt = 1000
     """outer steps, for which the noise is made"""
@@ -62,7 +63,7 @@ class PrivateDistributionMatching:
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         noise = noise_multiplier(self.epsilon, self.delta, self.rate, self.iterations)
         expected = [self.rate * count for count in task.real.counts]  # images of each class in a batch
-        synthetic = SyntheticSet(task, self.decoder, "noise")
+        synthetic = SyntheticSet(task, self.decoder, self.init)
         optimizer = torch.optim.SGD(synthetic.learned, lr=self.lr_images, momentum=0.5)
         state = State(synthetic=synthetic, optimizer=optimizer)
         features = bounded_features(task.first_order.embed, self.clip)

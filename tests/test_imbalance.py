@@ -119,7 +119,7 @@ def test_a_start_from_real_images_needs_as_many_of_each_class(tmp_path: Path) ->
         entries = [{"methods": [method], "set": settings}]
         return len(jobs_of(datasets=str(tmp_path / "few.npz"), ipc=10, protocol="quick-300@1", entries=entries))
 
-    assert jobs("gradient_matching") == jobs("dm", init="noise") == 1
+    assert jobs("gradient_matching") == jobs("dm", init="noise") == jobs("private_dm") == 1
     few = r"ipc 10 is larger than the smallest class of few \(2 images\); lower it"
     with pytest.raises(UserError, match=few + r", or have distribution_matching start from noise \(init=noise\)$"):
         jobs("dm")
