@@ -17,7 +17,7 @@ from ddbench.errors import UserError
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.families import label_sources
-from ddbench.families.label_sources import ExpertLabels, expert_weights, parse_labels
+from ddbench.families.label_sources import ExpertLabels, SoftLabels, expert_weights, parse_labels
 from ddbench.leaderboard.columns import groups
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.rows import rows
@@ -161,7 +161,12 @@ def test_one_image_of_each_class_cannot_be_held_out() -> None:
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ("soft", "labels 'soft' are not known; write hard, or expert with settings as in expert,epochs=20"),
+        (
+            "soft",
+            "labels 'soft' are not known; write hard, or expert, stored or teacher with settings as in expert,epo",
+        ),
+        ("stored,passes=0", "passes of an expert's labels is '0'; it must be a whole number of at least 1"),
+        ("teacher,passes=2", "labels of an expert have no setting 'passes'"),
         ("hard,epochs=2", "labels 'hard,epochs=2' are not known"),
         ("expert,epoch=2", "labels of an expert have no setting 'epoch'; did you mean 'epochs'"),
         ("expert,epochs=0", "epochs of an expert's labels is '0'; it must be a whole number of at least 1"),
@@ -178,8 +183,10 @@ def test_labels_that_cannot_be_are_refused_with_the_fix(labels: str, complaint: 
 
 def test_settings_of_an_expert_are_read() -> None:
     assert parse_labels("hard") is None
-    assert parse_labels("expert") == ExpertLabels()
-    assert parse_labels("expert, epochs=20, epoch_batches=0, lr=0.1") == ExpertLabels(epochs=20, lr=0.1)
+    assert parse_labels("expert") == SoftLabels("expert", ExpertLabels())
+    given = ExpertLabels(epochs=20, lr=0.1)
+    assert parse_labels("expert, epochs=20, epoch_batches=0, lr=0.1") == SoftLabels("expert", given)
+    assert parse_labels("stored,passes=7,epochs=20, lr=0.1") == SoftLabels("stored", given, 7)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ def check_artifact(
         raise ValueError(f"image parts take {stored['images']} bytes; {ipc} images a class are {allowed}")
     if stored["recipe"] > MOST_RECIPE_BYTES:
         raise ValueError(f"the recipe takes {stored['recipe']} bytes; {MOST_RECIPE_BYTES} are the most")
+    if artifact.stored is not None and artifact.stored.logits.shape[2] != classes:
+        given = tuple(artifact.stored.logits.shape)
+        raise ValueError(f"stored labels have shape {given}, the task has {classes} classes")
     images, labels = artifact.decode(0, torch.Generator().manual_seed(0))
     if images.shape[1:] != shape:
         raise ValueError(f"images have shape {tuple(images.shape[1:])}, the task's have {shape}")
@@ -53,9 +56,10 @@ def check_artifact(
     if artifact.label_kind != "index":
         if labels.shape[1:] != (classes,):
             raise ValueError(f"labels have shape {tuple(labels.shape)}, the task has {classes} classes")
-        if stored["labels"] > 4 * classes * len(images):
+        own = stored["labels"] - (0 if artifact.stored is None else artifact.stored.logits.nbytes)
+        if own > 4 * classes * len(images):
             most = 4 * classes * len(images)
-            raise ValueError(f"labels take {stored['labels']} bytes; {len(images)} images may have {most}")
+            raise ValueError(f"labels take {own} bytes; {len(images)} images may have {most}")
         return
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels lie outside 0 to {classes - 1}")

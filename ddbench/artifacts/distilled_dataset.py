@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddbench.artifacts.recipe import MOST_STEPS, Recipe, freeze, freeze_recipe, kind_of
+from ddbench.artifacts.stored_labels import StoredLabels, frozen_labels, labels_of
 from ddbench.decoders import MOST_NUMBERS, Decoder, Pixels, decoded_shapes, make_decoder, settings_of
 from ddbench.errors import UserError, printable
 from ddbench.io.atomic import digest, write_atomically
@@ -37,6 +38,9 @@ class DistilledDataset:
             the classes' negative log-probabilities
         recipe: learned training settings
         initial: initial weights that a method of the `fixed` setting distilled for, by parameter name
+        teacher: weights of a trained network, by parameter name, of the architecture that the provenance names; its
+            answers, in evaluation mode, label every batch that a network is trained on, in place of `labels`
+        stored: a network's answers for augmented images, epoch by epoch, in place of `labels`; not beside a teacher
         provenance: dataset, preprocessing, method, seed and versions, filled in by the harness
 
     Raises:
@@ -50,6 +54,8 @@ class DistilledDataset:
     recipe: Recipe = field(default_factory=Recipe)
     initial: Mapping[str, Tensor] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Tensor] | None = None
+    stored: StoredLabels | None = None
 
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
@@ -59,6 +65,14 @@ class DistilledDataset:
         object.__setattr__(self, "recipe", freeze_recipe(self.recipe))
         if self.initial is not None:
             object.__setattr__(self, "initial", freeze("initial", self.initial))
+        if self.teacher is not None:
+            object.__setattr__(self, "teacher", freeze("teacher", self.teacher))
+        if self.stored is not None:
+            object.__setattr__(self, "stored", frozen_labels(self.stored))
+        if self.stored is not None and self.decoder.fresh:
+            raise ValueError(f"labels are stored of epochs, and {self.decoder.name} makes other images in each")
+        if self.teacher is not None and self.stored is not None:
+            raise ValueError("a teacher and stored labels both label the images; keep one of the two")
 
     @classmethod
     def pixels(
@@ -90,23 +104,29 @@ class DistilledDataset:
         return self.decoder.decode(self.parts, epoch, generator)
 
     def stored_bytes(self) -> dict[str, int]:
-        """Return the bytes of the image parts, the labels, the recipe and the initial weights, each by name."""
+        """Return the bytes of the image parts, the labels, the recipe and the initial weights, each by name.
+
+        Where there is a teacher, its weights' are beside them; labels of epochs count as labels.
+        """
         tensors = self._tensors()
 
         def size(prefix: str) -> int:
             return sum(value.nbytes for name, value in tensors.items() if name.startswith(prefix))
 
         labels = size("parts.labels")
-        return {
+        sizes = {
             "images": size("parts.") - labels,
-            "labels": labels,
+            "labels": labels + size("stored."),
             "recipe": size("recipe."),
             "initial": size("initial."),
         }
+        return sizes | ({"teacher": size("teacher.")} if self.teacher else {})
 
     @property
     def label_source(self) -> LabelSource:
         """What labels the images, see `records.schema.LABELS`."""
+        if self.teacher is not None or self.stored is not None:
+            return "stored" if self.teacher is None else "teacher"
         return "hard" if self.label_kind == "index" else "static"
 
     def holds_what(self, other: DistilledDataset) -> bool:
@@ -125,7 +145,7 @@ class DistilledDataset:
             "label_kind": self.label_kind,
             "recipe": {"epochs": self.recipe.epochs, "momentum": self.recipe.momentum},
             "provenance": self.provenance,
-        }
+        } | ({} if self.stored is None else {"stored": self.stored.header()})
         return tensor_bytes(self._tensors(), header)
 
     def save(self, path: Path) -> str:
@@ -156,6 +176,8 @@ class DistilledDataset:
                 recipe,
                 _with_prefix(tensors, "initial.") or None,
                 dict(header["provenance"].items()),
+                _with_prefix(tensors, "teacher.") or None,
+                labels_of(header.get("stored"), tensors.get("stored.logits")),
             )
             _check_decoded(artifact)
             return artifact
@@ -168,8 +190,10 @@ class DistilledDataset:
             value = getattr(self.recipe, name)
             if value is not None:
                 tensors[f"recipe.{name}"] = value
-        for name, value in (self.initial or {}).items():
-            tensors[f"initial.{name}"] = value
+        for prefix, weights in (("initial", self.initial), ("teacher", self.teacher)):
+            tensors |= {f"{prefix}.{name}": value for name, value in (weights or {}).items()}
+        if self.stored is not None:
+            tensors["stored.logits"] = self.stored.logits
         return tensors
 
 
@@ -193,6 +217,8 @@ def _check_decoded(artifact: DistilledDataset) -> None:
     made, _ = artifact.decode(0, torch.Generator().manual_seed(0))  # operations check more where there are numbers
     if made.shape != images.shape:
         raise ValueError(f"its images are {kind_of(made)}, and by their shapes {kind_of(images)}")
+    if artifact.stored is not None and artifact.stored.logits.shape[1] != len(images):
+        raise ValueError(f"{len(images)} images but stored labels that are {kind_of(artifact.stored.logits)}")
     order = artifact.recipe.order
     if order is not None:
         check_order(order, len(images))

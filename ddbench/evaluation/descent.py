@@ -17,6 +17,7 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data.augmentation import AUGMENTATIONS, Augmentation, cutmix
 from ddbench.errors import UserError
 from ddbench.evaluation.averaging import WeightAverage
+from ddbench.evaluation.labelling import epochs, given_kind, teacher_of
 from ddbench.evaluation.losses import check_labels
 from ddbench.evaluation.mixing import mixup
 from ddbench.evaluation.schedule import Schedule, schedule_of
@@ -54,15 +55,17 @@ def train_by_descent(
 
 def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False) -> Course:
     """The training of the seed's network on an artefact."""
-    protocol = evaluator.protocol
-    check_labels(protocol, artifact.label_kind)
+    protocol, soft = evaluator.protocol, artifact.label_source in ("stored", "teacher")
+    check_labels(protocol, "logits" if soft else artifact.label_kind)
     generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
     weights = _initial(evaluator, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
     schedule = schedule_of(protocol, artifact.recipe, count, short)
-    augmentation = AUGMENTATIONS[protocol.augmentation](evaluator.data.name)
-    kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, artifact.label_kind)
-    return Course(weights, schedule, _batches(evaluator, artifact, schedule, augmentation, kind, generator), kind)
+    # Images that labels are stored of are augmented already.
+    augmentation = AUGMENTATIONS["none" if artifact.stored else protocol.augmentation](evaluator.data.name)
+    kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, given_kind(artifact))
+    batches = _batches(evaluator, artifact, schedule, augmentation, kind, generator)
+    return Course(weights, schedule, batches, "logits" if artifact.teacher is not None else kind)
 
 
 def train_on_all_data(
@@ -140,28 +143,24 @@ def _batches(
     kind: LabelKind,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch without end, in the learned order or shuffled; decoded anew only where that matters.
+    """Epoch after epoch without end, in the learned order or shuffled; a teacher labels what is augmented and mixed.
 
     Args:
-        kind: what labels are while training
+        kind: what labels are while training, before a teacher's
     """
-    share, device = evaluator.protocol.mixup, evaluator.device
-    fresh, epoch = artifact.decoder.fresh, 0
-    parts = {name: part.to(device, non_blocking=True) for name, part in artifact.parts.items()}
-    images, labels = artifact.decoder.decode(parts, epoch, generator)
-    while True:
-        if fresh and epoch:
-            images, labels = artifact.decoder.decode(parts, epoch, generator)
+    share, given, teacher = evaluator.protocol.mixup, given_kind(artifact), teacher_of(evaluator, artifact)
+    for images, labels in epochs(evaluator, artifact, generator):
         for chosen in _indices(schedule.order, len(labels), evaluator.protocol.batch_size, generator):
-            positions = chosen.to(device, non_blocking=True)
+            positions = chosen.to(evaluator.device, non_blocking=True)
             batch, own = images[positions], labels[positions]
             batch = augmentation.apply(batch, generator)
-            if kind != artifact.label_kind:
+            if kind != given:
                 own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
             if augmentation.mixes:
                 batch, own = cutmix(batch, own, generator)
-            yield mixup(batch, own, share, generator) if share else (batch, own)
-        epoch += 1
+            if share:
+                batch, own = mixup(batch, own, share, generator)
+            yield batch, own if teacher is None else teacher(batch)
 
 
 def _indices(order: Tensor | None, count: int, batch_size: int, generator: torch.Generator) -> Iterable[Tensor]:

@@ -30,7 +30,7 @@ from ddbench.records.schema import Score
 from ddbench.task.settings import Setting
 from ddbench.task.settings.base import share
 
-SHARED = ("module", "tested", "chunks", "gradients", "_answer")
+SHARED = ("module", "tested", "chunks", "gradients", "predict", "_answer")
 """what evaluators share that differ in whom they report to: among it what is compiled"""
 
 
@@ -153,6 +153,11 @@ class ImageEvaluator:
         """The class of each test image, (N,), in host memory."""
         found = self.chunks.map(lambda images: self._answer(weights, self.transform(images)), data.test_images)
         return host.read(found, "answers")
+
+    @cached_property
+    def predict(self) -> Callable[[Weights, Tensor], Tensor]:
+        """`logits`, without gradients and fast."""
+        return self.compiler.function(self.logits)
 
     @cached_property
     def _answer(self) -> Callable[[Weights, Tensor], Tensor]:

@@ -1,7 +1,11 @@
-"""Sources of a control's labels: the classes of its images, or a network that is trained on real images."""
+"""Sources of a control's labels: the classes of its images, or a network that is trained on real images.
+
+The network answers once for each image, or for the augmented images of many epochs, or is stored itself.
+"""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from pydantic import AfterValidator
 from torch import Tensor
+from torch.func import functional_call
 
 from ddbench.artifacts.distilled_dataset import DistilledDataset
+from ddbench.artifacts.stored_labels import StoredLabels, augmented
 from ddbench.compute.compiling import Weights
 from ddbench.errors import UserError, suggestion
 from ddbench.meter.checkpoint import State
 from ddbench.networks.flatten import flatten, unflatten
+from ddbench.networks.running import RunningStatistics
 
 if TYPE_CHECKING:
     from ddbench.meter.meter import Meter
@@ -25,6 +32,8 @@ HELD_OUT = 0.1
 """share of each class's images that an expert does not train on, by which its epoch is chosen"""
 MOST_HELD_OUT = 100
 """images of a class that are held out, at most: all of them are read after each epoch"""
+STATISTICS = 50
+"""batches whose statistics a teacher's batch norm averages, where it is tested with averages"""
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,36 @@ class ExpertLabels:
     """step size"""
 
 
-def parse_labels(text: str) -> ExpertLabels | None:
-    """Return how the expert of `expert` or `expert,epochs=20,lr=0.1` is trained; None for `hard`.
+@dataclass(frozen=True)
+class SoftLabels:
+    """What becomes of the expert's answers."""
+
+    source: str
+    """`expert`: one answer an image; `stored`: answers for augmented images; `teacher`: the expert itself"""
+    expert: ExpertLabels
+    passes: int = 300
+    """epochs whose augmented images `stored` labels"""
+
+
+def parse_labels(text: str) -> SoftLabels | None:
+    """Return what `expert`, `teacher` or `stored`, with settings as in `expert,epochs=20,lr=0.1`, ask for; `hard` None.
 
     Raises:
         UserError: another name, an unknown setting, or a value outside its range.
     """
     name, *settings = text.split(",")
-    if name not in ("hard", "expert") or (name == "hard" and settings):
-        raise UserError(f"labels {text!r} are not known; write hard, or expert with settings as in expert,epochs=20")
+    if name not in ("hard", "expert", "stored", "teacher") or (name == "hard" and settings):
+        raise UserError(
+            f"labels {text!r} are not known; write hard, or expert, stored or teacher with settings as in "
+            "expert,epochs=20"
+        )
+    if name == "hard":
+        return None
     given = {key.strip(): value.strip() for key, _, value in (setting.partition("=") for setting in settings)}
-    numbers: dict[str, Any] = {key: _number(key, value) for key, value in given.items()}
-    return ExpertLabels(**numbers) if name == "expert" else None
+    known: dict[str, int | float] = asdict(ExpertLabels()) | ({"passes": SoftLabels.passes} if name == "stored" else {})
+    numbers: dict[str, Any] = {key: _number(key, value, known) for key, value in given.items()}
+    passes = {"passes": numbers.pop("passes")} if "passes" in numbers else {}
+    return SoftLabels(name, ExpertLabels(**numbers), **passes)
 
 
 def _check_labels(text: str) -> str:
@@ -65,23 +92,62 @@ def _check_labels(text: str) -> str:
 
 
 Labels = Annotated[str, AfterValidator(_check_labels)]
-"""labels as a board names them: `hard`, `expert`, `expert,epochs=20,lr=0.1`"""
+"""labels as a board names them: `hard`, `expert`, `expert,epochs=20,lr=0.1`, `teacher`, `stored,passes=100`"""
 
 
 def labelled(task: Task, meter: Meter, labels: str, artifact: DistilledDataset) -> DistilledDataset:
-    """Return the artefact as it is for `hard` labels, else with an expert's probabilities, which it stores.
+    """Return the artefact as it is for `hard` labels, else with an expert's answers, or with the expert."""
+    soft = parse_labels(labels)
+    if soft is None:
+        return artifact
+    if soft.source == "stored" and artifact.decoder.fresh:
+        raise UserError(
+            f"labels of epochs cannot be stored for {artifact.decoder.name}, which makes other images in each; "
+            "take labels: teacher"
+        )
+    weights = unflatten(expert_weights(task, meter, soft.expert), task.like)
+    if soft.source == "expert":
+        return _with_probabilities(task, artifact, weights)
+    weights = _tested(task, weights, soft.expert.batch)
+    if soft.source == "teacher":
+        return replace(artifact, teacher=weights)
+    return replace(artifact, stored=_answers(task, artifact, weights, soft.passes))
+
+
+def _with_probabilities(task: Task, artifact: DistilledDataset, weights: Weights) -> DistilledDataset:
+    """Return the artefact with a network's probabilities as labels.
 
     An image that a decoder makes several training images of has the mean of their probabilities.
     """
-    settings = parse_labels(labels)
-    if settings is None:
-        return artifact
-    weights = unflatten(expert_weights(task, meter, settings), task.like)
-    parts = {name: part.to(task.device, non_blocking=True) for name, part in artifact.parts.items()}
-    images, _ = artifact.decoder.decode(parts, 0, task.generator("decode", device="cpu"))  # (M, C, H, W)
+    images = _decoded(task, artifact)  # (M, C, H, W)
     answers = task.chunks.map(lambda chunk: task.forward(weights, chunk).softmax(1), images)  # (M, K)
-    soft = answers.view(len(parts["labels"]), -1, task.classes).mean(1)  # (N, K)
+    soft = answers.view(len(artifact.parts["labels"]), -1, task.classes).mean(1)  # (N, K)
     return replace(artifact, parts={**artifact.parts, "labels": soft}, label_kind="probabilities")
+
+
+def _tested(task: Task, weights: Weights, batch: int) -> Weights:
+    """Return weights for a network in evaluation mode, which may need averages of the statistics of batches."""
+    statistics = RunningStatistics(task.network)
+    for _ in range(STATISTICS if statistics.kept else 0):
+        chosen = torch.randint(len(task.real), (batch,), generator=task.generator("statistics", device="cpu"))
+        statistics.update(weights, task.real.take(chosen.to(task.device, non_blocking=True))[0])
+    return statistics.fold(weights)
+
+
+def _answers(task: Task, artifact: DistilledDataset, weights: Weights, passes: int) -> StoredLabels:
+    """Return the logits of a network in evaluation mode for the augmented images of so many epochs."""
+    tested = deepcopy(task.network).eval()
+    answer = task.compiler.function(lambda images: functional_call(tested, weights, (images,)))
+    seed = int(torch.randint(2**31, (), generator=task.generator("stored", device="cpu")))
+    images = _decoded(task, artifact)  # (M, C, H, W)
+    views = (augmented(task.augmentation, images, seed, epoch) for epoch in range(passes))
+    return StoredLabels(torch.stack([task.chunks.map(answer, view).half() for view in views]), "dsa", seed)
+
+
+def _decoded(task: Task, artifact: DistilledDataset) -> Tensor:
+    """Return the artefact's images on the task's device, (M, C, H, W)."""
+    parts = {name: part.to(task.device, non_blocking=True) for name, part in artifact.parts.items()}
+    return artifact.decoder.decode(parts, 0, task.generator("decode", device="cpu"))[0]
 
 
 def expert_weights(task: Task, meter: Meter, settings: ExpertLabels) -> Tensor:
@@ -143,8 +209,7 @@ def _mean_loss(task: Task, weights: Weights, positions: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), task.target_labels(labels))
 
 
-def _number(key: str, value: str) -> int | float:
-    known: dict[str, int | float] = asdict(ExpertLabels())
+def _number(key: str, value: str, known: dict[str, int | float]) -> int | float:
     if key not in known:
         raise UserError(f"labels of an expert have no setting {key!r}; {suggestion(key, known)}")
     try:

@@ -50,6 +50,11 @@ class RunningStatistics:
             name: (torch.zeros_like(layer.bias), torch.ones_like(layer.weight)) for name, layer in self._layers.items()
         }
 
+    @property
+    def kept(self) -> bool:
+        """True where there are such layers."""
+        return bool(self._layers)
+
     def update(self, weights: Mapping[str, Tensor], images: Tensor) -> None:
         """Take in what a training step on the images, (N, C, H, W), normalises with; it costs a forward pass."""
         if not self._layers:

@@ -37,11 +37,13 @@ UNFINISHED: tuple[Status, ...] = ("timeout", "crashed")
 same code"""
 
 
-LabelSource = Literal["hard", "static"]
+LabelSource = Literal["hard", "static", "stored", "teacher"]
 """what labels a distilled image, see `LABELS`"""
 LABELS: dict[LabelSource, str] = {
     "hard": "each image has a class",
     "static": "soft labels are stored with the images, the same in every epoch",
+    "stored": "soft labels are stored for the augmented images of many epochs",
+    "teacher": "a network that is stored with the images labels each batch as it is trained on",
 }
 """what each source of labels means"""
 MOST_OF_START = 5
