@@ -39,6 +39,7 @@ from ddbench.site.analysis_pages import analysis_values
 from ddbench.site.board_pages import board_values
 from ddbench.site.content import read_content
 from ddbench.site.finding_charts import finding_chart
+from ddbench.site.method_pages import method_values
 from ddbench.site.record_pages import record_values
 from ddbench.site.rendering import Renderer
 from ddbench.site.tables import tables_of
@@ -196,6 +197,13 @@ def test_findings_are_filed_with_their_record_and_shown(runs: Path) -> None:
     assert "../analyses/tiny.html" in renderer.render("boards/tiny.html", "board.html", values).decode()
     own = renderer.render("records/x/y.html", "records.html", record_values(board.entries, {}, board.findings)).decode()
     assert "calibration@1, 1 convnet(depth=1, width=8) under quick-300@1" in own
+    shown = {board.name: tables_of(board)}
+    card = renderer.render("methods/x.html", "method.html", method_values("random_real", shown, content, [])).decode()
+    assert "<a href=../analyses/tiny.html#calibration@1>calibration@1</a>" in card
+    assert (
+        "Beyond accuracy"
+        not in renderer.render("methods/x.html", "method.html", method_values("k_means", shown, content, [])).decode()
+    )
     again = submit(runs, tables, configs=runs.parent / "configs")
     assert (again.complaints, again.written) == ([], [])
 

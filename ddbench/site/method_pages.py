@@ -8,6 +8,7 @@ from typing import Any
 
 from ddbench.registry import METHODS
 from ddbench.site import docs
+from ddbench.site.analysis_pages import analysis_page
 from ddbench.site.content import BoardContent, Content, RecordEntry, family, shipped
 from ddbench.site.families import by_family, look
 from ddbench.site.pictures import Picture
@@ -73,6 +74,11 @@ def method_values(
         "settings": docs.settings(cls) if cls else [],
         "pictures": list(shown),
         "results": [result for board in content.boards for result in _results(method, board, tables[board.name])],
+        "analysed": [
+            (board.name, analysis_page(board.name), names)
+            for board in content.boards
+            if (names := _analysed(method, board))
+        ],
     }
 
 
@@ -100,6 +106,12 @@ def overview(content: Content) -> dict[str, Any]:
         for name, methods in by_family(content.methods).items()
     ]
     return {"count": len(content.methods), "families": families}
+
+
+def _analysed(method: str, board: BoardContent) -> list[str]:
+    """Return the analyses of which a board has findings on the method's artefacts."""
+    made = {entry.record.result.artifact for entry in board.entries if entry.record.result.cell.method == method}
+    return sorted({found.analysis for found in board.findings if found.artifact in made})
 
 
 def _results(method: str, board: BoardContent, tables: Iterable[Table]) -> list[Result]:
