@@ -187,6 +187,17 @@ def test_plan_counts_what_is_left_and_runs_nothing(tmp_path: Path, call: Call) -
     assert out.splitlines()[-1].startswith("2 runs, about ")
 
 
+def test_what_a_forecast_does_not_count_is_said(tmp_path: Path, call: Call) -> None:
+    study = {"study": "membership", "methods": "random_real", "seconds": "5s", "dataset": "digits", "ipc": 1}
+    write_board(tmp_path, "random_real", analyses=["calibration", "classes"], studies=[study])
+    code, _, said = call("plan", "board.yaml", "--device", "cpu")
+    assert code == 0
+    assert "not counted: calibration, classes, membership, which come after scoring" in said
+    write_board(tmp_path, "random_real", studies=[{**study, "methods": "nobody"}])
+    code, _, said = call("plan", "board.yaml", "--device", "cpu")
+    assert (code, "studies.0" in said) == (2, True)
+
+
 @pytest.mark.slow  # a board
 def test_what_is_done_is_not_planned(tmp_path: Path) -> None:
     write_board(tmp_path, "random_real", "class_mean")

@@ -151,6 +151,13 @@ def without_effect(board: Board, kind: str) -> Iterator[str]:
         yield f"capture has no effect on {kind}: it saves the launches of a GPU of CUDA"
 
 
+def not_forecast(board: Board) -> Iterator[str]:
+    """Yield a sentence for what a board does beside distilling and scoring, which no forecast counts."""
+    beside = [str(named["name"]) for named in board.analyses] + [str(content["study"]) for content in board.studies]
+    if beside:
+        yield f"not counted: {', '.join(beside)}, which come{'s' if len(beside) == 1 else ''} after scoring"
+
+
 def _canonical(method: str) -> str:
     return method if method.endswith(".py") else METHODS.canonical(method)
 

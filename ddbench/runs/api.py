@@ -13,7 +13,7 @@ from typing import Any
 from ddbench.artifacts.distilled_dataset import file_digest
 from ddbench.boards.board import Board, make_board
 from ddbench.boards.command_line import board_of
-from ddbench.boards.jobs import Job, Selection, resolve, without_effect
+from ddbench.boards.jobs import Job, Selection, not_forecast, resolve, without_effect
 from ddbench.compute.device import resolve_device
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
@@ -87,7 +87,7 @@ def evaluate(
     if shard is not None:
         jobs, folder = share_of(jobs, shard), shard_folder(folder, shard)
     check_studies(chosen, where.device.type)
-    for sentence in without_effect(chosen, where.device.type):
+    for sentence in (*without_effect(chosen, where.device.type), *not_forecast(chosen)):
         on_warning(sentence)
     with claimed(folder):
         gather(folder, on_warning)
@@ -125,7 +125,9 @@ def plan(
     chosen = board_of(board)
     folder = Path(out) if out is not None else Path("runs") / chosen.board
     jobs = resolve(chosen, device, selection)
-    for sentence in (*without_effect(chosen, jobs[0].cell.device), *too_large(jobs, resolve_device(device))):
+    check_studies(chosen, jobs[0].cell.device)
+    large = too_large(jobs, resolve_device(device))
+    for sentence in (*without_effect(chosen, jobs[0].cell.device), *large, *not_forecast(chosen)):
         on_warning(sentence)
     if not folder.is_dir():
         return forecast_left(Plan([(job, folder) for job in jobs], [], [], []), device, workers)
