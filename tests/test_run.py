@@ -20,6 +20,7 @@ from ddbench.compute.generators import derive_seed, seeded
 from ddbench.data import Preprocessing, RealData, load_dataset
 from ddbench.errors import CannotWrite, Stopped, UserError
 from ddbench.io.atomic import read_sealed
+from ddbench.registry import discover
 from ddbench.runs.record import failed_record
 from factories import jobs_of, run, run_here
 
@@ -121,6 +122,16 @@ def test_the_fixed_setting_stores_its_weights(tmp_path: Path, write: Callable[..
     record = run_here(job, tmp_path / "run")
     # convolution 8 x 9 and 8, normalisation 8 and 8, classifier 10 x 128 and 10
     assert record.stored_bytes["initial"] == 4 * (80 + 16 + 1290)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_is_cached_of_one_start_serves_no_other(tmp_path: Path) -> None:
+    discover()
+    entry = {"methods": ["random_real"], "set": {"labels": "expert,epochs=1,epoch_batches=1"}}
+    for number, values in enumerate([{}, {"setting": "fixed"}, {"ipc": 2}, {"setting": "fixed", "ipc": 2}]):
+        (job,) = jobs_of(entries=[entry], snapshots=[], networks=1, **values)
+        run_here(job, tmp_path / str(number))
+    assert len(list((tmp_path / "cache").glob("teacher-*"))) == 3  # fresh weights do not depend on the ipc, stored do
 
 
 @pytest.mark.usefixtures("short")

@@ -154,6 +154,8 @@ class Images:
             "network": str(cell.network),
             **cell.model_dump(include={"precision"}),
         }
+        if cell.setting != "random":  # stored weights are of the ipc, networks of a pool and labels of the attack
+            origin |= cell.model_dump(mode="json", include={"setting", "ipc", "pool", "attack"})
         described = {"preprocessing": transform.describe(), "held_out": content.held_out}
         return ImageTraining(task, origin, {**described, **names_for_header(data.classes)})
 
