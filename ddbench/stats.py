@@ -95,15 +95,36 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
     Raises:
         ValueError: when a sample has fewer than two values.
     """
-    if min(len(ours), len(theirs)) < 2:
-        raise ValueError("one value says nothing of its spread; pass two or more of each sample")
-    errors = [statistics.variance(sample) / len(sample) for sample in (ours, theirs)]
-    error = sum(errors)
+    difference, error, freedom = _welch(ours, theirs)
     if error == 0:
         return float(ours[0] == theirs[0])
-    freedom = error**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(errors, (ours, theirs), strict=True))
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
     return 2 * float(scipy.special.stdtr(freedom, -abs(difference) / math.sqrt(error)))
+
+
+def welch_difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Interval of the difference of two means by Welch's approximation, which excludes 0 where `welch` is below 5 %.
+
+    It counts the values of both samples; without two of each it has no width.
+    """
+    n = len(ours) + len(theirs)
+    if min(len(ours), len(theirs)) < 2:
+        return Interval(statistics.fmean(ours) - statistics.fmean(theirs), None, n)
+    difference, error, freedom = _welch(ours, theirs)
+    quantile = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) if error else 0.0
+    return Interval(difference, quantile * math.sqrt(error), n)
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Return the difference of two means, its squared standard error, and the degrees of freedom."""
+    if min(len(ours), len(theirs)) < 2:
+        raise ValueError("one value says nothing of its spread; pass two or more of each sample")
+    difference, samples = statistics.fmean(ours) - statistics.fmean(theirs), (ours, theirs)
+    errors = [statistics.variance(sample) / len(sample) for sample in samples]
+    error = sum(errors)
+    if error == 0:
+        return difference, 0.0, math.inf
+    freedom = error**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(errors, samples, strict=True))
+    return difference, error, freedom
 
 
 def discoveries(p_values: Sequence[float]) -> list[bool]:

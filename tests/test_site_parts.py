@@ -222,6 +222,18 @@ def test_a_table_sets_rank_1_apart_and_draws_intervals_on_one_axis(some_records:
             assert 0 <= line.whisker.left <= line.whisker.middle <= line.whisker.right <= 100
 
 
+def test_a_table_answers_whether_a_distilled_set_beats_the_best_selected_one(some_records: Path) -> None:
+    (board, _) = read_content(some_records).boards
+    (said,) = next(
+        made for made in tables_of(board) if made.group.heading == "mnist, 1 image per class"
+    ).against_selection
+    assert re.match(
+        r"Does any distilled set beat the best selected one \(hard labels\)\? Yes: \+\d+\.\d ± \d+\.\d points, \w+ ",
+        said,
+    )
+    assert "against herding" in said
+
+
 def test_words_and_numbers_of_a_table_are_told_apart(some_records: Path) -> None:
     (board, _) = read_content(some_records).boards
     cost, anytime, *_ = tables_of(board)[0].parts

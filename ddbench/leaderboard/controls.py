@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from ddbench.leaderboard.grouping import conditions, oldest_first
 from ddbench.records.cell import CEILING
 from ddbench.records.schema import LabelSource, Record
+from ddbench.registry import CONTROL
 
 if TYPE_CHECKING:
     from ddbench.leaderboard.rows import Row
 
 REFERENCE = "random_real"
 """control that every other method is compared with"""
+AVERAGES = ("class_mean", "k_means")
+"""controls whose images are means of real ones, and no selection of them"""
 WHOLE = "pixels"
 """decoder that stores images as they are"""
 HARD: LabelSource = "hard"
@@ -47,6 +50,17 @@ class References:
 def decoder(record: Record) -> str:
     """Return the decoder of a run's images, as its method was asked for it."""
     return str(record.result.cell.hyperparameters.get("decoder", WHOLE))
+
+
+def is_selection(row: Row) -> bool:
+    """Return whether a row's images are real ones that were chosen, not learned."""
+    control = row.origin is not None and row.origin.family == CONTROL
+    return control and row.method not in (*AVERAGES, CEILING)
+
+
+def is_learned(row: Row) -> bool:
+    """Return whether a row's images or labels were learned; a method that is not known here counts as if so."""
+    return row.origin is None or row.origin.family != CONTROL
 
 
 def is_plain(record: Record) -> bool:

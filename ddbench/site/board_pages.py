@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ddbench.leaderboard.against_selection import HEADING
 from ddbench.leaderboard.published import footnotes
 from ddbench.leaderboard.tables import READING
 from ddbench.records.states import STATES
@@ -26,6 +27,8 @@ def board_values(board: BoardContent, tables: Sequence[Table], content: Content,
     stored, beyond = storage(tables), beyond_headlines(tables)
     parts = [*stored, *(part for table in tables for part in table.parts)]
     shown = {column for part in parts for column in part.columns}.union(*(table.columns for table in tables))
+    if any(table.against_selection for table in tables):
+        shown |= {HEADING}
     charts = [chart(table.group) for table in tables]
     figures = [figure for row in board.rows for figure in (*row.published, *row.published_across)]
     return {

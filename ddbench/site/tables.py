@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard import sections
+from ddbench.leaderboard.against_selection import sentences
 from ddbench.leaderboard.columns import Group, Lines
 from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.leaderboard.evaluations import ways
@@ -90,6 +91,11 @@ class Table:
         ranked = any(row.rank is not None for row in rows)
         silent = {"rank": not ranked, "vs random": not any(row.versus_random for row in rows)}
         return frozenset(column for column in self.group.lines[0][1] if not silent.get(column))
+
+    @property
+    def against_selection(self) -> list[str]:
+        """Sentences on the best distilled and the best selected set; none where there are not both."""
+        return sentences(self.group, self.group.label)
 
 
 def tables_of(board: BoardContent) -> list[Table]:
