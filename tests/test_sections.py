@@ -153,10 +153,10 @@ def test_storage_counts_everything_and_every_ipc() -> None:
     ((heading, lines),) = storage(groups(rows(records)))
     assert heading == "digits"
     assert texts(lines) == [
-        ["1.080", "1", "plain", "51.0", "yes"],
-        ["1.500", "1", "good", "61.0", "yes"],
-        ["2.160", "2", "plain", "59.0", ""],
-        ["2.164", "2", "good", "71.0", "yes"],
+        ["1.080", "1", "1.08", "plain", "51.0", "yes"],
+        ["1.500", "1", "1.50", "good", "61.0", "yes"],
+        ["2.160", "2", "2.16", "plain", "59.0", ""],
+        ["2.164", "2", "2.16", "good", "71.0", "yes"],
     ]
     assert "## Equal storage\n\n### digits\n\n|" in markdown(records, "x")
     assert "Equal storage" not in markdown(records[1:2], "x")

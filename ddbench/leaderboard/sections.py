@@ -26,13 +26,6 @@ ANYTIME: dict[str, Column] = {
     "n": lambda row, label: str(row.anytime.accuracy.n if row.anytime else 0),
     "seconds to 90 %": lambda row, label: _seconds(row.anytime.seconds if row.anytime else None),
 }
-STORAGE: dict[str, Column] = {
-    "stored kB": lambda row, label: f"{row.total_bytes / 1e3:.3f}",
-    "ipc": lambda row, label: str(row.ipc),
-    "method": COLUMNS["method"],
-    "accuracy %": COLUMNS["accuracy %"],
-    "on the front": lambda row, label: "yes" if row.on_front else "",
-}
 
 
 def cost(group: Group) -> Lines:
@@ -71,9 +64,26 @@ def storage(groups: Sequence[Group]) -> list[tuple[str, Lines]]:
     for members in alike.values():
         if len({row.total_bytes for _, row in members}) > 1:
             by_size = sorted(members, key=lambda member: member[1].total_bytes)
-            lines = [line for group, row in by_size for line in group.texts(STORAGE, [row])]
+            image = max(row.stored_bytes.get("images", 0) / row.ipc for _, row in members)
+            lines = [line for group, row in by_size for line in group.texts(_storage(image), [row])]
             found.append((members[0][0].heading_of_any_ipc, lines))
     return found
+
+
+def _storage(image: float) -> dict[str, Column]:
+    """Return the columns of a table by storage.
+
+    Args:
+        image: bytes of one image of each class
+    """
+    return {
+        "stored kB": lambda row, label: f"{row.total_bytes / 1e3:.3f}",
+        "ipc": lambda row, label: str(row.ipc),
+        "effective ipc": lambda row, label: f"{row.total_bytes / image:.2f}" if image else NOTHING,
+        "method": COLUMNS["method"],
+        "accuracy %": COLUMNS["accuracy %"],
+        "on the front": lambda row, label: "yes" if row.on_front else "",
+    }
 
 
 def phases(seconds: dict[str, float]) -> str:

@@ -99,6 +99,7 @@ READING = {
         "headline accuracies; finished artefacts count where the short form is the whole protocol."
     ),
     "seconds to 90 %": "when the accuracy in hand first was 90 % of the best that any row had in hand at its end.",
+    "effective ipc": "images of a class that all stored bytes would hold: labels, recipes and weights count too.",
     "on the front": "no row of this data set, whatever its ipc, stores as little and is better, or less and as good.",
 }
 """explanations of columns, printed where a table has them"""
