@@ -149,6 +149,7 @@ class _Compiled:
         """Compile; a second try ignores what earlier processes cached, since a killed one may have left half a file."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Skipping serialization of", UserWarning)  # of torch 2.6's settings
+            warnings.filterwarnings("ignore", ".*_prims_common.check", FutureWarning)  # of torch 2.14's own
             try:
                 self._run(arguments, keywords)
             except Exception:
