@@ -43,10 +43,14 @@ if TYPE_CHECKING:
     from ddbench.runs.api import evaluate as evaluate
     from ddbench.runs.api import plan as plan
     from ddbench.runs.tensorboard import TensorBoard as TensorBoard
+    from ddbench.runs.tune import tune as tune
     from ddbench.studies.conduct import study as study
     from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
+    from ddbench.task.search_space import Choice as Choice
+    from ddbench.task.search_space import IntegerRange as IntegerRange
+    from ddbench.task.search_space import LogRange as LogRange
     from ddbench.task.task import Method as Method
     from ddbench.task.task import Task as Task
     from ddbench.testing import check_method as check_method
@@ -82,10 +86,12 @@ _HOMES = {
     "registry": ("METHODS", "discover", "register_analysis", "register_method", "register_study"),
     "runs.api": ("distill", "evaluate", "plan"),
     "runs.tensorboard": ("TensorBoard",),
+    "runs.tune": ("tune",),
     "studies.conduct": ("study",),
     "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),
+    "task.search_space": ("Choice", "IntegerRange", "LogRange"),
     "task.task": ("Method", "Task"),
     "testing": ("check_method",),
 }

@@ -30,6 +30,7 @@ from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack, Budget, NetworkSpec
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.pretrained import pool_for_training
+from ddbench.task.search_space import ranges_of
 from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Task
 
@@ -68,6 +69,10 @@ def check_method(cls: type[Any]) -> list[str]:
     missing = [f"declare `{name}`: {meaning}" for name, meaning in ATTRIBUTES.items() if not hasattr(cls, name)]
     if missing:
         return missing
+    try:
+        ranges_of(cls)
+    except UserError as error:
+        return [str(error)]
     try:
         for setting in cls.settings:
             _check_setting(cls, setting)

@@ -7,12 +7,12 @@ Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Mem
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.backprop import OuterLoss, balanced_batch
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.unrolling.recompute import LazyBatch, Step
@@ -46,15 +46,15 @@ class AddressableMemories:
 
     iterations: PositiveInt = 500_000
     """outer steps"""
-    steps: PositiveInt = 150
+    steps: Annotated[PositiveInt, LogRange(10, 300)] = 150
     """steps of a training"""
-    images_per_step: PositiveInt = 32
+    images_per_step: Annotated[PositiveInt, LogRange(2, 64)] = 32
     """images of each class in a training step, drawn anew; all where there are fewer"""
-    lr_network: PositiveFloat = 0.01
+    lr_network: Annotated[PositiveFloat, LogRange(0.003, 0.03)] = 0.01
     """step size of SGD on the network"""
     momentum: NonNegativeFloat = 0.9
     """momentum of SGD on the network"""
-    lr_images: PositiveFloat = 0.1
+    lr_images: Annotated[PositiveFloat, LogRange(0.01, 10.0)] = 0.1
     """step size of SGD with momentum 0.5 on bases and coefficients"""
     largest: PositiveFloat = 2.0
     """norm to which the gradient of bases and coefficients is clipped"""

@@ -5,13 +5,13 @@ Matching", ICCV 2023, arXiv 2310.00093.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, UserError, Weights, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, UserError, Weights, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching
 from ddbench.families.siamese import siamese_by_class
@@ -45,17 +45,17 @@ class AttentionMatching:
 
     iterations: PositiveInt = 20_000
     """outer steps"""
-    lr_images: PositiveFloat = 1.0
+    lr_images: Annotated[PositiveFloat, LogRange(0.1, 10.0)] = 1.0
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 64
+    batch_real: Annotated[PositiveInt, LogRange(16, 256)] = 64
     """real images of each class a step; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
     init: Init = "real"
     """initial images: `real` or `noise`"""
-    exponent: PositiveFloat = 4.0
+    exponent: Annotated[PositiveFloat, Choice(1.0, 2.0, 4.0)] = 4.0
     """power of the absolute activations that are summed over channels"""
     balance: NonNegativeFloat = 0.01
     """weight of the last features relative to attention"""

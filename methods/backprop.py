@@ -6,14 +6,26 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, arXiv 1811.10959, Alg
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, Weights, register_method
+from ddbench import (
+    Choice,
+    DistilledDataset,
+    IntegerRange,
+    LogRange,
+    Meter,
+    Recipe,
+    State,
+    Task,
+    UserError,
+    Weights,
+    register_method,
+)
 from ddbench.families.backprop import OuterLoss
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.unrolling.recompute import LazyBatch, Step
@@ -47,26 +59,26 @@ class Backprop:
     """outer steps (the authors' 400 epochs over MNIST)"""
     images_per_step: PositiveInt = 1
     """images of each class in a training step; ipc / images_per_step steps make an epoch"""
-    epochs: PositiveInt = 3
+    epochs: Annotated[PositiveInt, IntegerRange(1, 10)] = 3
     """passes over the images, in the same order"""
-    batch_real: PositiveInt = 1024
+    batch_real: Annotated[PositiveInt, LogRange(128, 2048)] = 1024
     """real images in the outer loss"""
-    lr_images: PositiveFloat = 0.01
+    lr_images: Annotated[PositiveFloat, LogRange(0.001, 0.1)] = 0.01
     """step size of Adam (0.5, 0.999) on images and step sizes, which are learned before a softplus"""
     schedule: Literal["halved", "cosine"] = "halved"
     """decay of `lr_images`: `halved` every `decay_every` outer steps, as published, or a `cosine` to 0 over all"""
     decay_every: PositiveInt = 2400
     """outer steps between two halvings"""
-    largest: PositiveFloat | None = None
+    largest: Annotated[PositiveFloat | None, Choice(None, 0.3)] = None
     """norm to which the gradient of images and step sizes is clipped; None, as published, does not clip"""
-    lr_initial: PositiveFloat = 0.02
+    lr_initial: Annotated[PositiveFloat, LogRange(0.002, 0.2)] = 0.02
     """initial value of each learned step size"""
     jitter: PositiveFloat | None = None
     """noise on the initial weights of each training, in standard deviations of each parameter, decaying as `lr_images`
     does; None, as published, adds none, and images for a `fixed` start then overfit even the rounding of its weights"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """initial images: `noise`, as published, or `real`"""
     networks_per_step: PositiveInt = 1
     """networks trained in an outer step, whose gradients are averaged; 4 as published for those of a pool"""

@@ -5,12 +5,12 @@ arXiv 2205.14959 (IDC), without any trained network.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching, unit_features
 from ddbench.families.siamese import siamese_by_class
@@ -35,11 +35,11 @@ class CharacteristicFormations:
 
     iterations: PositiveInt = 20_000
     """outer steps"""
-    lr_images: PositiveFloat = 1.0
+    lr_images: Annotated[PositiveFloat, LogRange(0.1, 100.0)] = 1.0
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(32, 512)] = 256
     """real images of each class a step; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
     """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""

@@ -5,12 +5,12 @@ Perspective", CVPR 2025, arXiv 2502.20653 (NCFM).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching, Guide, unit_features
 from ddbench.families.experts import Expert, expert_trajectories
@@ -48,11 +48,11 @@ class CharacteristicMatching:
 
     iterations: PositiveInt = 20_000
     """outer steps"""
-    lr_images: PositiveFloat = 2.2e-2
+    lr_images: Annotated[PositiveFloat, LogRange(0.002, 0.2)] = 2.2e-2
     """step size of AdamW with weight decay 5e-4 on normalised images, for ten classes; 5e-2 for a hundred"""
-    batch_real: PositiveInt = 1024
+    batch_real: Annotated[PositiveInt, LogRange(64, 2048)] = 1024
     """real images of each class a step; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, with one draw for each class, and augmented training"""
     decoder: Parametrisation = "multi_formation"
     """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
@@ -62,9 +62,9 @@ class CharacteristicMatching:
     """points at which characteristic functions are compared, drawn anew for each step"""
     guidance: NonNegativeFloat = 1 / 300
     """weight of a trained network's loss on the synthetic images, to 1 of the distance"""
-    experts: PositiveInt = 20
+    experts: Annotated[PositiveInt, LogRange(2, 40)] = 20
     """networks trained on the real data"""
-    expert_steps: PositiveInt = 23_400
+    expert_steps: Annotated[PositiveInt, LogRange(50, 50_000)] = 23_400
     """training steps of each; 60 passes over 50,000 images"""
     lr_expert: PositiveFloat = 0.01
     """step size of SGD with momentum 0.9 and weight decay 5e-4 on the networks"""

@@ -4,12 +4,12 @@ Lee, Chun, Jung, Yun & Yoon, "Dataset Condensation with Contrastive Signals", IC
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.gradient_matching import GradientDistance, Turns, layerwise_cosine, published_loops
 from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -38,11 +38,11 @@ class ContrastiveGradientMatching:
 
     iterations: PositiveInt = 1000
     """fresh networks"""
-    lr_images: PositiveFloat = 0.1
+    lr_images: Annotated[PositiveFloat, LogRange(0.01, 1.0)] = 0.1
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(16, 512)] = 256
     """real images of each class in a matching; all of a class that has fewer"""
-    augment: bool = False
+    augment: Annotated[bool, Choice(True, False)] = False
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
@@ -56,7 +56,7 @@ class ContrastiveGradientMatching:
     """step size of plain SGD on the network"""
     batch_train: PositiveInt = 256
     """synthetic images in a training step of the network"""
-    warmup_networks: NonNegativeInt = 250
+    warmup_networks: Annotated[NonNegativeInt, LogRange(1, 500)] = 250
     """networks after which the gradients of all classes are compared together"""
     warmup_matchings: NonNegativeInt = 10
     """matchings with one network after which they are, too"""

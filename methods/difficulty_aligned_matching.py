@@ -6,12 +6,23 @@ Matching", ICLR 2024, arXiv 2310.05773 (DATM).
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench import (
+    Choice,
+    DistilledDataset,
+    IntegerRange,
+    LogRange,
+    Meter,
+    Recipe,
+    State,
+    Task,
+    UserError,
+    register_method,
+)
 from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.trajectory_matching import (
@@ -55,25 +66,25 @@ class DifficultyAlignedMatching:
 
     iterations: PositiveInt = 5000
     """outer steps"""
-    student_steps: PositiveInt = 80
+    student_steps: Annotated[PositiveInt, LogRange(10, 100)] = 80
     """training steps of a student on the synthetic images"""
     match_epochs: PositiveInt = 2
     """expert epochs that the student's steps are to match"""
     min_start: NonNegativeInt = 0
     """lowest expert epoch at which a student starts"""
-    current_start: PositiveInt = 10
+    current_start: Annotated[PositiveInt, IntegerRange(1, 20)] = 10
     """a student starts at an expert epoch below this at first"""
-    max_start: PositiveInt = 20
+    max_start: Annotated[PositiveInt, IntegerRange(2, 40)] = 20
     """a student starts at an expert epoch below this in the end"""
     growing: PositiveInt = 1000
     """outer steps in which the bound grows from `current_start` to `max_start`"""
     batch_synthetic: PositiveInt | None = None
     """synthetic images of a student step; None takes all"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable augmentation of the images of experts and students"""
-    lr_images: PositiveFloat = 100.0
+    lr_images: Annotated[PositiveFloat, LogRange(10.0, 1000.0)] = 100.0
     """step size of SGD with momentum 0.5 on the images"""
-    lr_student: PositiveFloat = 0.01
+    lr_student: Annotated[PositiveFloat, LogRange(0.003, 0.03)] = 0.01
     """initial value of the student's learned step size"""
     lr_lr: NonNegativeFloat = 1e-7
     """step size of SGD with momentum 0.5 on the student's step size"""
@@ -83,15 +94,15 @@ class DifficultyAlignedMatching:
     """images start as `real` or `noise`"""
     candidates: PositiveInt = 256
     """real images of each class to choose the initial ones from; all of a class that has fewer"""
-    lr_labels: PositiveFloat = 2.0
+    lr_labels: Annotated[PositiveFloat, LogRange(0.2, 20.0)] = 2.0
     """step size of SGD with momentum 0.9 on the logits"""
     largest: PositiveFloat = 1.0
     """an outer step with a larger distance changes nothing"""
-    experts: PositiveInt = 100
+    experts: Annotated[PositiveInt, LogRange(2, 100)] = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
     """epochs of an expert; its weights are kept after each"""
-    epoch_batches: PositiveInt | None = None
+    epoch_batches: Annotated[PositiveInt | None, Choice(None, 10, 50)] = None
     """batches of an expert's epoch; None takes as many as a pass over the training data"""
     lr_expert: PositiveFloat = 0.01
     """step size of the experts' SGD, without momentum"""

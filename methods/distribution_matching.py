@@ -4,12 +4,12 @@ Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, arXi
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching
 from ddbench.families.siamese import siamese_by_class
@@ -34,15 +34,15 @@ class DistributionMatching:
 
     iterations: PositiveInt = 20_000
     """outer steps"""
-    lr_images: PositiveFloat = 1.0
+    lr_images: Annotated[PositiveFloat, LogRange(0.1, 10.0)] = 1.0
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(16, 512)] = 256
     """real images of each class a step; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "real"
+    init: Annotated[Init, Choice("real", "noise")] = "real"
     """initial images: `real` or `noise`"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

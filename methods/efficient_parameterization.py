@@ -4,12 +4,12 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, UserError, register_method
 from ddbench.families.gradient_matching import GradientDistance, Turns, absolute, squared
 from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -42,22 +42,22 @@ class EfficientParameterization:
 
     iterations: PositiveInt = 2000
     """fresh networks"""
-    lr_images: PositiveFloat = 0.124
+    lr_images: Annotated[PositiveFloat, LogRange(0.01, 1.0)] = 0.124
     """step size of SGD with momentum 0.5 on normalised images: the authors' 5e-3 for CIFAR-10 at ipc 10 in [0, 1], over
     the variance of a pixel; they scale it with ipc / 10"""
-    batch_real: PositiveInt = 64
+    batch_real: Annotated[PositiveInt, LogRange(16, 128)] = 64
     """real images of each class in a matching; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, and augmented training"""
     decoder: Parametrisation = "multi_formation"
     """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
     init: Init = "real"
     """initial images: `real` or `noise`"""
-    matchings: PositiveInt = 100
+    matchings: Annotated[PositiveInt, LogRange(10, 200)] = 100
     """matching steps with each network"""
-    distance: Literal["squared", "absolute"] = "squared"
+    distance: Annotated[Literal["squared", "absolute"], Choice("squared", "absolute")] = "squared"
     """distance between gradients; the authors take `absolute` for MNIST and Fashion-MNIST"""
-    train_steps: PositiveInt = 32
+    train_steps: Annotated[PositiveInt, LogRange(1, 64)] = 32
     """training steps on real images between two matchings"""
     batch_train: PositiveInt = 64
     """real images in a training step"""

@@ -7,13 +7,13 @@ CVPR 2022, arXiv 2203.01531.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, UserError, Weights, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, UserError, Weights, register_method
 from ddbench.families.network_sources import Stability, TrainedUntilStable
 from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -46,17 +46,17 @@ class FeatureAlignment:
 
     iterations: PositiveInt = 20_000
     """steps on the images"""
-    lr_images: PositiveFloat = 0.1
+    lr_images: Annotated[PositiveFloat, LogRange(0.01, 1.0)] = 0.1
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(32, 512)] = 256
     """real images of each class a step; all of a class that has fewer"""
     augment: bool = False
     """differentiable siamese augmentation, with one draw for each class, and augmented training"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """initial images: `noise` or `real`"""
-    discrimination: NonNegativeFloat = 0.01
+    discrimination: Annotated[NonNegativeFloat, LogRange(0.001, 0.1)] = 0.01
     """weight of the cross-entropy, summed over real images"""
     settled: PositiveFloat = 0.04
     """a network is replaced when its accuracy at `window` steps on the images varied less"""
@@ -64,7 +64,7 @@ class FeatureAlignment:
     """a training ends when the network's accuracy varied more in `window` epochs"""
     window: PositiveInt = 10
     """accuracies that are compared"""
-    epochs: PositiveInt = 50
+    epochs: Annotated[PositiveInt, LogRange(5, 100)] = 50
     """training epochs on the synthetic images between two steps, at most"""
     probe: PositiveInt = 128
     """real images of each class to measure accuracy on"""

@@ -5,12 +5,12 @@ Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", I
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.gradient_matching import GradientDistance, Turns, layerwise_cosine, published_loops
 from ddbench.families.siamese import siamese_by_class
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -38,15 +38,15 @@ class GradientMatching:
 
     iterations: PositiveInt = 1000
     """fresh networks"""
-    lr_images: PositiveFloat = 0.1
+    lr_images: Annotated[PositiveFloat, LogRange(0.01, 1.0)] = 0.1
     """step size of SGD with momentum 0.5 on the images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(16, 512)] = 256
     """real images of each class in a matching; all of a class that has fewer"""
-    augment: bool = False
+    augment: Annotated[bool, Choice(True, False)] = False
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """initial images: `noise` (DC) or `real` (DSA)"""
     matchings: PositiveInt | None = None
     """matching steps with each network; None takes the published number for the task's ipc"""

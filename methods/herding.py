@@ -6,12 +6,12 @@ herding", UAI 2010, arXiv 1203.3472; a baseline of Zhao et al., ICLR 2021.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, Task, register_method
 from ddbench.families.coresets import Space, choose_per_class, feature_space, stored
 from ddbench.families.label_sources import Labels, labelled
 from ddbench.families.synthetic_set import Parametrisation
@@ -34,9 +34,9 @@ class Herding:
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
 
-    space: Space = "trained"
+    space: Annotated[Space, Choice("trained", "random", "pixels")] = "trained"
     """space in which images are compared: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: PositiveInt = 1000
+    training_steps: Annotated[PositiveInt, LogRange(100, 3000)] = 1000
     """training steps of the feature network, by SGD"""
     batch_real: PositiveInt = 256
     """real images in a training step of the feature network"""

@@ -4,12 +4,12 @@ Zhao, Li, Qin & Yu, "Improved Distribution Matching for Dataset Condensation", C
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import DistilledDataset, IntegerRange, LogRange, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching, Guide
 from ddbench.families.network_sources import NetworkQueue
@@ -41,9 +41,9 @@ class ImprovedDistributionMatching:
 
     iterations: PositiveInt = 20_000
     """outer steps"""
-    lr_images: PositiveFloat = 0.2
+    lr_images: Annotated[PositiveFloat, LogRange(0.02, 10.0)] = 0.2
     """step size of SGD with momentum 0.5 on the stored images"""
-    batch_real: PositiveInt = 256
+    batch_real: Annotated[PositiveInt, LogRange(32, 512)] = 256
     """real images of each class a step; all of a class that has fewer"""
     augment: bool = True
     """differentiable siamese augmentation, with one draw for each class"""
@@ -51,19 +51,19 @@ class ImprovedDistributionMatching:
     """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
     init: Init = "real"
     """initial images: `real` or `noise`"""
-    begin: PositiveInt = 4
+    begin: Annotated[PositiveInt, IntegerRange(2, 10)] = 4
     """networks in the queue at first: the authors' three and one that joins at once"""
     most: PositiveInt = 100
     """networks in the queue at most"""
-    every: PositiveInt = 30
+    every: Annotated[PositiveInt, LogRange(5, 60)] = 30
     """outer steps after which a fresh network joins; the authors take 5 at ipc 1"""
     train: PositiveInt = 2
     """networks that train at an outer step"""
-    train_steps: PositiveInt = 10
+    train_steps: Annotated[PositiveInt, LogRange(1, 20)] = 10
     """training steps of each"""
     batch_train: PositiveInt = 256
     """real images in a training step"""
-    guidance: NonNegativeFloat = 0.5
+    guidance: Annotated[NonNegativeFloat, LogRange(0.05, 5.0)] = 0.5
     """weight of a network's loss on the synthetic images, for each percent of its accuracy"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

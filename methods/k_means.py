@@ -5,12 +5,12 @@ Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information The
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveInt
 
-from ddbench import DistilledDataset, Meter, Task, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, Task, register_method
 from ddbench.families.coresets import Space, feature_space, on_host, stored
 from ddbench.families.label_sources import Labels, labelled
 from ddbench.families.synthetic_set import Parametrisation
@@ -33,9 +33,9 @@ class KMeansCentroids:
     settings: ClassVar[tuple[str, ...]] = ("random", "fixed", "pretrained", "attack")
     tiny: ClassVar[dict[str, object]] = {"training_steps": 5, "batch_real": 16}
 
-    space: Space = "trained"
+    space: Annotated[Space, Choice("trained", "random", "pixels")] = "trained"
     """space in which images are compared: features of a `trained` or a `random` network, or `pixels`"""
-    training_steps: PositiveInt = 1000
+    training_steps: Annotated[PositiveInt, LogRange(100, 3000)] = 1000
     """training steps of the feature network, by SGD"""
     batch_real: PositiveInt = 256
     """real images in a training step of the feature network"""

@@ -6,12 +6,12 @@ arXiv 2107.13034.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.kernels.named import KERNELS, KernelName
 from ddbench.families.kernels.regression import centred, coefficients, for_kernels, learned_targets, targets_of
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
@@ -43,9 +43,9 @@ class KernelInducingPoints:
     """outer steps; as many as the authors' notebook takes"""
     batch_target: PositiveInt = 5000
     """real images of a step, equally many of each class; all of a class that has fewer"""
-    lr: PositiveFloat = 0.04
+    lr: Annotated[PositiveFloat, LogRange(0.004, 0.4)] = 0.04
     """step size of Adam, on images and labels"""
-    regulariser: PositiveFloat = 1e-6
+    regulariser: Annotated[PositiveFloat, LogRange(1e-7, 1e-3)] = 1e-6
     """ridge, as a share of the mean eigenvalue of the synthetic images' kernel"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""

@@ -5,13 +5,13 @@ NeurIPS 2020, arXiv 2006.08572, the algorithm with ridge regression (LD RR).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.ridge_learner import RidgeLearner, Stagnation, ridge_solution
 
 
@@ -38,13 +38,13 @@ class LabelDistillation:
 
     iterations: PositiveInt = 19_600
     """outer steps (the authors' 400 epochs over 50 000 images)"""
-    batch_images: PositiveInt = 50
+    batch_images: Annotated[PositiveInt, LogRange(10, 200)] = 50
     """images with learned labels in a step; all where there are fewer"""
     batch_real: PositiveInt = 1024
     """real images in the outer loss"""
-    lr_labels: PositiveFloat = 1e-3
+    lr_labels: Annotated[PositiveFloat, LogRange(1e-4, 1e-2)] = 1e-3
     """step size of Adam on the labels"""
-    lr_network: PositiveFloat = 1e-3
+    lr_network: Annotated[PositiveFloat, LogRange(1e-4, 1e-2)] = 1e-3
     """step size of Adam on the network"""
     lr_scale: PositiveFloat = 0.01
     """step size of Adam on the factor of its logits"""
@@ -52,7 +52,7 @@ class LabelDistillation:
     """weight of the squared last layer in the ridge regression"""
     share: PositiveFloat = 0.01
     """share of a batch's regression in the last layer"""
-    window: PositiveInt = 50
+    window: Annotated[PositiveInt, LogRange(5, 100)] = 50
     """outer steps whose mean error decides whether the network is replaced; 100 or 200 as published for more images"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

@@ -4,11 +4,11 @@ Nguyen, Chen & Lee, "Dataset Meta-Learning from Kernel Ridge-Regression", ICLR 2
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, Task, register_method
 from ddbench.families.kernels.least_squares import no_rows, residual, solution, with_rows
 from ddbench.families.kernels.named import KERNELS, KernelName
 from ddbench.families.kernels.regression import centred, coefficients, exact, learned_targets
@@ -40,7 +40,7 @@ class LabelSolve:
     """outer steps, each on a batch of real images that labels are solved for"""
     batch_target: PositiveInt = 5000
     """real images of a batch, equally many of each class; all of a class that has fewer"""
-    regulariser: PositiveFloat = 1e-6
+    regulariser: Annotated[PositiveFloat, LogRange(1e-7, 1e-3)] = 1e-6
     """ridge, as a share of the mean eigenvalue of the synthetic images' kernel"""
     init: Init = "real"
     """the images: random `real` ones, or `noise`"""

@@ -5,12 +5,12 @@ arXiv 2312.15927.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, register_method
+from ddbench import Choice, DistilledDataset, IntegerRange, LogRange, Meter, State, Task, register_method
 from ddbench.families.discrepancies import DISCREPANCIES
 from ddbench.families.distribution_matching import FeatureMatching
 from ddbench.families.network_sources import FreshNetworks
@@ -41,18 +41,18 @@ class MaximumMeanDiscrepancy:
 
     iterations: PositiveInt = 10_000
     """outer steps"""
-    lr_images: PositiveFloat = 24.8
+    lr_images: Annotated[PositiveFloat, LogRange(2.5, 250.0)] = 24.8
     """step size of SGD with momentum 0.5 on normalised images: 1 at ipc 1 in [0, 1], over the variance of CIFAR-10's
     pixels"""
-    batch_real: PositiveInt = 128
+    batch_real: Annotated[PositiveInt, LogRange(32, 512)] = 128
     """real images of each class a step; all of a class that has fewer"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable siamese augmentation, with one draw for each class"""
     decoder: Parametrisation = "multi_formation"
     """parametrisation of the images: `multi_formation`, `pixels`, `linear_bases,scale=1`, ..."""
     init: Init = "real"
     """initial images: `real` or `noise`"""
-    uses: PositiveInt = 5
+    uses: Annotated[PositiveInt, IntegerRange(1, 10)] = 5
     """steps with each network"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

@@ -5,13 +5,24 @@ Algorithm 1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, UserError, register_method
+from ddbench import (
+    Choice,
+    DistilledDataset,
+    IntegerRange,
+    LogRange,
+    Meter,
+    Recipe,
+    State,
+    Task,
+    UserError,
+    register_method,
+)
 from ddbench.families.backprop import OuterLoss
 from ddbench.families.synthetic_set import Init, SyntheticSet
 from ddbench.families.unrolling.unroll import Unroll
@@ -41,17 +52,17 @@ class SoftLabelDistillation:
     """outer steps (the authors' 350 epochs over MNIST)"""
     images: PositiveInt | None = None
     """synthetic images of all classes together, at most ipc for each; None takes as many"""
-    epochs: PositiveInt = 3
+    epochs: Annotated[PositiveInt, IntegerRange(1, 10)] = 3
     """steps of a training, each on all images"""
-    batch_real: PositiveInt = 1024
+    batch_real: Annotated[PositiveInt, LogRange(128, 2048)] = 1024
     """real images in the outer loss"""
-    lr: PositiveFloat = 0.01
+    lr: Annotated[PositiveFloat, LogRange(0.001, 0.1)] = 0.01
     """step size of Adam (0.5, 0.999) on images, labels and step sizes, which are learned before a softplus"""
     decay_every: PositiveInt = 2065
     """outer steps between two halvings of `lr` (the authors' 35 epochs)"""
-    lr_initial: PositiveFloat = 0.01
+    lr_initial: Annotated[PositiveFloat, LogRange(0.001, 0.1)] = 0.01
     """initial value of each learned step size"""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """initial images: `noise`, as published, or `real`"""
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:

@@ -5,12 +5,12 @@ CVPR workshops 2022.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, Recipe, State, Task, register_method
+from ddbench import Choice, DistilledDataset, IntegerRange, LogRange, Meter, Recipe, State, Task, register_method
 from ddbench.families.experts import Expert, expert_trajectories
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.trajectory_matching import (
@@ -52,31 +52,31 @@ class TileableTextures:
 
     iterations: PositiveInt = 5000
     """outer steps"""
-    student_steps: PositiveInt = 50
+    student_steps: Annotated[PositiveInt, LogRange(10, 100)] = 50
     """training steps of a student on the synthetic images"""
     match_epochs: PositiveInt = 2
     """expert epochs that the student's steps are to match"""
-    max_start: PositiveInt = 2
+    max_start: Annotated[PositiveInt, IntegerRange(1, 8)] = 2
     """the student starts at an expert epoch below this"""
     batch_synthetic: PositiveInt | None = None
     """synthetic images of a student step; None takes all"""
-    augment: bool = True
+    augment: Annotated[bool, Choice(True, False)] = True
     """differentiable augmentation of the images of experts and students"""
-    lr_images: PositiveFloat = 100.0
+    lr_images: Annotated[PositiveFloat, LogRange(10.0, 1000.0)] = 100.0
     """step size of SGD with momentum 0.5 on the images"""
-    lr_student: PositiveFloat = 0.01
+    lr_student: Annotated[PositiveFloat, LogRange(0.003, 0.03)] = 0.01
     """initial value of the student's learned step size"""
     lr_lr: NonNegativeFloat = 1e-7
     """step size of SGD with momentum 0.5 on the student's step size"""
     decoder: Parametrisation = "canvas,factor=1"
     """size of the canvas along a side, in images (`factor`), and windows of a use (`crops`)"""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """canvases start as `noise`, as the authors advise, or as a mosaic of `real` images"""
-    experts: PositiveInt = 100
+    experts: Annotated[PositiveInt, LogRange(2, 100)] = 100
     """networks trained on the real data"""
     expert_epochs: PositiveInt = 50
     """epochs of an expert, of which only those are trained that a student can reach; weights are kept after each"""
-    epoch_batches: PositiveInt | None = None
+    epoch_batches: Annotated[PositiveInt | None, Choice(None, 10, 50)] = None
     """batches of an expert's epoch; None takes as many as a pass over the training data"""
     lr_expert: PositiveFloat = 0.01
     """step size of the experts' SGD, without momentum"""

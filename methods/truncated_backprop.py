@@ -6,12 +6,12 @@ Feng, Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024,
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Task, UserError, register_method
+from ddbench import Choice, DistilledDataset, LogRange, Meter, State, Task, UserError, register_method
 from ddbench.families.backprop import OuterLoss, balanced_batch
 from ddbench.families.synthetic_set import Init, Parametrisation, SyntheticSet
 from ddbench.families.unrolling.recompute import LazyBatch, Step
@@ -43,25 +43,25 @@ class TruncatedBackprop:
 
     iterations: PositiveInt = 100_000
     """outer steps"""
-    steps: PositiveInt = 200
+    steps: Annotated[PositiveInt, LogRange(20, 300)] = 200
     """steps of the longest training"""
-    window: PositiveInt = 60
+    window: Annotated[PositiveInt, LogRange(5, 100)] = 60
     """last steps of a training, which are differentiated through"""
     least: NonNegativeInt = 0
     """fewest steps before the window"""
     images_per_step: PositiveInt | None = None
     """images of each class in a training step, drawn anew; None takes all"""
-    lr_network: PositiveFloat = 1e-3
+    lr_network: Annotated[PositiveFloat, LogRange(3e-4, 1e-2)] = 1e-3
     """step size of Adam on the network"""
-    lr_images: PositiveFloat = 1e-3
+    lr_images: Annotated[PositiveFloat, LogRange(1e-4, 1e-1)] = 1e-3
     """step size of Adam on the images"""
-    batch_real: PositiveInt = 5000
+    batch_real: Annotated[PositiveInt, LogRange(128, 5000)] = 5000
     """real images in the outer loss"""
     largest: PositiveFloat = 2.0
     """ratio of a gradient's norm to its running mean above which the gradient is clipped"""
     decoder: Parametrisation = "pixels"
     """parametrisation of the images: `pixels`, `multi_formation`, `linear_bases,scale=1`, ..."""
-    init: Init = "noise"
+    init: Annotated[Init, Choice("noise", "real")] = "noise"
     """initial images: `noise`, with decoder `pixels` each of length 1 as published, or `real`"""
     recompute: bool | None = None
     """compute each step of the window a second time in the backward pass, so that hundreds fit into memory; None does

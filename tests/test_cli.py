@@ -28,6 +28,7 @@ NETWORK = "convnet,depth=1,width=8"
 COMMANDS = [
     "evaluate",
     "plan",
+    "tune",
     "distill",
     "score",
     "analyze",

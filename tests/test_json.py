@@ -18,9 +18,11 @@ from ddbench import cli
 from ddbench.bench.cases import Setup
 from ddbench.bench.growth import Growth
 from ddbench.bench.measure import CaseTiming, Timing
+from ddbench.boards.tuning import Search, Trial
 from ddbench.leaderboard import csv_table, plain_rows
 from ddbench.records.files import write_record
 from ddbench.runs.forecast import CellForecast, Forecast
+from ddbench.runs.tune import Tried, Tuned, Tuning
 from ddbench.submissions.submit import Submission
 from ddbench.submissions.verdict import Comparison
 from ddbench.submissions.verify import Verification
@@ -65,6 +67,12 @@ def _timing(seconds: float) -> Timing:
     return Timing([seconds], 10, 20)
 
 
+def _tuning() -> Tuning:
+    trials = Trial(0, {}, ()), Trial(1, {"lr_images": 3.16}, ())
+    tried = Tried(trials[0], 0.5, "ok"), Tried(trials[1], 0.75, "ok")
+    return Tuning((Tuned(Search("dm", "digits", 1, trials), tried),), Path("runs/mine-tuning"), Path("tuned.yaml"))
+
+
 def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each command have something to say at once."""
     forecast = Forecast([CellForecast(make_cell(), 2, 3.0, 1.0, 5, "budget")])
@@ -75,6 +83,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
         "evaluate": [RECORD],
         "distill": RECORD,
         "plan": forecast,
+        "tune": _tuning(),
         "score": RECORD.result.scores,
         "analyze": [make_finding(RECORD, {"nll": [0.5, 0.75]})],
         "study": [make_study_row()],
@@ -96,6 +105,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
 ARGUMENTS = {
     "evaluate": "-m dm -d digits --device cpu",
     "plan": "",
+    "tune": "-m dm -d digits --budget 1s",
     "distill": "dm -d digits --out x.safetensors",
     "score": "x.safetensors",
     "analyze": "x.safetensors --what calibration",
@@ -144,6 +154,8 @@ Said = Callable[[dict[str, Any]], object]
         ("evaluate", lambda said: (said["board"], said["folder"]), ("mine", "runs/mine")),
         ("distill", lambda said: (said["file"], said["record"]), ("x.safetensors", "x.record.json")),
         ("plan", lambda said: (said["runs"], said["cells"][0]["distil_seconds"]), (2, 3.0)),
+        ("tune", lambda said: (said["board"], said["methods"][0]["chosen"]), ("tuned.yaml", "tuned(2)")),
+        ("tune", lambda said: said["methods"][0]["settings"], {"lr_images": 3.16}),
         ("convert", lambda said: (said["read"], said["warnings"]), (["read x as layout dc"], ["pixels look odd"])),
         ("submit", lambda said: (said["notes"], said["wrote"]), (["new"], ["a.json", "b.md"])),
         ("check", lambda said: said["complaints"], ["it is odd"]),

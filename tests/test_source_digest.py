@@ -245,6 +245,50 @@ def test_what_is_not_imported_does_not_count(package: Path, digest_of: Callable[
     assert digest_of(line) == before
 
 
+RANGED = """
+from typing import Annotated, ClassVar
+from ddbench import Choice, LogRange, Meter
+class Mine:
+    lr: Annotated[float, LogRange(0.1, -1)] = 0.5
+    init: Annotated[str, Choice("noise", None)] = "noise"
+    rate: float = 1.0
+"""
+PLAIN = """
+from typing import ClassVar
+from ddbench import Meter
+class Mine:
+    lr: float = 0.5
+    init: str = "noise"
+    rate: float = 1.0
+"""
+
+
+def test_search_ranges_do_not_count() -> None:
+    """They decide which runs are made, and nothing in a run."""
+    assert parse_syntax(RANGED.encode()).text == parse_syntax(PLAIN.encode()).text
+    kept = RANGED.replace("rate: float", "rate: Annotated[float, Field(gt=0), LogRange(1, 2)]")
+    plain = PLAIN.replace("rate: float", "rate: Annotated[float, Field(gt=0)]").replace(
+        "ClassVar", "Annotated, ClassVar"
+    )
+    assert parse_syntax(kept.encode()).text == parse_syntax(plain.encode()).text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from ddbench import Choice, LogRange", "from mine import Choice, LogRange"),  # another LogRange
+        ("LogRange(0.1, -1)", "LogRange(0.1, launch())"),
+        ("LogRange(0.1, -1)", "LogRange(0.1, high=1.0)"),
+        ("LogRange(0.1, -1)", "Field(gt=0)"),
+        ("0.5", "0.25"),
+        ("    rate", "    wide = LogRange(1, 2)\n    rate"),
+    ],
+)
+def test_what_only_looks_like_a_search_range_counts(old: str, new: str) -> None:
+    assert RANGED.count(old) == 1
+    assert parse_syntax(RANGED.replace(old, new).encode()).text != parse_syntax(PLAIN.encode()).text
+
+
 def test_where_a_file_lies_does_not_count(tmp_path: Path) -> None:
     for name in ("one.py", "two.py"):
         (tmp_path / name).write_text(METHOD)

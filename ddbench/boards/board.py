@@ -48,6 +48,8 @@ Margin = Annotated[int, Field(ge=0, le=MOST_MARGIN, strict=True)]
 NamedAnalysis = Annotated[dict[str, Any], BeforeValidator(_with_name)]
 """`calibration@1`, or `{name: calibration@1, bins: 10}`"""
 Fractions = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], AfterValidator(_ascending)]
+Chosen = Annotated[str, Field(pattern=r"^(paper|hand|tuned\([1-9][0-9]*\))$")]
+"""`paper`, as published; `hand`; or `tuned(8)`, the best of 8 trials of `ddbench tune`"""
 Preprocessing = Literal["normalize", "standardize", "zca", "regularized_zca"]
 
 
@@ -121,6 +123,7 @@ class PlannedCell(CellFields):
     dataset: str
     ipc: int
     set: dict[str, Any]
+    chosen: Chosen | None
 
 
 _optional: dict[str, Any] = {
@@ -137,6 +140,8 @@ class Entry(OptionalCellFields):  # type: ignore[misc]  # its fields are those o
     ipc: Ipcs | None = None
     source: str | None = None
     """source of its settings, and maybe the published figure; no part of the cells"""
+    chosen: Chosen | None = None
+    """how its settings were chosen; no part of the cells either"""
     set: dict[str, Any] = {}
     """hyper-parameters that differ from the methods' defaults"""
 
@@ -205,6 +210,7 @@ class Board(CellFields):
             datasets, ipcs = entry.datasets or self.datasets, entry.ipc or self.ipc
             for method, dataset, ipc in product(entry.methods, datasets, ipcs):
                 place = {"entry": index, "method": method, "dataset": dataset, "ipc": ipc, "set": entry.set}
+                place["chosen"] = entry.chosen
                 yield PlannedCell.model_construct(**shared | own | place)
 
 

@@ -67,6 +67,8 @@ class Job:
     """folder that the run's own process finds where it looks for data; None leaves it without one"""
     score: bool = True
     """false leaves what is distilled unscored"""
+    chosen: str | None = None
+    """how the board says that the method's settings were chosen; None where it does not"""
 
     @property
     def key(self) -> str:
@@ -227,6 +229,7 @@ def _jobs(board: Board, planned: PlannedCell, device: DeviceKind, digest_of: Cal
             stall_seconds=board.stall_seconds,
             network_files=files_of(cell.all_networks),
             analyses=tuple((analysis.name, settings_of(analysis)) for analysis in analyses),
+            chosen=planned.chosen,
         )
         for seed in range(planned.seeds)
     ]

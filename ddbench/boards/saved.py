@@ -61,11 +61,11 @@ class SavedBoard:
         return other.model_dump() == self.board.model_dump()
 
 
-def board_text(content: Mapping[str, Any]) -> str:
+def board_text(content: Mapping[str, Any], heading: str = HEADING) -> str:
     """Write a board's values as the boards that ship are written: a line a field, and a line an entry."""
     fields = sorted((name for name in content if name != "entries"), key=lambda name: (*ORDER, name).index(name))
     written = {name: _spelt(content[name]) if name == "network" else content[name] for name in fields}
-    lines = [HEADING, *(f"{name}: {_flow(value)}" for name, value in written.items()), "entries:"]
+    lines = [heading, *(f"{name}: {_flow(value)}" for name, value in written.items()), "entries:"]
     for entry in content["entries"]:
         lines.append(f"  - {_flow({name: value for name, value in entry.items() if value not in ({}, None)})}")
     return "\n".join(lines) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry, studies
+from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry, studies, tuning
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -10,6 +10,7 @@ __all__ = ["app", "main"]
 for command in (
     boards.evaluate,
     boards.plan,
+    tuning.tune,
     distilling.distill,
     artifacts.score,
     analyses.analyze,

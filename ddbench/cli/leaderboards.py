@@ -42,9 +42,9 @@ def leaderboard(
     the rows of each board by its name, with the fields of its CSV; accuracies are in [0, 1]. --check and --site give no
     rows.
     """
+    from ddbench.boards.chosen import origins_beside
     from ddbench.cli.answers import answer, paths
     from ddbench.leaderboard import boards, check_tables, plain_rows, published_beside, rich_table, write_tables
-    from ddbench.leaderboard.origins import origins
     from ddbench.records.states import STATES
 
     least = next((known for known in STATES if known == state), None)
@@ -56,7 +56,7 @@ def leaderboard(
         raise UserError(f"{folder} has no records/, so that no tables are kept in it; leave out --check")
     problems, written = list[str](), list[Path]()
     if check:
-        problems = check_tables(folder, origins())
+        problems = check_tables(folder, origins_beside(folder))
         for problem in problems:
             say(problem)
         if not problems:
@@ -78,13 +78,14 @@ def leaderboard(
         for table in [] if as_json else rich_table(records, published, least):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
-        written = write_tables(folder, out or folder, origins())
+        written = write_tables(folder, out or folder, origins_beside(folder))
         for path in written:
             say(f"wrote {path}")
         if not written:
             say(f"the files in {out or folder} are what the records give")
     if as_json:
-        rows = {board: plain_rows(records, published, origins(), least) for board, records in found.items()}
+        known = origins_beside(folder)
+        rows = {board: plain_rows(records, published, known, least) for board, records in found.items()}
         answer({"boards": rows, "problems": [], "wrote": paths(written)})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 
 IDLE = ("idle", "iowait")
@@ -19,6 +21,11 @@ class MachineLoad:
         """Return the share, in [0, 1], of all processes together; None where no time has passed."""
         idle, total = (now - then for now, then in zip(_times(), self._began, strict=True))
         return None if total <= 0 else round(min(1.0, max(0.0, 1 - idle / total)), 3)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _times() -> tuple[float, float]:

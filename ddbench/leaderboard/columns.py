@@ -30,6 +30,7 @@ COLUMNS: dict[str, Column] = {
     "rank": lambda row, label: NOTHING if row.rank is None else str(row.rank),
     "method": lambda row, label: label,
     "family": lambda row, label: row.origin.family if row.origin else NOTHING,
+    "chosen": lambda row, label: row.chosen or NOTHING,
     "accuracy %": lambda row, label: percent(row.accuracy),
     "std %": lambda row, label: NOTHING if row.spread is None else f"{100 * row.spread:.1f}",
     "before %": lambda row, label: percent(row.metrics.get("before")),
@@ -49,6 +50,7 @@ COLUMNS: dict[str, Column] = {
 """columns that the table of a group can have"""
 OPTIONAL: dict[str, Callable[[Row], bool]] = {
     "family": lambda row: row.origin is not None,
+    "chosen": lambda row: row.chosen is not None,
     "std %": lambda row: row.spread is not None,
     "before %": lambda row: "before" in row.metrics,
     "success %": lambda row: "success" in row.metrics,

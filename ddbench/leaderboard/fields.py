@@ -11,7 +11,7 @@ from ddbench.leaderboard.rows import Row
 from ddbench.leaderboard.summaries import NOTHING
 from ddbench.stats import Interval
 
-LATER = {"precision": "float32", "captured": "false"}
+LATER = {"precision": "float32", "captured": "false", "chosen": ""}
 """fields that came later, with the value of every cell from before"""
 
 
@@ -73,6 +73,7 @@ def _fields(row: Row) -> dict[str, Any]:
         **{name: _json(value) for name, value in further_fields(row).items()},
         "seeds": _json(row.seeds),
         "hyperparameters": _json(row.hyperparameters),
+        "chosen": row.chosen or "",
     }
 
 

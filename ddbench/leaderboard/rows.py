@@ -12,7 +12,7 @@ from ddbench.leaderboard import summaries
 from ddbench.leaderboard.anytime import Anytime, anytime
 from ddbench.leaderboard.controls import REFERENCE, References, gaps_closed
 from ddbench.leaderboard.grouping import conditions, identity, runs_by_cell, storage_conditions
-from ddbench.leaderboard.origins import Origin, Origins
+from ddbench.leaderboard.origins import BoardOrigins, Origin, Origins
 from ddbench.leaderboard.published import Figure, Published
 from ddbench.records.cell import CEILING, Budget, Cell
 from ddbench.records.schema import LabelSource, Record
@@ -68,6 +68,8 @@ class Row:
     """published figures for the further networks that its artefacts were scored with"""
     origin: Origin | None = None
     """family and paper; None for a method that is not known here"""
+    chosen: str | None = None
+    """how its board says that the settings were chosen: `paper`, `tuned(8)` or `hand`; None where it does not say"""
     rank: int | None = None
     """rank among the rows under equal conditions whose labels have the same source, see `ranks`; None where nothing can
     be tested"""
@@ -193,6 +195,7 @@ def rows(records: Iterable[Record], published: Published | None = None, origins:
             published=figures.of(runs[0].result.cell),
             published_across=figures.across(runs[0].result.cell),
             origin=(origins or {}).get(runs[0].result.cell.method),
+            chosen=origins.chosen(runs[0].board, runs[0].result.cell) if isinstance(origins, BoardOrigins) else None,
         )
         for runs in cells.values()
     ]

@@ -24,7 +24,7 @@ from ddbench.leaderboard.summaries import ENDINGS
 from ddbench.records.schema import Record
 from ddbench.records.states import State
 
-LEFT = ("method", "family", "charged seconds", "not charged", "machine", "labels", "state", "status")
+LEFT = ("method", "family", "chosen", "charged seconds", "not charged", "machine", "labels", "state", "status")
 STATUS_WIDTH = 10
 TERMINAL_OMITS = (
     "family",
@@ -40,6 +40,10 @@ TERMINAL_OMITS = (
 """columns left out on a terminal, so that a line fits into 80 characters"""
 
 READING = {
+    "chosen": (
+        "how the board says that settings were chosen: `paper`, as published; `tuned(n)`, the best of n trials of "
+        "`ddbench tune` on held-out training images, as many for every method; `hand`."
+    ),
     "rank": (
         "1 + how many rows of the table whose labels have the same source are significantly better, so rows that "
         "cannot be told apart share one: Welch's t-test of every two such rows, two-sided, at a false discovery rate "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -191,7 +192,12 @@ class Cell(Strict):
     def distinguishing(self) -> dict[str, Any]:
         """The hyper-parameters without those that have a neutral value: a record from before they came is of one cell
         with a later one."""
-        return {name: value for name, value in self.hyperparameters.items() if NEUTRAL.get(name) != value}
+        return distinguishing(self.hyperparameters)
+
+
+def distinguishing(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters without those that have a neutral value, see `Cell.distinguishing`."""
+    return {name: value for name, value in hyperparameters.items() if NEUTRAL.get(name) != value}
 
 
 def run_key(cell: Cell, seed: int, method_source: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -15,12 +15,17 @@ SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params
 """fields of nodes that follow from the rest, that only type checkers read, or that only some versions have"""
 
 
+RANGES = frozenset({"LogRange", "IntegerRange", "Choice"})
+"""what declares where `ddbench tune` may search, which decides nothing in a run"""
+
+
 @dataclass(frozen=True)
 class Syntax:
     """What a digest takes from a source text."""
 
     text: str
-    """the syntax tree without docstrings, field notes, comments, `pass` and what is `if TYPE_CHECKING:`"""
+    """the syntax tree without docstrings, field notes, comments, `pass`, search ranges and what is `if TYPE_CHECKING:`
+    """
     imports: frozenset[str]
     """dotted names of what it imports, anywhere in it; `from a import b` gives `a` and `a.b`, `from .a import b` `.a`
     and `.a.b`"""
@@ -37,6 +42,7 @@ def parse_syntax(source: bytes) -> Syntax:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about literals; whoever imports the file is told
         tree = ast.parse(source)
+    _leave_out_ranges(tree)
     return Syntax("".join(_canonical(tree)), frozenset(_imports(tree)))
 
 
@@ -110,6 +116,52 @@ def _constants_joined(values: list[ast.AST]) -> list[ast.AST]:
 
 def _text(node: ast.AST) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _leave_out_ranges(tree: ast.Module) -> None:
+    """Take search ranges out of the annotations of classes, `Annotated[float, LogRange(0.1, 1.0)]`, and their imports.
+
+    Ranges are those of `ddbench`, with literal values: other code among annotations stays.
+    """
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level]
+    named = {
+        alias.name
+        for node in imports if node.module == "ddbench"
+        for alias in node.names if alias.name in RANGES and alias.asname is None
+    }  # fmt: skip
+    if not named:
+        return
+    for definition in tree.body:
+        for field in definition.body if isinstance(definition, ast.ClassDef) else []:
+            if isinstance(field, ast.AnnAssign):
+                field.annotation = _without_ranges(field.annotation, named)
+    left = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in imports:
+        gone = {"ddbench": named, "typing": {"Annotated"}}.get(str(node.module), set()) - left
+        node.names = [alias for alias in node.names if alias.name not in gone]
+    tree.body = [node for node in tree.body if not isinstance(node, ast.ImportFrom) or node.names]
+
+
+def _without_ranges(annotation: ast.expr, named: Collection[str]) -> ast.expr:
+    if not isinstance(annotation, ast.Subscript) or not isinstance(annotation.slice, ast.Tuple):
+        return annotation
+    if not isinstance(annotation.value, ast.Name) or annotation.value.id != "Annotated":
+        return annotation
+    kept = [part for part in annotation.slice.elts if not _is_range(part, named)]
+    if len(kept) == 1:
+        return kept[0]
+    annotation.slice.elts = kept
+    return annotation
+
+
+def _is_range(node: ast.expr, named: Collection[str]) -> bool:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
+        return False
+    return node.func.id in named and all(_is_literal(value) for value in node.args)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

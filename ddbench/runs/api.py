@@ -77,8 +77,8 @@ def evaluate(
     Raises:
         UserError: before anything is written, when a part of the board does not fit.
     """
+    from ddbench.boards.chosen import with_chosen
     from ddbench.leaderboard import render
-    from ddbench.leaderboard.origins import origins
 
     discover()
     chosen, where = board_of(board), make_executor(executor, device, workers)
@@ -94,7 +94,7 @@ def evaluate(
         plan = plan_runs(jobs, folder, again)
         on_start(plan)
         records = run_jobs(plan, folder, executor=where, on_event=with_log(on_event, on_log))
-        render(read_runs(folder), folder, chosen.title or chosen.board, origins())
+        render(read_runs(folder), folder, chosen.title or chosen.board, with_chosen(jobs))
         _draw_first_seeds(records, folder, {job.cell.dataset_digest: job.dataset for job in jobs})
     if selection in (None, Selection()) and shard is None:
         carry_out(chosen, folder, device, workers, watcher)

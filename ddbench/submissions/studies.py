@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ddbench.boards.chosen import origins_beside
 from ddbench.leaderboard import write_tables
-from ddbench.leaderboard.origins import origins
 from ddbench.records.source_digest import made_by, source_file
 from ddbench.records.studies import StudyRecord
 from ddbench.records.study_files import STUDIED, check_study
@@ -35,7 +35,7 @@ def submit_studies(paths: Sequence[Path], to: Path) -> Submission:
     if complaints:
         return Submission(complaints)
     with all_or_none(files):
-        tables = write_tables(to, to, origins()) if files else []
+        tables = write_tables(to, to, origins_beside(to)) if files else []
     return Submission(written=list(files), tables=tables)
 
 

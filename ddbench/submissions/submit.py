@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ddbench.boards.chosen import origins_beside
 from ddbench.boards.command_line import SHIPPED
 from ddbench.errors import UserError
 from ddbench.evaluation.modality import Data
 from ddbench.leaderboard import write_tables
-from ddbench.leaderboard.origins import origins
 from ddbench.records.files import dump_record, read_record
 from ddbench.records.run_folder import RECORD
 from ddbench.records.schema import Record
@@ -73,7 +73,7 @@ def submit(
     new = [claim.record for claim in filing.records.values()]
     files = filing.files | findings.files | dict(_copied(given, new, to))
     with all_or_none(files):
-        tables = write_tables(to, to, origins()) if files else []
+        tables = write_tables(to, to, origins_beside(to)) if files else []
     notes = [*filing.notes, *_new_boards(new, configs), *_uncommitted(new)]
     return Submission(notes=notes, written=list(files), tables=tables)
 
@@ -87,7 +87,7 @@ def add_record(record: Record, to: Path = Path("leaderboards")) -> list[Path]:
     claim = Claim(Path(record.name), dump_record(record), record, None)
     filing = plan_filing([claim], to, held_records(to))
     with all_or_none(filing.files):
-        return [*filing.files, *write_tables(to, to, origins())]
+        return [*filing.files, *write_tables(to, to, origins_beside(to))]
 
 
 def held_records(folder: Path) -> dict[Path, Record]:
