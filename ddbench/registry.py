@@ -158,7 +158,7 @@ def import_modules(package: ModuleType) -> None:
 
 def discover_all_but_methods() -> None:
     """Import what fills the other registries than that of methods: ddbench's own modules and announced extensions."""
-    for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images"):
+    for name in ("data", "decoders", "networks", "evaluation.protocols", "evaluation.images", "graphs.modality"):
         importlib.import_module(f"ddbench.{name}")
     for package in ("analyses", "studies"):
         import_modules(importlib.import_module(f"ddbench.{package}"))

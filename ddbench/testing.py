@@ -9,18 +9,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ddbench.artifacts.checks import check_artifact
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.compute.generators import Generators, seeded
 from ddbench.data import Dataset, Preprocessing, RealData, make_dataset
 from ddbench.data.augmentation import DSA
 from ddbench.errors import UserError
+from ddbench.evaluation.images import ImageTraining
+from ddbench.evaluation.modality import Training
 from ddbench.io.atomic import digest
 from ddbench.meter.checkpoint import State
 from ddbench.meter.log import Diverged
@@ -28,6 +31,7 @@ from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack, Budget, NetworkSpec
+from ddbench.registry import MODALITIES
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.pretrained import pool_for_training
 from ddbench.task.search_space import ranges_of
@@ -37,6 +41,8 @@ from ddbench.task.task import Task
 IDLE_SECONDS = 5.0
 """process time that a method may work on the tiny task without asking the meter"""
 IPC = 2
+IMAGES = "images"
+"""the kind of data of methods that name none"""
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
 ATTRIBUTES = {
     "paper": "the address of the paper",
@@ -61,10 +67,11 @@ class _Endless(BaseException):
 def check_method(cls: type[Any]) -> list[str]:
     """Check a registered method against the contract; a sentence for what it breaks, none for a sound one.
 
-    It is run a handful of times on 3 classes of 20 grey 8 x 8 images, 2 images a class. It must: declare what
-    `ATTRIBUTES` lists; return the images asked for, finite, balanced; give the same result twice from one seed; stay
-    the same whether snapshots are taken or not; leave the real images alone; ask the meter for its work and stop at
-    its last step; go on after an interruption as if there had been none.
+    It is run a handful of times on 3 classes of 20 grey 8 x 8 images, 2 images a class, or on the tiny task of each
+    kind of data that its `modalities` name. It must: declare what `ATTRIBUTES` lists; return the images asked for,
+    finite, balanced; give the same result twice from one seed; stay the same whether snapshots are taken or not; leave
+    the real images alone; ask the meter for its work and stop at its last step; go on after an interruption as if there
+    had been none.
     """
     missing = [f"declare `{name}`: {meaning}" for name, meaning in ATTRIBUTES.items() if not hasattr(cls, name)]
     if missing:
@@ -74,11 +81,24 @@ def check_method(cls: type[Any]) -> list[str]:
     except UserError as error:
         return [str(error)]
     try:
-        for setting in cls.settings:
-            _check_setting(cls, setting)
+        for modality, setting in product(modalities_of(cls), cls.settings):
+            _check_setting(cls, modality, setting)
     except Complaint as complaint:
         return [str(complaint)]
     return []
+
+
+def modalities_of(cls: type[Any]) -> tuple[str, ...]:
+    """Return the kinds of data that a method distils: images, unless its `modalities` name others."""
+    return tuple(getattr(cls, "modalities", (IMAGES,)))
+
+
+def tiny_training(modality: str, setting: str, generators: Generators, ipc: int = IPC, device: str = "cpu") -> Training:
+    """Return the tiny task of a kind of data, and the check of what comes out: `tiny_task`, or a modality's `tiny`."""
+    if modality != IMAGES:
+        made: Training = MODALITIES.get(modality).tiny(setting, generators, ipc, device)  # type: ignore[attr-defined]
+        return made
+    return ImageTraining(tiny_task(ipc, setting, generators, device=device), {}, {})
 
 
 def names_no_paper(cls: type[Any]) -> bool:
@@ -129,19 +149,20 @@ def tiny_task(
     )
 
 
-def _check_setting(cls: type[Any], setting: str) -> None:
-    first = _attempt(cls, setting)
+def _check_setting(cls: type[Any], modality: str, setting: str) -> None:
+    attempt = partial(_attempt, modality)
+    first = attempt(cls, setting)
     if first.real_changed:
         raise Complaint("it changes the real images; clone a batch before writing into it")
     if first.went_on:
         raise Complaint("it goes on after the meter's last step; return what `result` gives when the loop ends")
-    if _attempt(cls, setting, snapshots=(0.0, 0.3, 0.6)).digest != first.digest:
-        if _attempt(cls, setting).digest != first.digest:
+    if attempt(cls, setting, snapshots=(0.0, 0.3, 0.6)).digest != first.digest:
+        if attempt(cls, setting).digest != first.digest:
             raise Complaint("two runs of one seed differ; draw every random number from task.generator(name)")
         raise Complaint("taking a snapshot changes the run; `result` must not change the state or draw from generators")
     stops = sorted({first.steps // 3, first.steps // 2, first.steps - 1} - {0, -1})
-    if _resumed(cls, setting, stops) != first.digest:
-        alone = [stop for stop in stops if _resumed(cls, setting, [stop]) != first.digest]
+    if _resumed(attempt, cls, setting, stops) != first.digest:
+        alone = [stop for stop in stops if _resumed(attempt, cls, setting, [stop]) != first.digest]
         raise Complaint(
             f"a run interrupted after step {' and '.join(map(str, alone[:1] or stops))} and resumed differs from an "
             "unbroken one; keep everything the loop changes in State and read it through that"
@@ -177,6 +198,7 @@ class _WatchedMeter(Meter):
 
 
 def _attempt(
+    modality: str,
     cls: type[Any],
     setting: str,
     *,
@@ -187,8 +209,8 @@ def _attempt(
     """One run. The global generators start differently each time: nothing may depend on them."""
     _scramble()
     generators = Generators("contract")
-    task = tiny_task(setting=setting, generators=generators)
-    real = task.real
+    training = tiny_training(modality, setting, generators)
+    real = training.task.real
     before = real.take(torch.arange(len(real)))[0]
     with _idle_limit() as touch:
         meter = _WatchedMeter(
@@ -200,7 +222,7 @@ def _attempt(
             every=0.0,
             snapshots=snapshots,
         )
-        artifact = _distilled(cls, task, meter)
+        artifact = _distilled(cls, training, meter)
     final = digest(artifact.to_bytes())
     return _Outcome(
         final,
@@ -210,18 +232,18 @@ def _attempt(
     )
 
 
-def _distilled(cls: type[Any], task: Task, meter: Meter) -> DistilledDataset:
-    artifact = _returned(cls, task, meter)
+def _distilled(cls: type[Any], training: Training, meter: Meter) -> DistilledDataset:
+    artifact = _returned(cls, training.task, meter)
     if not isinstance(artifact, DistilledDataset):
         raise Complaint(f"distill returns {type(artifact).__name__}; return a DistilledDataset")
     try:
-        check_artifact(artifact, task.shape, task.classes, task.ipc, task.setting.attack)
+        training.check(artifact)
     except ValueError as error:
         raise Complaint(f"its artefact is not what the task asks for: {error}") from error
     return artifact
 
 
-def _returned(cls: type[Any], task: Task, meter: Meter) -> object:
+def _returned(cls: type[Any], task: Any, meter: Meter) -> object:
     try:
         returned = make_method(cls, cls.tiny).distill(task, meter)
         meter.finish()
@@ -236,14 +258,14 @@ def _returned(cls: type[Any], task: Task, meter: Meter) -> object:
     return returned
 
 
-def _resumed(cls: type[Any], setting: str, stops: Iterable[int]) -> str:
+def _resumed(attempt: Callable[..., _Outcome], cls: type[Any], setting: str, stops: Iterable[int]) -> str:
     """Return the digest of a run that is interrupted after each of these steps, and goes on each time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         for stop in stops:
             with suppress(_Interrupted):
-                return _attempt(cls, setting, stop_after=stop, path=path).digest
-        return _attempt(cls, setting, path=path).digest
+                return attempt(cls, setting, stop_after=stop, path=path).digest
+        return attempt(cls, setting, path=path).digest
 
 
 def _scramble() -> None:

@@ -23,8 +23,9 @@ class FullData:
 
     family: ClassVar[str] = "control"
     paper: ClassVar[str] = "https://arxiv.org/abs/1811.10959"
+    modalities: ClassVar[tuple[str, ...]] = ("images", "graphs")
     settings: ClassVar[tuple[str, ...]] = ("random",)
     tiny: ClassVar[dict[str, object]] = {}
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
-        return SyntheticSet(task).artifact()
+        return SyntheticSet(task, getattr(task, "decoder", "pixels")).artifact()  # a task on a graph names its own

@@ -19,7 +19,7 @@ from ddbench.meter.checkpoint import State
 from ddbench.meter.meter import Meter
 from ddbench.records.cell import Budget
 from ddbench.task.hyperparameters import make_method
-from ddbench.testing import tiny_task
+from ddbench.testing import modalities_of, tiny_training
 
 META = torch.device("meta")
 aten = torch.ops.aten
@@ -153,6 +153,7 @@ def distil_within(
     """Run a method on the tiny task, inside the block of `on_meta`."""
     generators = StrictGenerators("meta")
     meter = StepMeter(device, generators)
-    task = tiny_task(ipc=ipc, setting=setting, generators=generators, device="meta")
-    make_method(cls, settings).distill(task, meter)
+    for modality in modalities_of(cls)[:1]:
+        task = tiny_training(modality, setting, generators, ipc, "meta").task
+        make_method(cls, settings).distill(task, meter)
     meter.finish()

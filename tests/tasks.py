@@ -12,10 +12,11 @@ from ddbench.compute.generators import Generators
 from ddbench.data import Dataset, make_dataset
 from ddbench.networks import InitialWeights, build_network
 from ddbench.records.cell import Attack, NetworkSpec
+from ddbench.registry import DECODERS, METHODS
 from ddbench.task.pretrained import PretrainedPool
 from ddbench.task.settings import SETTINGS, Setting, SettingInputs
 from ddbench.task.task import Task
-from ddbench.testing import tiny_task
+from ddbench.testing import modalities_of, tiny_task
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 PERCEPTRON = NetworkSpec(name="mlp", parameters={"depth": 1, "width": 5})
@@ -39,3 +40,13 @@ def setting_of(
     module = build_network(network.name, data.shape, len(data.classes), network.parameters)
     inputs = SettingInputs(InitialWeights(module), Generators("evaluation"), torch.device("cpu"), pool, attack)
     return SETTINGS[name](inputs)
+
+
+def methods_of(modality: str = "images") -> list[str]:
+    """The methods that distil this kind of data, by name, once they are discovered."""
+    return [name for name in METHODS if modality in modalities_of(METHODS.get(name))]
+
+
+def decoders_of_images() -> list[str]:
+    """The decoders that give images."""
+    return [name for name in DECODERS if getattr(DECODERS.get(name), "rank", 3) == 3]

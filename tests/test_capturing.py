@@ -32,7 +32,7 @@ from ddbench.site.reproduce import of_run
 from ddbench.submissions.rescoring import place_of
 from ddbench.testing import NETWORK, tiny_dataset, tiny_task
 from factories import make_record
-from tasks import setting_of
+from tasks import methods_of, setting_of
 
 discover()
 CUDA = torch.device("cuda")
@@ -128,7 +128,7 @@ FAMILIES = ("gradient_matching", "distribution_matching", "scalable_trajectory_m
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in METHODS],
+    [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in methods_of()],
 )
 def test_a_method_makes_the_same_bytes_captured_and_not(method: str) -> None:
     captured, plain = distilled(method, True), distilled(method, False)

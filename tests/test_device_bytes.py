@@ -28,6 +28,7 @@ from ddbench.runs import device_bytes as subject
 from ddbench.runs.device_bytes import check_fits, device_bytes
 from ddbench.task.hyperparameters import make_method
 from ddbench.testing import tiny_task
+from tasks import methods_of
 
 discover()
 GPU = torch.device("cuda")
@@ -222,7 +223,7 @@ def test_a_matching_step_on_cifar10_holds_what_its_real_images_take() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", SIZES)
-@pytest.mark.parametrize("method", [name for name in METHODS if METHODS.get(name).family != "control"])
+@pytest.mark.parametrize("method", [name for name in methods_of() if METHODS.get(name).family != "control"])
 def test_bytes_at_the_sizes_of_papers(method: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     held = bytes_at(method, where)
     with capsys.disabled():

@@ -176,7 +176,7 @@ def test_boards_mix_the_two_up_in_no_way(method: str, protocol: str, also: list[
     asked = "random_real" if method == "random_real" else "full_data"
     assert str(caught.value) == (
         f"protocol {named} with method {asked}: full_data and protocols that train on all data "
-        "(full-data-10@1, full-data-dsa-200@1) go together; change one of the two"
+        "(full-data-10@1, full-data-dsa-200@1, gcn-full-200@1) go together; change one of the two"
     )
 
 

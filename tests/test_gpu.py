@@ -30,6 +30,7 @@ from ddbench.records.schema import Record
 from ddbench.registry import METHODS, discover
 from ddbench.runs.plan import plan_runs, run_jobs
 from factories import run
+from tasks import methods_of
 
 LAST_BEGIN, MOST_SECONDS = 75, 45
 BEGAN = list[float]()
@@ -88,7 +89,7 @@ def test_the_clock_is_at_most_eight_ticks_behind() -> None:
 # -- runs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", methods_of())
 def test_every_method_runs_on_the_device(method: str, tmp_path: Path) -> None:
     # Compiling one is enough here: the bench compiles every family's steps.
     record = run_on_the_device(tmp_path, method, compile=method == "distribution_matching")

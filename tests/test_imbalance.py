@@ -24,12 +24,13 @@ from ddbench.task.task import Task
 from ddbench.testing import tiny_task
 from factories import jobs_of
 from methods.feature_alignment import Alignment, layers
+from tasks import methods_of
 
 COUNTS = (12, 5, 2)
 discover()
 MATCHING = [
     name
-    for name in METHODS
+    for name in methods_of()
     if METHODS.get(name).family in ("gradient matching", "distribution matching")
     and "batch_real" in METHODS.get(name).__dataclass_fields__
 ]

@@ -21,7 +21,7 @@ LEVELS = [
     "meter",
     "task families",
     "evaluation testing",
-    "analyses",
+    "analyses graphs",
     "boards bench site",
     "runs studies",
     "submissions cli __main__",
@@ -31,8 +31,22 @@ LEVELS = [
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms.split()}
 WITHOUT_IMAGES = ("meter", "records", "leaderboard", "io", "compute")
 """rooms that serve every kind of data"""
-OF_IMAGES = ("data", "decoders", "networks", "artifacts", "task", "families", "evaluation", "analyses", "studies")
-OPEN_TO_METHODS = {"ddbench", "ddbench.families", "ddbench.decoders", "ddbench.networks", "ddbench.data.augmentation"}
+OF_IMAGES = (
+    "data",
+    "decoders",
+    "networks",
+    "artifacts",
+    "task",
+    "families",
+    "evaluation",
+    "analyses",
+    "studies",
+    "graphs",
+)
+OPEN_TO_METHODS = {
+    "ddbench", "ddbench.families", "ddbench.decoders", "ddbench.networks", "ddbench.graphs",
+    "ddbench.data.augmentation",
+}  # fmt: skip
 OTHERS = {"torch", "sklearn", "pydantic", "numpy", "scipy", "ddbench", "methods"}
 FORBIDDEN = {
     r"\.cuda\(": "move tensors to the task's device",

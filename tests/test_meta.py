@@ -36,12 +36,13 @@ from ddbench.networks import InitialWeights, build_network
 from ddbench.networks.base import parameter_count
 from ddbench.networks.flatten import flatten
 from ddbench.records.cell import Attack
-from ddbench.registry import DECODERS, METHODS, PROTOCOLS, discover
+from ddbench.registry import METHODS, PROTOCOLS, discover
 from ddbench.task.pretrained import pool_for_training
 from ddbench.task.settings import SETTINGS, SettingInputs
 from ddbench.task.task import Task
 from ddbench.testing import NETWORK, tiny_dataset
 from meta_device import META, MetaDevice, Stray, Waited, distil_on_meta, distil_within, on_meta, stepping
+from tasks import decoders_of_images
 
 discover()
 SHAPE, CLASSES = (1, 8, 8), 3
@@ -83,7 +84,7 @@ def variants() -> Iterator[Any]:
             ((field, value),) = option.items()
             yield pytest.param(name, option, "random", 2, id=f"{name}-{field}={value}")
         if any(field.name == "decoder" for field in dataclasses.fields(cls)):
-            for decoder in DECODERS:
+            for decoder in decoders_of_images():
                 place = f"{name}-{decoder}"
                 yield pytest.param(
                     name, {"decoder": decoder}, "random", room(decoder), marks=pytest.mark.slow, id=place
@@ -189,7 +190,7 @@ def test_the_host_may_send_what_it_drew_and_need_not_wait() -> None:
 # -- decoders and augmentations ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", decoders_of_images())
 def test_no_decoder_waits_or_mixes_devices(name: str) -> None:
     with on_meta() as device:
         decoder, generator = make_decoder(name, {}), seeded(0, META)

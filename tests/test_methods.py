@@ -23,7 +23,7 @@ from ddbench.registry import CONTROL, METHODS, discover
 from ddbench.task.hyperparameters import make_method
 from ddbench.task.settings import SETTINGS
 from ddbench.task.task import Task
-from ddbench.testing import check_method, tiny_dataset, tiny_task
+from ddbench.testing import check_method, modalities_of, tiny_dataset, tiny_task, tiny_training
 from methods.backprop import Backprop
 from methods.best_random_real import BestRandomReal
 from methods.class_mean import ClassMean
@@ -242,7 +242,7 @@ def test_feature_training_is_metered_and_only_that(name: str) -> None:
 def test_the_fixed_setting_stores_its_initial_weights(name: str) -> None:
     cls = METHODS.get(name)
     for setting in cls.settings:
-        task = tiny_task(setting=setting)
+        task = tiny_training(modalities_of(cls)[0], setting, Generators("contract")).task
         initial = make_method(cls, cls.tiny).distill(task, free_meter()).initial
         if setting != "fixed":
             assert initial is None

@@ -38,12 +38,12 @@ from ddbench.task.settings import Setting
 from ddbench.task.task import Task
 from ddbench.testing import tiny_dataset, tiny_task
 from factories import run
-from tasks import setting_of
+from tasks import methods_of, setting_of
 
 discover()
 CPU = torch.device("cpu")
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 1, "width": 8})
-CONTROLS = [name for name in METHODS if METHODS.get(name).family == CONTROL]
+CONTROLS = [name for name in methods_of() if METHODS.get(name).family == CONTROL]
 ATTACKED = [name for name in CONTROLS if "attack" in METHODS.get(name).settings]
 
 

@@ -22,12 +22,13 @@ from ddbench.evaluation.protocols import Protocol, register_protocol
 from ddbench.evaluation.schedule import Schedule, schedule_of
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.networks import InitialWeights, build_network
-from ddbench.registry import PROTOCOLS
+from ddbench.registry import PROTOCOLS, discover_all_but_methods
 from ddbench.submissions.checks import complaints
 from ddbench.submissions.claim import Claim
 from factories import make_record
 from tasks import PERCEPTRON, setting_of
 
+discover_all_but_methods()
 NONE = Recipe()
 ORDER = torch.tensor([[0, 1], [2, 3], [4, 5]])
 LEARNED = Recipe(lr=torch.tensor([0.02, 0.04]))
@@ -89,8 +90,8 @@ def test_several_falls_do_not_restart_the_momentum() -> None:
 def test_every_shipped_protocol_is_covered_and_plain() -> None:
     assert list(PROTOCOLS) == [
         "adam-300@1", "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "frepo@1", "full-data-10@1", "full-data-dsa-200@1",
-        "idc-1000@1", "krr-convnet3@1", "krr-convnet@1", "krr-fc@1", "krr-unpooled@1", "mtt-1000@1", "own-recipe@1",
-        "quick-300@1", "rcig-dsa@1", "rcig@1", "soft-label-3000@1",
+        "gcn-600@1", "gcn-full-200@1", "idc-1000@1", "krr-convnet3@1", "krr-convnet@1", "krr-fc@1", "krr-unpooled@1",
+        "mtt-1000@1", "own-recipe@1", "quick-300@1", "rcig-dsa@1", "rcig@1", "soft-label-3000@1",
     ]  # fmt: skip
     augmentations = {name: protocol(name).augmentation for name in TRAINED}
     assert augmentations == {
@@ -101,6 +102,8 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
         "frepo@1": "dsa",
         "full-data-10@1": "none",
         "full-data-dsa-200@1": "dsa",
+        "gcn-600@1": "none",
+        "gcn-full-200@1": "none",
         "idc-1000@1": "always_color_cutmix",
         "mtt-1000@1": "dsa",
         "own-recipe@1": "none",
@@ -134,9 +137,12 @@ def test_descriptions_that_records_hold_have_not_changed() -> None:
     assert {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()} == before
 
 
+ADAM = ("adam-300@1", "frepo@1", "gcn-600@1", "gcn-full-200@1", "rcig@1", "rcig-dsa@1")
+
+
 def test_records_name_the_optimiser_where_it_is_not_the_usual_one() -> None:
     found = {name: protocol(name).describe().get("optimizer") for name in TRAINED}
-    assert [found.pop(name) for name in ("adam-300@1", "frepo@1", "rcig@1", "rcig-dsa@1")] == ["adam"] * 4
+    assert [found.pop(name) for name in ADAM] == ["adam"] * len(ADAM)
     assert set(found.values()) == {None}
     assert all("optimizer" not in protocol(name).describe() for name in found)
     assert {protocol(name).optimizer for name in found} == {"sgd"}

@@ -264,6 +264,9 @@ def _pool(named: PoolField | None) -> Pool | GivenWeights | None:
 def _check_method(planned: PlannedCell, method: Any) -> None:
     if hasattr(method, "check_ipc"):
         method.check_ipc(planned.ipc)
+    known = getattr(method, "modalities", (planned.modality,))
+    if planned.modality not in known:
+        raise UserError(f"{method.name} is for {' and '.join(known)}, not {planned.modality}; set modality: {known[0]}")
     if planned.setting not in method.settings:
         raise UserError(
             f"{method.name} does not work in the {planned.setting!r} setting; it knows {', '.join(method.settings)}"

@@ -35,6 +35,7 @@ __all__ = [
     "load_folder",
     "load_npz",
     "make_dataset",
+    "refuse_where_closed",
     "resized",
 ]
 
@@ -52,8 +53,7 @@ def load_dataset(name_or_path: str) -> Dataset:
     Raises:
         UserError: when there is no such data set, or it cannot be read or downloaded.
     """
-    if _CLOSED:
-        raise UserError("a method gets its data from its task, and no test images: load_dataset is closed to it")
+    refuse_where_closed("load_dataset")
     name = str(name_or_path)
     if name in DATASETS:
         return _load_once(DATASETS.get(name), os.environ.get(DATA_VARIABLE), os.environ.get(CACHE_VARIABLE))
@@ -91,8 +91,18 @@ def _with_options(base: str, options: Options) -> Dataset:
     return options.apply(data, f"{without_options(data.name)}{options}")
 
 
+def refuse_where_closed(loader: str) -> None:
+    """Raise UserError in a process that is a method's, which loads no data: to be called by whatever loads some.
+
+    Args:
+        loader: name of the function, for the message
+    """
+    if _CLOSED:
+        raise UserError(f"a method gets its data from its task, and no test data: {loader} is closed to it")
+
+
 def load_dataset_no_more() -> None:
-    """Close `load_dataset` in this process, which is a method's from here on."""
+    """Close `load_dataset` and its like in this process, which is a method's from here on."""
     _CLOSED.append(True)
     for cached in (_load_once, _load_file_once, _split_once):
         cached.cache_clear()

@@ -1,9 +1,9 @@
 """Which code made something: a digest of the file that holds it and of the shared parts that it imports.
 
-A digest covers a method's file and the modules of `ddbench.families`, `ddbench.decoders` and
-`ddbench.data.augmentation` that it imports, directly or by way of others of these, as syntax trees without docstrings,
-field notes and comments. Wording and formatting do not change it; any change of code does. What else decides a result,
-such as the meter, the evaluation and the networks, is named by the git revision in the record.
+A digest covers a method's file and the modules of `ddbench.families`, `ddbench.decoders`, `ddbench.data.augmentation`
+and `ddbench.graphs` that it imports, directly or by way of others of these, as syntax trees without docstrings, field
+notes and comments. Wording and formatting do not change it; any change of code does. What else decides a result, such
+as the meter, the evaluation and the networks, is named by the git revision in the record.
 
 Such a digest begins with `v2:`. The records before it have one that begins with `sha256:`, of the bytes of the method's
 file and of those modules of the former `ddbench.matching` that it imported. They are no longer here, so an old digest
@@ -26,7 +26,7 @@ from ddbench.records.syntax import Syntax, parse_syntax
 
 PREFIX = "v2:"
 PACKAGE = Path(__file__).resolve().parents[1]
-SHARED = ("ddbench.families", "ddbench.decoders", "ddbench.data.augmentation")
+SHARED = ("ddbench.families", "ddbench.decoders", "ddbench.data.augmentation", "ddbench.graphs")
 """packages and modules that are part of what a method does"""
 
 
