@@ -67,23 +67,19 @@ class _Endless(BaseException):
 def check_method(cls: type[Any]) -> list[str]:
     """Check a registered method against the contract; a sentence for what it breaks, none for a sound one.
 
-    It is run a handful of times on 3 classes of 20 grey 8 x 8 images, 2 images a class, or on the tiny task of each
-    kind of data that its `modalities` name. It must: declare what `ATTRIBUTES` lists; return the images asked for,
-    finite, balanced; give the same result twice from one seed; stay the same whether snapshots are taken or not; leave
-    the real images alone; ask the meter for its work and stop at its last step; go on after an interruption as if there
-    had been none.
+    It is run a handful of times on 3 classes of 20 grey 8 x 8 images, 2 a class, or on the tiny task of each kind of
+    data that its `modalities` name. It must: declare what `ATTRIBUTES` lists; return the images asked for, finite,
+    balanced; give the same result twice from one seed, with or without snapshots; leave the real images alone; ask the
+    meter for its work and stop at its last step; go on after an interruption as if there had been none.
     """
     missing = [f"declare `{name}`: {meaning}" for name, meaning in ATTRIBUTES.items() if not hasattr(cls, name)]
     if missing:
         return missing
     try:
         ranges_of(cls)
-    except UserError as error:
-        return [str(error)]
-    try:
         for modality, setting in product(modalities_of(cls), cls.settings):
             _check_setting(cls, modality, setting)
-    except Complaint as complaint:
+    except (Complaint, UserError) as complaint:
         return [str(complaint)]
     return []
 
