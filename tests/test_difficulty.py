@@ -159,7 +159,7 @@ def test_networks_that_were_not_trained_do_not_count() -> None:
     assert cut.counts == (20, 20, 20)
     assert not torch.allclose(two.difficulty, one.difficulty)
     key: dict[str, Any] = {**dataclasses.asdict(SHORT), "networks": 2}
-    trained = meter().cached("rating networks", key, lambda generator: {"weights": networks(task, generator)})
+    trained = meter().cached("ratings", key, lambda generator: {"weights": networks(task, generator)})
     images, labels = task.real.take(two.positions)
     answers = [rate(unflatten(weights, task.like), images, labels) for weights in trained["weights"]]
     torch.testing.assert_close(two.difficulty, torch.stack(answers).mean(0))

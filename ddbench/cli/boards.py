@@ -91,6 +91,7 @@ def evaluate(
     from ddbench.cli.study_display import StudyDisplay
     from ddbench.leaderboard import load_published, rich_table
     from ddbench.leaderboard.grouping import runs_by_cell
+    from ddbench.leaderboard.origins import origins
     from ddbench.runs.remaining import forecast_left
     from ddbench.runs.shards import parse_shard
 
@@ -133,7 +134,7 @@ def evaluate(
         answer({"board": chosen.board, "folder": str(folder), "runs": [run_fields(record) for record in records]})
     else:
         output = Console(highlight=False)
-        for table in rich_table(records, load_published()):
+        for table in rich_table(records, load_published(), origins=origins()):
             output.print(table)
     say(f"tables, curves and pictures: {folder}")
     if display.failures or any(run.accuracy is None for runs in runs_by_cell(records).values() for run in runs):

@@ -74,17 +74,17 @@ def leaderboard(
             raise typer.Exit(SOME_FAILED)
         return
     found, output, published = boards(folder), Console(highlight=False), published_beside(folder)
+    known = origins_beside(folder)
     for records in found.values():
-        for table in [] if as_json else rich_table(records, published, least):
+        for table in [] if as_json else rich_table(records, published, least, known):
             output.print(table)
     if out is not None or (folder / "records").is_dir():
-        written = write_tables(folder, out or folder, origins_beside(folder))
+        written = write_tables(folder, out or folder, known)
         for path in written:
             say(f"wrote {path}")
         if not written:
             say(f"the files in {out or folder} are what the records give")
     if as_json:
-        known = origins_beside(folder)
         rows = {board: plain_rows(records, published, known, least) for board, records in found.items()}
         answer({"boards": rows, "problems": [], "wrote": paths(written)})
 

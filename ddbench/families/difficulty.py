@@ -120,7 +120,7 @@ def after_training(task: Task, meter: Meter, rating: Rating, networks: int, rate
                 trained.append(state.weights)
         return {"positions": training.positions, "weights": torch.stack(trained)}
 
-    parts = meter.cached("rating networks", {**asdict(rating), "networks": networks}, make)
+    parts = meter.cached("ratings", {**asdict(rating), "networks": networks}, make)
     compiled, found = task.compiler.function(rate), []
     for positions in parts["positions"].split(CHUNK):
         images, labels = task.real.take(positions)

@@ -181,13 +181,19 @@ def csv_table(records: Iterable[Record], published: Published | None = None, ori
     return text.getvalue()
 
 
-def rich_table(records: Iterable[Record], published: Published | None = None, least: State = "claimed") -> list[Table]:
+def rich_table(
+    records: Iterable[Record],
+    published: Published | None = None,
+    least: State = "claimed",
+    origins: Origins | None = None,
+) -> list[Table]:
     """Render groups as tables for a terminal, without the columns that a line of 80 characters has no room for.
 
     Args:
         least: state that each run with scores of a row has reached; ranks are among all rows nevertheless
+        origins: family of the methods, by name, which tells distilled sets from selected ones
     """
-    made = rows(records, published)
+    made = rows(records, published, origins)
     return [_rich_table(group) for group in groups(reaching(made, least))]
 
 
@@ -231,6 +237,8 @@ def _rich_table(group: Group) -> Table:
         if row.accuracy is None:
             texts["status"].stylize("red")
         table.add_row(*texts.values())
+    if said := sentences(group, group.label):
+        table.caption, table.caption_justify = Text("\n".join(said)), "left"
     return table
 
 
