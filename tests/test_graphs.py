@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import pickle
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,22 @@ from ddbench.graphs import planetoid
 from ddbench.graphs.adjacency import Adjacency, DenseAdjacency, NoEdges, SparseAdjacency, field_of, normalised
 from ddbench.graphs.data import Features, Graph, make_graph
 from ddbench.graphs.decoders import DenseGraph, Nodes
+from ddbench.graphs.edge_predictor import EdgePredictor
 from ddbench.graphs.evaluator import GraphEvaluator
 from ddbench.graphs.files import load_graph, read_graph, save_graph
+from ddbench.graphs.linear import LinearClassifier, output_distance
 from ddbench.graphs.modality import Graphs, GraphTraining, _found
 from ddbench.graphs.networks import GRAPH_NETWORKS, build_graph_network, dropped
+from ddbench.graphs.task import GraphTask
 from ddbench.graphs.tiny import tiny_graph
 from ddbench.graphs.training_file import TrainingGraph, read_training_graph, write_training_graph
 from ddbench.meter.meter import Meter
 from ddbench.networks import InitialWeights
 from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import PROTOCOLS, discover
+from methods.graph_condensation import GraphCondensation
 from methods.induced_subgraph import InducedSubgraph, centers, herd
+from methods.one_step_graph_condensation import OneStepGraphCondensation
 from methods.propagated_k_means import PropagatedKMeans
 
 EDGES = np.array([[0, 1], [1, 2], [2, 1], [3, 3]])  # a path of three nodes, and one alone; one is there twice
@@ -562,7 +568,7 @@ def tiny_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"ipc": 9}, r"ipc 9 is larger than the smallest class of tiny \(8 labelled nodes\); lower it"),
         (
             {"entries": [{"methods": ["random_real"]}]},
-            "random_real is not for graphs; choose one of full_data, induced_",
+            "random_real is not for graphs; choose one of full_data, graph_cond",
         ),
         ({"modality": "images"}, "propagated_k_means is for graphs, not images; set modality: graphs"),
         ({"protocol": "dsa-1000@1"}, "protocol dsa-1000@1 is for images; choose gcn-600@1 or gcn-full-200@1"),
@@ -594,3 +600,149 @@ def test_a_board_of_graphs_runs(tiny_file: Path) -> None:
     artifact = next((tiny_file / "out").rglob("propagated_k_means/*seed0*/artifact.safetensors"))
     (again,) = ddbench.score(artifact, count=1)
     assert again == records[0].result.scores[0]
+
+
+# -- gradient matching ------------------------------------------------------------------------------------------------
+
+
+def classifier(features: int = 12, classes: int = 3) -> LinearClassifier:
+    made = LinearClassifier(features, classes, 0.01, torch.device("cpu"))
+    made.restart(seeded(0))
+    return made
+
+
+def test_the_closed_form_is_the_gradient_of_a_network_on_the_graph() -> None:
+    """Of an SGC on the whole graph by autograd, class by class; by hand it is the propagated nodes times P - Y."""
+    graph, real, linear = tiny_graph(), training().task.real, classifier()
+    network = build_graph_network("sgc", 12, 3, {})
+    network.load_state_dict({"classifier.weight": linear.weight, "classifier.bias": linear.bias})
+    logits = network(graph.features, [SparseAdjacency(normalised(graph.edges, 60))] * 2)
+    order = torch.cat([real.class_indices(c) for c in range(3)])
+    answers = F.one_hot(real.labels[order], 3).float()
+    found = linear.class_gradients(real.propagated[order], answers, real.counts)
+    for c in range(3):
+        own = graph.train[real.labels == c]
+        loss = F.cross_entropy(logits[own], graph.labels[own])
+        (expected,) = torch.autograd.grad(loss, [network.classifier.weight], retain_graph=True)  # type: ignore[list-item, union-attr]
+        assert torch.allclose(found[c], expected, atol=1e-6)
+
+
+def test_training_by_the_closed_form_is_training_by_autograd() -> None:
+    real, linear = training().task.real, classifier()
+    network = torch.nn.Linear(12, 3)
+    network.load_state_dict({"weight": linear.weight, "bias": linear.bias})
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        F.cross_entropy(network(real.propagated), real.labels).backward()
+        optimizer.step()
+    linear.train(real.propagated, F.one_hot(real.labels, 3).float(), 20)
+    assert torch.allclose(linear.weight, network.weight, atol=1e-5)
+    assert torch.allclose(linear.bias, network.bias, atol=1e-5)
+    linear.restart(seeded(1))
+    other = LinearClassifier(12, 3, 0.01, torch.device("cpu"))
+    other.restart(seeded(1))
+    for one in (linear, other):
+        one.train(real.propagated, F.one_hot(real.labels, 3).float(), 3)
+    assert torch.equal(linear.weight, other.weight)  # a restart forgets the moments
+
+
+def test_the_distance_of_gradients_by_hand() -> None:
+    ours = torch.tensor([[[1.0, 0.0], [3.0, 4.0]]])
+    theirs = torch.tensor([[[0.0, 2.0], [6.0, 8.0]]])
+    assert float(output_distance(ours, theirs)) == pytest.approx(1.0, abs=1e-5)  # 1 - 0 and 1 - 1
+
+
+def test_the_predictor_of_edges_is_a_network_of_pairs() -> None:
+    predictor, x = EdgePredictor(4, seeded(0)), torch.randn(5, 4, generator=seeded(1))
+    pairs = torch.stack([torch.cat([x[i], x[j]]) for i in range(5) for j in range(5)])
+    norms = [torch.nn.BatchNorm1d(128) for _ in range(2)]
+    hidden = norms[1](predictor.second(norms[0](predictor.first(pairs)).relu())).relu()
+    logits = predictor.last(hidden).view(5, 5)
+    expected = ((logits + logits.T) / 2).sigmoid()
+    found = predictor(x)
+    off = ~torch.eye(5, dtype=torch.bool)
+    assert torch.allclose(found[off], expected[off], atol=1e-5)
+    assert found.diagonal().tolist() == [0] * 5
+    assert torch.equal(found, found.T)
+
+
+def dc_of_a_linear_model(task: GraphTask, lr: float, steps: int) -> Tensor:
+    """Gradient matching, as of images, of a linear model; one network, trained for 2 steps between matchings."""
+    chosen = task.real_init()
+    x, y = task.real.features[chosen].clone().requires_grad_(), task.real.labels[chosen]
+    network = torch.nn.Linear(12, 3)
+    with torch.no_grad():
+        for weight in (network.weight, network.bias):
+            weight.uniform_(-(12**-0.5), 12**-0.5, generator=task.generator("networks"))
+    images, weights = torch.optim.Adam([x], lr=lr), torch.optim.Adam(network.parameters(), lr=0.01)
+    for step in range(steps):
+        for _ in range(2 if step else 0):
+            weights.zero_grad()
+            F.cross_entropy(network(x.detach()), y).backward()
+            weights.step()
+        loss = torch.zeros(())
+        for c in range(3):
+            real = F.cross_entropy(network(task.real.propagated[task.real.labels == c]), torch.full((8,), c))
+            (theirs,) = torch.autograd.grad(real, [network.weight])
+            own = F.cross_entropy(network(x[y == c]), y[y == c])
+            (ours,) = torch.autograd.grad(own, [network.weight], create_graph=True)
+            loss = loss + (1 - F.cosine_similarity(ours, theirs, dim=1)).sum()
+        (x.grad,) = torch.autograd.grad(loss, [x])
+        images.step()
+    return x.detach()
+
+
+def test_without_edges_it_is_gradient_matching_of_a_linear_model() -> None:
+    settings: dict[str, Any] = {"iterations": 1, "matchings": 4, "training_steps": 2, "lr_features": 1e-3}
+    found = distilled(GraphCondensation(edges=False, **settings))
+    expected = dc_of_a_linear_model(training().task, 1e-3, 4)
+    assert torch.allclose(found.parts["features"], expected, atol=1e-5)
+    assert not torch.allclose(expected, training().task.real.features[training().task.real_init()], atol=1e-3)
+
+
+@pytest.mark.parametrize("cls", [GraphCondensation, OneStepGraphCondensation])
+def test_features_start_from_nodes_of_their_labels_and_learning_takes_turns(cls: Any) -> None:
+    """Initial features belong to the labels: in the graphs that GCond's authors released they do not."""
+    snapshots = list[DistilledDataset]()
+
+    class Watching(Meter):
+        def steps(self, n: int, state: Any, result: Any = None, name: str = "distil") -> Any:
+            for step in super().steps(n, state, result, name):
+                snapshots.append(result())
+                yield step
+
+    task, tiny = training().task, {**cls.tiny, "iterations": 4, "period": 2, "edge_turns": 1}
+    known = {field.name for field in dataclasses.fields(cls)}
+    tiny = {name: value for name, value in tiny.items() if name in known}
+    final = cls(**tiny).distill(task, Watching(Budget(), snapshots=()))
+    start = snapshots[0].parts
+    for features, label in zip(start["features"], start["labels"].tolist(), strict=True):
+        own = task.real.features[task.real.labels == label]
+        assert bool((own == features).all(1).any())
+    turns = cls.tiny.get("matchings", 1)
+    moved = [snapshot.parts["features"] for snapshot in [*snapshots[::turns], final]]
+    changed = [not torch.equal(a, b) for a, b in pairwise(moved)]
+    assert changed == [False, True, False, True]  # edges, then features
+    edges = [snapshot.parts["edges"] for snapshot in [*snapshots[::turns], final]]
+    assert not torch.equal(edges[0], edges[1])
+
+
+def test_one_step_condensation_matches_the_gradients_of_a_network_on_the_graph() -> None:
+    """The logged loss is that of a dense GCN, whose gradients are taken on the whole graph."""
+    graph, task, meter = tiny_graph(), training().task, Meter(Budget(), snapshots=())
+    OneStepGraphCondensation(iterations=1, edges=False).distill(task, meter)
+    meter.finish()
+    twin = training().task
+    chosen, weights = twin.real_init(), list(twin.initial().values())
+    w1, b1, w2, b2 = (weight.requires_grad_() for weight in weights)
+    a, x, total = DenseAdjacency(dense(graph)).matrix, graph.features.to_dense(), 0.0
+    real = a @ (a @ x @ w1.T + b1).relu() @ w2.T + b2
+    own = (x[graph.train][chosen] @ w1.T + b1).relu() @ w2.T + b2
+    for c in range(3):
+        nodes = graph.train[graph.labels[graph.train] == c]
+        theirs = torch.autograd.grad(F.cross_entropy(real[nodes], graph.labels[nodes]), weights, retain_graph=True)
+        mine = torch.nn.functional.cross_entropy(own[2 * c : 2 * c + 2], torch.full((2,), c))
+        ours = torch.autograd.grad(mine, weights, retain_graph=True)
+        total += sum(float((p - q).square().sum()) for p, q in zip(ours, theirs, strict=True))
+    assert meter.history["loss"][0][1] == pytest.approx(total, rel=1e-4)

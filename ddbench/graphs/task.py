@@ -29,7 +29,7 @@ class LabelledNodes:
         propagated: (L, F), the same after as many products with the normalised adjacency as the network has layers
         labels: (L,)
         edges: (L, L) of 0 and 1: which of them are neighbours
-        field: all that decides a network's outputs for them
+        fields: all that decides a network's outputs for those of each class, in the order of `class_indices`
         counts: their number in each class
     """
 
@@ -37,7 +37,7 @@ class LabelledNodes:
     propagated: Tensor
     labels: Tensor
     edges: Tensor
-    field: Field
+    fields: tuple[Field, ...]
     counts: tuple[int, ...]
 
     def __len__(self) -> int:

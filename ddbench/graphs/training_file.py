@@ -43,13 +43,14 @@ class TrainingGraph:
         """Return the training nodes with what surrounds them, on a device, for networks of so many layers."""
         matrix = normalised(self.edges, len(self.features))
         field = field_of(self.features, matrix, self.train, depth)
+        classes = [self.train[self.labels == c] for c in range(self.classes)]
         among = matrix.index_select(0, self.train).index_select(1, self.train).to_dense() != 0
         return LabelledNodes(
             self.features.index_select(0, self.train).to_dense().to(device),
             field.propagated.to(device),
             self.labels.to(device),
             among.fill_diagonal_(False).float().to(device),
-            field.to(device),
+            tuple(field_of(self.features, matrix, own, depth).to(device) for own in classes),
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
         )
 
