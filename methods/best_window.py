@@ -67,11 +67,10 @@ class BestWindow:
 
     def _best(self, task: Task, meter: Meter, dynamics: Dynamics, n: int) -> torch.Tensor:
         """Return n images of each class from the best window, (K * n, C, H, W)."""
-        embed = task.compiler.function(task.first_order.embed)
         ordered = dynamics.rated(self.measure).easiest_first()  # K of (M_c,)
 
         def features(images: torch.Tensor) -> torch.Tensor:
-            return with_bias(task.chunks.map(partial(embed, dynamics.weights), images))
+            return with_bias(task.chunks.map(partial(task.first_order.embed, dynamics.weights), images))
 
         everything = torch.cat(
             [features(task.real.take(part)[0]) for part in torch.cat(ordered).split(512)]

@@ -121,11 +121,12 @@ def after_training(task: Task, meter: Meter, rating: Rating, networks: int, rate
         return {"positions": training.positions, "weights": torch.stack(trained)}
 
     parts = meter.cached("ratings", {**asdict(rating), "networks": networks}, make)
-    compiled, found = task.compiler.function(rate), []
+    found = []
     for positions in parts["positions"].split(CHUNK):
         images, labels = task.real.take(positions)
         targets = task.target_labels(labels)
-        each = [compiled(unflatten(weights, task.like), images, targets) for weights in parts["weights"]]
+        with torch.no_grad():  # eager: it is called too few times for compiling to be worth it
+            each = [rate(unflatten(weights, task.like), images, targets) for weights in parts["weights"]]
         found.append(torch.stack(each).mean(0))
     return Rated(_counts(task, rating), parts["positions"], torch.cat(found))
 
