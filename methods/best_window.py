@@ -6,7 +6,7 @@ arXiv 2406.03057.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +27,15 @@ class BestWindow:
 
     Small sets want easy images and large ones hard images (Sorscher et al., NeurIPS 2022, arXiv 2206.14486), and how
     hard is measured here: from each of several windows of a class's images in the order of their difficulty, ridge
-    regression on a network's features predicts the classes of all candidates, and the best window is stored. It costs
-    the training of the network, with a forward pass beside each step, and a regression for each window. Dey et al.,
-    CVPR 2026, arXiv 2604.18811, whose CAD-Prune matches difficulty to a budget of compute, is another method.
+    regression on a network's features predicts the classes of all other candidates, and the best window is stored. It
+    costs the training of the network, with a forward pass beside each step, and a regression for each window.
+
+    CAD-Prune of Dey et al., CVPR 2026, arXiv 2604.18811, which matches difficulty to a budget of compute, is another
+    method; it is not this one.
 
     Differences: images are chosen class by class; the difficulty is the mean margin by default, which tells images
-    apart that are never forgotten; features and difficulty are those of one training.
+    apart that are never forgotten; features and difficulty are those of one training; a window's own images are not
+    predicted, which would favour the hardest where candidates are few.
     """
 
     family: ClassVar[str] = "control"
@@ -42,6 +45,8 @@ class BestWindow:
 
     windows: PositiveInt = 20
     """windows that are compared, from that of the easiest images to that of the hardest"""
+    space: Literal["trained", "random"] = "trained"
+    """features for the regression: of the network that was `trained`, as in the paper, or of a `random` one"""
     penalty: PositiveFloat = 1.0
     """weight of the penalty of the regression"""
     measure: Measure = "margin"
@@ -67,14 +72,14 @@ class BestWindow:
 
     def _best(self, task: Task, meter: Meter, dynamics: Dynamics, n: int) -> torch.Tensor:
         """Return n images of each class from the best window, (K * n, C, H, W)."""
+        weights = dynamics.weights if self.space == "trained" else task.initial(task.generator("features"))
         ordered = dynamics.rated(self.measure).easiest_first()  # K of (M_c,)
+        everything = torch.cat(ordered)  # (M,)
 
         def features(images: torch.Tensor) -> torch.Tensor:
-            return with_bias(task.chunks.map(partial(task.first_order.embed, dynamics.weights), images))
+            return with_bias(task.chunks.map(partial(task.first_order.embed, weights), images))
 
-        everything = torch.cat(
-            [features(task.real.take(part)[0]) for part in torch.cat(ordered).split(512)]
-        )  # (M, F + 1)
+        candidates = torch.cat([features(task.real.take(part)[0]) for part in everything.split(512)])  # (M, F + 1)
         classes, counts = torch.arange(task.classes), torch.tensor(dynamics.counts)
         truth, labels = (  # (M,), (K * n,)
             task.target_labels(classes.repeat_interleave(each).to(task.device)) for each in (counts, n)
@@ -82,9 +87,12 @@ class BestWindow:
         targets = F.one_hot(labels, task.classes) - 1 / task.classes
         state = State(best=taken(task, window(ordered, 0.0, n), n), accuracy=torch.full((), -1.0, device=task.device))
         for number in meter.steps(self.windows, state, name="windows"):
-            images = taken(task, window(ordered, number / max(1, self.windows - 1), n), n)  # (K * n, C, H, W)
+            chosen = window(ordered, number / max(1, self.windows - 1), n)
+            images = taken(task, chosen, n)  # (K * n, C, H, W)
             head = ridge_solution(features(images), targets, self.penalty)  # (F + 1, K)
-            accuracy = ((everything @ head).argmax(1) == truth).float().mean()
+            others = ~torch.isin(everything, torch.cat(chosen))  # (M,)
+            right = ((candidates @ head).argmax(1) == truth) & others
+            accuracy = right.sum() / others.sum().clamp(min=1)
             state.best = torch.where(accuracy > state.accuracy, images, state.best)
             state.accuracy = torch.maximum(accuracy, state.accuracy)
             meter.log(window_accuracy=accuracy)

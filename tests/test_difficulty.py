@@ -274,18 +274,20 @@ def test_the_hardest_images_are_left_out_of_the_strata() -> None:
     assert CoverageCentric(cutoff=0.95, strata=7)._covering(difficulty, 10).tolist() == [1]
 
 
-def test_the_best_window_is_that_of_ridge_regression(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("space", ["trained", "random"])
+def test_the_best_window_is_that_of_ridge_regression(monkeypatch: pytest.MonkeyPatch, space: Any) -> None:
     task = random_task(60)
     positions = torch.cat([task.real.class_indices(c) for c in range(3)])
     order = torch.rand(1, 60, generator=torch.Generator().manual_seed(1))
     dynamics = Dynamics((20, 20, 20), positions, order, task.initial())
     monkeypatch.setattr(best_window, "along_training", lambda task, meter, rating: dynamics)
-    found = BestWindow(windows=5, penalty=0.5).distill(task, meter()).parts["images"]
+    found = BestWindow(windows=5, penalty=0.5, space=space).distill(task, meter()).parts["images"]
+
+    fresh = random_task(60)
+    weights = dynamics.weights if space == "trained" else fresh.initial(fresh.generator("features"))
 
     def features(images: Tensor) -> Any:
-        return np.pad(
-            task.embed(dynamics.weights, images).detach().double().numpy(), ((0, 0), (0, 1)), constant_values=1
-        )
+        return np.pad(task.embed(weights, images).detach().double().numpy(), ((0, 0), (0, 1)), constant_values=1)
 
     everything, truth = task.real.take(positions)
     accuracies, images = [], []
@@ -297,6 +299,8 @@ def test_the_best_window_is_that_of_ridge_regression(monkeypatch: pytest.MonkeyP
         images.append(task.real.take(torch.cat(own))[0])
         model = Ridge(alpha=0.5, fit_intercept=False)
         model.fit(features(images[-1]), np.eye(3).repeat(2, 0) - 1 / 3)
-        accuracies.append(float((model.predict(features(everything)).argmax(1) == truth.numpy()).mean()))
+        others = ~np.isin(positions.numpy(), torch.cat(own).numpy())
+        right = model.predict(features(everything)).argmax(1) == truth.numpy()
+        accuracies.append(float(right[others].mean()))
     assert len(set(accuracies)) > 1
     assert torch.equal(found, images[int(np.argmax(accuracies))])
