@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ddbench.runs.api import distill as distill
     from ddbench.runs.api import evaluate as evaluate
     from ddbench.runs.api import plan as plan
+    from ddbench.runs.race import race as race
     from ddbench.runs.tensorboard import TensorBoard as TensorBoard
     from ddbench.runs.tune import tune as tune
     from ddbench.studies.conduct import study as study
@@ -85,6 +86,7 @@ _HOMES = {
     "records.schema": ("Record",),
     "registry": ("METHODS", "discover", "register_analysis", "register_method", "register_study"),
     "runs.api": ("distill", "evaluate", "plan"),
+    "runs.race": ("race",),
     "runs.tensorboard": ("TensorBoard",),
     "runs.tune": ("tune",),
     "studies.conduct": ("study",),

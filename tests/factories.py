@@ -25,6 +25,7 @@ from ddbench.registry import PROTOCOLS, discover
 from ddbench.runs import record as records_of_runs
 from ddbench.runs.context import RunContext, RunMonitor
 from ddbench.runs.distill import distil, earlier, open_training
+from ddbench.runs.plan import Event, Plan
 from ddbench.runs.score import score
 from ddbench.task.hyperparameters import settings_of
 
@@ -141,6 +142,18 @@ def run(
     for name in REMAINS:
         (folder / name).unlink(missing_ok=True)
     return record
+
+
+def carry_out_here(
+    todo: Plan, out: Path, *, executor: object = None, on_event: Callable[[Event], None] = lambda event: None
+) -> list[Record]:
+    """Carry out what is left in this process, in place of `runs.plan.run_jobs`."""
+    made = list[Record]()
+    for job, folder in todo.jobs:
+        on_event(Event(job, "started"))
+        made.append(run(job, folder, out / "cache", torch.device("cpu")))
+        on_event(Event(job, "finished", record=made[-1]))
+    return [*todo.records, *made]
 
 
 def run_here(job: Job, folder: Path) -> Record:

@@ -29,6 +29,7 @@ COMMANDS = [
     "evaluate",
     "plan",
     "tune",
+    "race",
     "distill",
     "score",
     "analyze",

@@ -18,10 +18,13 @@ from ddbench import cli
 from ddbench.bench.cases import Setup
 from ddbench.bench.growth import Growth
 from ddbench.bench.measure import CaseTiming, Timing
+from ddbench.boards.board import Entry
+from ddbench.boards.racing import Candidate
 from ddbench.boards.tuning import Search, Trial
 from ddbench.leaderboard import csv_table, plain_rows
 from ddbench.records.files import write_record
 from ddbench.runs.forecast import CellForecast, Forecast
+from ddbench.runs.race_result import Race, Round, Standing
 from ddbench.runs.tune import Tried, Tuned, Tuning
 from ddbench.submissions.submit import Submission
 from ddbench.submissions.verdict import Comparison
@@ -73,6 +76,12 @@ def _tuning() -> Tuning:
     return Tuning((Tuned(Search("dm", "digits", 1, trials), tried),), Path("runs/mine-tuning"), Path("tuned.yaml"))
 
 
+def _race() -> Race:
+    dm, means = Candidate("dm", Entry(methods=["dm"]), False), Candidate("k_means", Entry(methods=["k_means"]), True)
+    last = Round("9 s", (Standing(dm, RECORD), Standing(means, make_record("k_means", accuracies=(0.25, 0.25)))))
+    return Race(Path("out"), (last,), dm, means, last, 359, Path("out/winner.safetensors"))
+
+
 def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each command have something to say at once."""
     forecast = Forecast([CellForecast(make_cell(), 2, 3.0, 1.0, 5, "budget")])
@@ -84,6 +93,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
         "distill": RECORD,
         "plan": forecast,
         "tune": _tuning(),
+        "race": _race(),
         "score": RECORD.result.scores,
         "analyze": [make_finding(RECORD, {"nll": [0.5, 0.75]})],
         "study": [make_study_row()],
@@ -106,6 +116,7 @@ ARGUMENTS = {
     "evaluate": "-m dm -d digits --device cpu",
     "plan": "",
     "tune": "-m dm -d digits --budget 1s",
+    "race": "digits --time 1m",
     "distill": "dm -d digits --out x.safetensors",
     "score": "x.safetensors",
     "analyze": "x.safetensors --what calibration",
@@ -156,6 +167,8 @@ Said = Callable[[dict[str, Any]], object]
         ("plan", lambda said: (said["runs"], said["cells"][0]["distil_seconds"]), (2, 3.0)),
         ("tune", lambda said: (said["board"], said["methods"][0]["chosen"]), ("tuned.yaml", "tuned(2)")),
         ("tune", lambda said: said["methods"][0]["settings"], {"lr_images": 3.16}),
+        ("race", lambda said: (said["winner"], said["accuracy"], said["difference"]), ("dm", 0.625, 0.375)),
+        ("race", lambda said: said["rounds"][0]["standings"][1]["accuracy"], 0.25),
         ("convert", lambda said: (said["read"], said["warnings"]), (["read x as layout dc"], ["pixels look odd"])),
         ("submit", lambda said: (said["notes"], said["wrote"]), (["new"], ["a.json", "b.md"])),
         ("check", lambda said: said["complaints"], ["it is odd"]),

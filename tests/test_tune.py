@@ -30,7 +30,7 @@ from ddbench.registry import METHODS, discover
 from ddbench.runs.plan import Event
 from ddbench.runs.tune import Tried, Tuned
 from ddbench.task.search_space import Choice, IntegerRange, LogRange, Range, ranges_of, sobol_points
-from factories import Call, make_record, write_method
+from factories import Call, carry_out_here, make_record, write_method
 
 SMALL: dict[str, Any] = {
     "datasets": ["digits"],
@@ -236,11 +236,15 @@ def test_the_best_is_the_earliest_of_the_most_accurate() -> None:
     assert tuned(None, None).best is None
 
 
-def test_a_method_of_ones_own_is_tuned_resumed_and_written(call: Call, own: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("short")
+def test_a_method_of_ones_own_is_tuned_resumed_and_written(
+    call: Call, own: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Broken off after the first run, the command makes the other trials; what it writes is a board."""
+    monkeypatch.setattr("ddbench.runs.tune.run_jobs", carry_out_here)
     own("mine", end="return result() if self.strength > 0.9 else None")
-    asked = {**SMALL, "protocol": "quick-300@1", "methods": ["./mine.py"]}
-    content = {**SMALL, "board": "ours", "protocol": "quick-300@1", "entries": [{"methods": ["./mine.py"]}]}
+    asked = {**SMALL, "protocol": "short-3@1", "methods": ["./mine.py"]}
+    content = {**SMALL, "board": "ours", "protocol": "short-3@1", "entries": [{"methods": ["./mine.py"]}]}
     (tmp_path / "ours.yaml").write_text(json.dumps(content))
     folder = tmp_path / "runs" / "ours-tuning"
 

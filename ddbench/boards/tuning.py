@@ -97,7 +97,8 @@ def _check_equal(board: Board) -> None:
 
 def _trials(board: Board, planned: PlannedCell, count: int, device: str) -> Iterator[Trial]:
     free, seen, number = _free(planned), set[bytes](), itertools.count()
-    for point in itertools.chain([{}], sobol_points(free, POINTS * count)):
+    points = {canonical_json(point): point for point in sobol_points(free, POINTS * count)}  # each once
+    for point in [{}, *points.values()]:
         settings = planned.set | point
         entry = Entry(methods=[planned.method], datasets=[planned.dataset], ipc=[planned.ipc], set=settings)
         try:

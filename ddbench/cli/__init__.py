@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, registry, studies, tuning
+from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, racing, registry, studies, tuning
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -11,6 +11,7 @@ for command in (
     boards.evaluate,
     boards.plan,
     tuning.tune,
+    racing.race,
     distilling.distill,
     artifacts.score,
     analyses.analyze,

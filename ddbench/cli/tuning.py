@@ -143,7 +143,8 @@ def _table(found: tuple[Tuned, ...]) -> Table:
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("method", "data", "ipc", "trials", "shipped %", "tuned %", "best settings"):
-        table.add_column(column, justify="right" if column.endswith(("%", "ipc", "trials")) else "left")
+        right = column.endswith(("%", "ipc", "trials"))
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "best settings")
     for one in found:
         best, scored = one.best, sum(tried.accuracy is not None for tried in one.tried)
         table.add_row(

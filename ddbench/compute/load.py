@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import psutil
 
@@ -26,6 +27,18 @@ class MachineLoad:
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def slowdown(seconds: float = 0.5) -> float:
+    """Return the wall seconds that pass while this process works for one second, 1 or more: a short loop shows it.
+
+    Args:
+        seconds: wall seconds to measure for
+    """
+    began, worked = time.monotonic(), time.process_time()
+    while (wall := time.monotonic() - began) < seconds:
+        pass
+    return max(1.0, wall / max(time.process_time() - worked, 1e-3))
 
 
 def _times() -> tuple[float, float]:
