@@ -88,7 +88,7 @@ def test_hyper_parameters_come_with_defaults_and_notes() -> None:
     found = {setting.name: setting for setting in docs.settings(METHODS.get("backprop"))}
     assert [field.name for field in dataclasses.fields(METHODS.get("backprop"))] == list(found)
     assert found["lr_initial"] == docs.Setting(
-        "lr_initial", "PositiveFloat", "0.02", "initial value of each learned step size"
+        "lr_initial", "PositiveFloat, LogRange(0.002, 0.2)", "0.02", "initial value of each learned step size"
     )
     assert found["batch_real"].doc == "real images in the outer loss"
 

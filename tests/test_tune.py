@@ -274,6 +274,9 @@ def test_a_method_of_ones_own_is_tuned_resumed_and_written(
     assert found.best is not None
     assert [(entry.chosen, entry.set) for entry in written.entries] == [("tuned(3)", found.best.trial.settings)]
     assert (written.validation, written.steps, str(written.network)) == (None, 2, "convnet(depth=1, width=8)")
+    monkeypatch.setattr("ddbench.runs.api.run_jobs", carry_out_here)
+    ddbench.evaluate(folder / "tuned.yaml", "out", device="cpu")
+    assert "| tuned(3) |" in (tmp_path / "out" / "leaderboard.md").read_text()
     with pytest.raises(UserError, match=r"ours-tuning has trials of 2 steps, and these would have 3 steps: methods"):
         ddbench.tune({**asked, "steps": 3}, folder, trials=3, device="cpu")
     (folder / "tuned.yaml").write_text("board: other\n")

@@ -25,7 +25,7 @@ class Setting:
 
     name: str
     kind: str
-    """annotation, as written"""
+    """annotation, as written, without `Annotated`"""
     default: str
     """default value, as written in Python; empty where there is none"""
     doc: str
@@ -108,9 +108,15 @@ def _notes_in(body: list[ast.stmt]) -> dict[str, tuple[str, str]]:
     for statement, below in zip(body, [*body[1:], ast.Pass()], strict=True):
         name = _assigned(statement)
         if name is not None:
-            annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else ""
+            annotation = _annotation(statement) if isinstance(statement, ast.AnnAssign) else ""
             notes[name] = annotation, _text(below)
     return notes
+
+
+def _annotation(statement: ast.AnnAssign) -> str:
+    """Return an annotation as written: of `Annotated[float, LogRange(0.1, 1.0)]` what is annotated, and with what."""
+    text = ast.unparse(statement.annotation)
+    return text.removeprefix("Annotated[").removesuffix("]") if text.startswith("Annotated[") else text
 
 
 def _assigned(statement: ast.stmt) -> str | None:
