@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,23 @@ def test_a_race_in_small(here: Callable[..., Race], call: Call, tmp_path: Path) 
 
     code, _, err = call("race", "digits", "--steps", 4, "--candidates", "mine.yaml", "--device", "cpu")
     assert (code, "race-digits-ipc1 is of a race with other options" in err) == (2, True)
+
+
+def test_a_race_within_a_time(here: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """285 of 300 seconds for a run of b and one of 2 b, with 3 seconds to start each, and as many for the control.
+
+    The method ends by itself, so that almost all of the time is left for the final sets.
+    """
+    monkeypatch.setattr(race_time, "slowdown", lambda: 1.0)
+    names = ["./sound.py", "random_real"]
+    (tmp_path / "mine.yaml").write_text(json.dumps({**SMALL, "entries": [{"methods": names}]}))
+    said, again = list[str](), list[str]()
+    found = here(steps=None, time="5m", watcher=RaceWatcher(said.append))
+    budgets = [float(re.findall(r"([\d.]+) s a run", sentence)[0]) for sentence in said]
+    assert 0.8 * (285 - 9) / 3 < budgets[0] <= (285 - 9) / 3
+    assert 200 < budgets[1] < 285
+    assert here(steps=None, time="5m", watcher=RaceWatcher(again.append)).sentence == found.sentence
+    assert again == said
 
 
 def test_nothing_wins_where_all_fail(here: Callable[..., Race], call: Call, tmp_path: Path) -> None:

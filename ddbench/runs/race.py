@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clocks
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ BOARD = "race"
 """board of the candidates, where none is named"""
 NETWORKS = 5
 """networks that are trained on the final sets"""
+ENDLESS = 1e6
+"""seconds of a budget that no control uses up"""
 STATE, WINNER = "race.state", "winner.safetensors"
 
 
@@ -137,20 +140,20 @@ class _Running:
     def carry_out(self, fielded: Sequence[Candidate]) -> Race:
         methods = [one for one in fielded if not one.control]
         controls = [one for one in fielded if one.control]
-        rounds, left = list[Round](), methods
-        sizes = round_sizes(len(methods))
+        rounds, left, sizes = list[Round](), methods, round_sizes(len(methods))
+        aside, unknown = self._aside(controls)
         for place, size in enumerate(sizes):
-            ordered = left if not rounds else _ordered(rounds[-1])[:size]
-            left = ordered
+            left = _ordered(rounds[-1])[:size] if rounds else left
             running = [*left, *(controls if place + 1 == len(sizes) else [])]
-            counts = [*sizes[place:-1], sizes[-1] + len(controls), 1]
-            rounds.append(self._round(place, running, counts, VALIDATION))
+            counts = [*sizes[place:-1], sizes[-1] + unknown, 1]
+            rounds.append(self._round(place, running, counts, VALIDATION, aside))
         method, control = rounds[-1].best(False), rounds[-1].best(True)
         ahead = [one for one in (method, control) if one is not None]
         ahead.sort(key=lambda one: -(one.accuracy or 0.0))  # the method first where both are equal
         winner, other = ([one.candidate for one in ahead] + [None, None])[:2]
         finalists = [one.candidate for one in ahead]
-        test = self._round(len(sizes), finalists, [1], None, control) if finalists else Round("", ())
+        again = self._again(control) if control else 0.0
+        test = self._round(len(sizes), finalists, [1], None, again) if finalists else Round("", ())
         return self._finish(tuple(rounds), winner, other, test)
 
     def _round(
@@ -159,24 +162,23 @@ class _Running:
         running: Sequence[Candidate],
         counts: Sequence[int],
         validation: float | None,
-        control: Standing | None = None,
+        aside: float,
     ) -> Round:
         """Carry out a round, as far as it is not done.
 
         Args:
-            counts: number of runs of it and of each later one, without the control of the final sets
+            counts: number of runs of it and of each later one, without controls whose time is known
             validation: share of the training images to score on; None makes the final sets
-            control: the one of the final sets, which takes about as long as in the last round
+            aside: seconds of these controls, in the last round or in the final one
         """
         networks = NETWORKS if validation is None else self.board.networks
         seconds, steps, scoring = None, None, 0.0
         if self.steps is not None:
             steps = self.steps * 2**place
         else:
-            forecasts = self._scoring(running or [], counts, validation)
-            scoring = forecasts[0]
-            if control is not None and control.record is not None:
-                forecasts[0] += scoring + START_SECONDS + control.record.charged_seconds / (1 - VALIDATION)
+            forecasts = self._scoring(running, counts, validation)
+            scoring, last = forecasts[0], max(0, len(counts) - 2)
+            forecasts[last] += aside / max(1, math.ceil(counts[last] / len(self.executor.devices)))
             seconds = self.clock.budget(place, counts, forecasts)
         conditions = Conditions(seconds, steps, validation, networks)
         jobs = self._jobs(running, conditions)
@@ -189,6 +191,25 @@ class _Running:
         found = {identity_of(record.result.cell, record.result.seed): record for record in records}
         standings = [Standing(one, found.get(identity_of(job.cell, 0))) for one, job in zip(running, jobs, strict=True)]
         return Round(spent, tuple(standings))
+
+    def _aside(self, controls: Sequence[Candidate]) -> tuple[float, int]:
+        """Forecast the seconds of the controls, side by side, from records of like ones; and count those without any.
+
+        They end by themselves, long before a method's budget.
+        """
+        if self.steps is not None or not controls:
+            return 0.0, 0
+        jobs = self._jobs(controls, Conditions(ENDLESS, None, VALIDATION, self.board.networks))
+        cells = forecast_left(Plan([(job, self.folder) for job in jobs], [], [], []), self.device).cells
+        known = [cell.distil + cell.evaluate for cell in cells if cell.distil is not None and cell.distil < ENDLESS]
+        return sum(known, START_SECONDS * len(known)) / len(self.executor.devices), len(cells) - len(known)
+
+    def _again(self, control: Standing) -> float:
+        """Return the seconds that a control takes with all training images, after the last round."""
+        assert control.record is not None  # it has a score
+        measured = control.record.measured
+        scoring = measured.uncharged_seconds.get("evaluation", 0.0) * NETWORKS / len(control.record.result.scores)
+        return START_SECONDS + scoring + control.record.charged_seconds / (1 - VALIDATION)
 
     def _run(self, jobs: list[Job], scoring: float) -> list[Record]:
         plan, began = plan_runs(jobs, self.folder), clocks.monotonic()
