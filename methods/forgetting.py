@@ -22,8 +22,8 @@ class Forgetting:
     """Images of each class that are forgotten most often, or a window of that order. Toneva et al., ICLR 2019.
 
     An image is forgotten where it was classified correctly when it was last in a batch, and is not now; one that is
-    never classified correctly counts as forgotten most often. It costs the training of a network, with a forward pass
-    beside each step.
+    never classified correctly counts as forgotten most often, as in the authors' code. It costs the training of a
+    network, with a forward pass beside each step.
 
     Differences: images are chosen class by class; 20 epochs without augmentation, where the authors train 200 with it.
     """
@@ -35,6 +35,8 @@ class Forgetting:
 
     window: Share = 1.0
     """place in the order of a class from which images are chosen: 0 takes the least forgotten, 1 the most"""
+    unlearned_hardest: bool = True
+    """count images that are never classified correctly as forgotten most often; without it, as in DeepCore, as never"""
     epochs: PositiveInt = 20
     """passes over the images, in each of which an image can be forgotten once"""
     lr_network: PositiveFloat = 0.01
@@ -50,6 +52,7 @@ class Forgetting:
 
     def distill(self, task: Task, meter: Meter) -> DistilledDataset:
         rating = Rating(self.epochs, self.batch_real, self.lr_network, self.candidates)
-        ordered = along_training(task, meter, rating).rated("forgetting").easiest_first()  # K of (M_c,)
+        rated = along_training(task, meter, rating).rated("forgetting", self.unlearned_hardest)
+        ordered = rated.easiest_first()  # K of (M_c,)
         chosen = stored(task, self.decoder, lambda n: taken(task, window(ordered, self.window, n), n))
         return labelled(task, meter, self.labels, chosen)

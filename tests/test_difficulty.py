@@ -60,6 +60,7 @@ def test_forgetting_events_of_a_written_out_sequence() -> None:
     sequences = ["11111", "10101", "00111", "00000", "01011", "11110"]  # an image each, 1 where it is right
     correct = torch.tensor([[sign == "1" for sign in sequence] for sequence in sequences]).T  # (5, 6)
     assert times_forgotten(correct).tolist() == [0, 2, 0, 5, 1, 1]
+    assert times_forgotten(correct, unlearned_hardest=False).tolist() == [0, 2, 0, 0, 1, 1]
     assert times_forgotten(correct[:1]).tolist() == [0, 0, 1, 1, 1, 0]
 
 

@@ -80,12 +80,17 @@ class Dynamics:
     weights: Weights
     """the network at the end"""
 
-    def rated(self, measure: Measure) -> Rated:
+    def rated(self, measure: Measure, unlearned_hardest: bool = True) -> Rated:
         """Return the difficulty of each candidate by times forgotten, or by the mean margin, the smallest the hardest.
 
         The mean margin is the area under the margin of Pleiss et al., NeurIPS 2020, arXiv 2001.10528, of probabilities.
+
+        Args:
+            unlearned_hardest: see `times_forgotten`
         """
-        found = times_forgotten(self.margins > 0) if measure == "forgetting" else -self.margins.mean(0)
+        found = (
+            times_forgotten(self.margins > 0, unlearned_hardest) if measure == "forgetting" else -self.margins.mean(0)
+        )
         return Rated(self.counts, self.positions, found)
 
 
@@ -131,19 +136,18 @@ def after_training(task: Task, meter: Meter, rating: Rating, networks: int, rate
     return Rated(_counts(task, rating), parts["positions"], torch.cat(found))
 
 
-def times_forgotten(correct: Tensor) -> Tensor:
-    """Return how often each image went from right to wrong; one that never was right counts as the number of epochs.
-
-    Toneva et al., ICLR 2019, arXiv 1812.05159, Algorithm 1. No image can be forgotten as often as there are epochs.
+def times_forgotten(correct: Tensor, unlearned_hardest: bool = True) -> Tensor:
+    """Return how often each image went from right to wrong: Toneva et al., ICLR 2019, arXiv 1812.05159, Algorithm 1.
 
     Args:
         correct: true where the image was classified correctly, (epochs, M)
+        unlearned_hardest: count an image that never was right as forgotten in every epoch, which no other can be
 
     Returns:
         Counts, (M,) float32.
     """
     events = (correct[:-1] & ~correct[1:]).sum(0)
-    return torch.where(correct.any(0), events, len(correct)).float()
+    return torch.where(correct.any(0), events, len(correct) if unlearned_hardest else 0).float()
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
