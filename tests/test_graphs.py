@@ -42,6 +42,7 @@ from ddbench.networks import InitialWeights
 from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import PROTOCOLS, discover
 from methods.graph_condensation import GraphCondensation
+from methods.graph_distribution_matching import GraphDistributionMatching
 from methods.induced_subgraph import InducedSubgraph, centers, herd
 from methods.one_step_graph_condensation import OneStepGraphCondensation
 from methods.propagated_k_means import PropagatedKMeans
@@ -275,7 +276,8 @@ def test_networks_by_their_formulas() -> None:
     sgc = build_graph_network("sgc", 12, 3, {})
     linear: Any = sgc.classifier
     assert torch.allclose(sgc(x, [a, a]), linear(a.matrix @ a.matrix @ x), atol=1e-6)
-    assert torch.allclose(linear(sgc.embed(x, [a, a])), linear(a.matrix @ x), atol=1e-6)
+    assert torch.allclose(linear(sgc.embed(x, [a, a])), sgc(x, [a, a]), atol=1e-6)
+    assert torch.allclose(last(gcn.embed(x, [a, a])), gcn(x, [a, a]), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "depth"), [("gcn", 1), ("gcn", 2), ("gcn", 3), ("sgc", 2)])
@@ -701,7 +703,7 @@ def test_without_edges_it_is_gradient_matching_of_a_linear_model() -> None:
     assert not torch.allclose(expected, training().task.real.features[training().task.real_init()], atol=1e-3)
 
 
-@pytest.mark.parametrize("cls", [GraphCondensation, OneStepGraphCondensation])
+@pytest.mark.parametrize("cls", [GraphCondensation, OneStepGraphCondensation, GraphDistributionMatching])
 def test_features_start_from_nodes_of_their_labels_and_learning_takes_turns(cls: Any) -> None:
     """Initial features belong to the labels: in the graphs that GCond's authors released they do not."""
     snapshots = list[DistilledDataset]()
@@ -745,4 +747,19 @@ def test_one_step_condensation_matches_the_gradients_of_a_network_on_the_graph()
         mine = torch.nn.functional.cross_entropy(own[2 * c : 2 * c + 2], torch.full((2,), c))
         ours = torch.autograd.grad(mine, weights, retain_graph=True)
         total += sum(float((p - q).square().sum()) for p, q in zip(ours, theirs, strict=True))
+    assert meter.history["loss"][0][1] == pytest.approx(total, rel=1e-4)
+
+
+def test_distribution_matching_compares_embeddings_on_the_graph() -> None:
+    graph, task, meter = tiny_graph(), training().task, Meter(Budget(), snapshots=())
+    GraphDistributionMatching(iterations=1, edges=False).distill(task, meter)
+    meter.finish()
+    twin = training().task
+    chosen, (w1, b1, _, _) = twin.real_init(), twin.initial().values()
+    a, x = DenseAdjacency(dense(graph)).matrix, graph.features.to_dense()
+    real, own = a @ (a @ x @ w1.T + b1).relu(), (x[graph.train][chosen] @ w1.T + b1).relu()
+    total = 0.0
+    for c in range(3):
+        nodes = graph.train[graph.labels[graph.train] == c]
+        total += float((own[2 * c : 2 * c + 2].mean(0) - real[nodes].mean(0)).square().mean())
     assert meter.history["loss"][0][1] == pytest.approx(total, rel=1e-4)

@@ -29,7 +29,7 @@ class GraphNetwork(nn.Module):
     depth: int
 
     def embed(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None = None) -> Tensor:
-        """Return what the last linear layer reads, (M, F) -> (M, D).
+        """Return what the last linear map reads, with all products taken, (M, F) -> (R, D).
 
         Args:
             x: features, dense or sparse
@@ -55,7 +55,7 @@ class SGC(GraphNetwork):
         self.classifier = nn.Linear(features, classes)
 
     def embed(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None = None) -> Tensor:
-        for layer in layers[:-1]:
+        for layer in layers:
             x = layer.propagate(x)
         return x
 
@@ -85,6 +85,13 @@ class GCN(GraphNetwork):
         self.layers = nn.ModuleList(nn.Linear(wide, narrow) for wide, narrow in pairwise(sizes))
 
     def embed(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None = None) -> Tensor:
+        return layers[-1].propagate(self._hidden(x, layers, dropout))
+
+    def forward(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None = None) -> Tensor:
+        last = cast(nn.Linear, self.layers[-1])  # it leaves fewer columns to propagate
+        return layers[-1].propagate(weighted(last, self._hidden(x, layers, dropout))) + last.bias
+
+    def _hidden(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None) -> Tensor:
         x = dropped(x, self.rate_input, dropout)
         for own, layer in zip(self.layers[:-1], layers[:-1], strict=True):
             linear = cast(nn.Linear, own)
@@ -92,14 +99,12 @@ class GCN(GraphNetwork):
             x = dropped(x, self.rate, dropout)
         return x
 
-    def forward(self, x: Tensor, layers: Sequence[Adjacency], dropout: torch.Generator | None = None) -> Tensor:
-        last = cast(nn.Linear, self.layers[-1])
-        return layers[-1].propagate(weighted(last, self.embed(x, layers, dropout))) + last.bias
-
 
 @GRAPH_NETWORKS.register("gat")
 class GAT(GraphNetwork):
     """Two layers of attention to neighbours, the first with several heads. Velickovic et al., ICLR 2018, 1710.10903.
+
+    What it embeds is what its last layer attends to.
 
     The weight of an edge multiplies the exponential of its logit, which changes nothing where weights are 1.
     """

@@ -105,7 +105,7 @@ class GraphTask:
         return logits
 
     def embed(self, weights: Mapping[str, Tensor], x: Tensor, layers: Sequence[Adjacency]) -> Tensor:
-        """What the network's last linear layer reads, (M, D)."""
+        """What the network's last linear map reads, (R, D)."""
         named = {f"network.{name}": weight for name, weight in weights.items()}
         features: Tensor = functional_call(self._embedding, named, (x, layers))
         return features
