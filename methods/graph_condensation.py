@@ -5,13 +5,13 @@ Algorithm 1 (GCond).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, register_method
 from ddbench.graphs.linear import LinearClassifier, output_distance
 from ddbench.graphs.synthetic_graph import SyntheticGraph
 from ddbench.graphs.task import GraphTask
@@ -51,9 +51,9 @@ class GraphCondensation:
     """training steps on the synthetic graph between two matchings, by Adam"""
     edges: bool = True
     """learn edges, as a function of features; if not, the graph has none"""
-    lr_features: PositiveFloat = 1e-4
+    lr_features: Annotated[PositiveFloat, LogRange(1e-5, 1e-2)] = 1e-4
     """step size of Adam on the features"""
-    lr_edges: PositiveFloat = 1e-4
+    lr_edges: Annotated[PositiveFloat, LogRange(1e-5, 1e-2)] = 1e-4
     """step size of Adam on the predictor of edges"""
     lr_network: PositiveFloat = 0.01
     """step size of Adam on the network"""

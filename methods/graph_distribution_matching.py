@@ -4,12 +4,12 @@ Liu, Li, Chen & Song, "Graph Condensation via Receptive Field Distribution Match
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, register_method
 from ddbench.graphs.synthetic_graph import SyntheticGraph
 from ddbench.graphs.task import GraphTask
 
@@ -38,9 +38,9 @@ class GraphDistributionMatching:
     """steps, each with a fresh network"""
     edges: bool = True
     """learn edges, as a function of features; if not, the graph has none"""
-    lr_features: PositiveFloat = 3e-4
+    lr_features: Annotated[PositiveFloat, LogRange(3e-5, 3e-2)] = 3e-4
     """step size of Adam on the features"""
-    lr_edges: PositiveFloat = 3e-4
+    lr_edges: Annotated[PositiveFloat, LogRange(3e-5, 3e-2)] = 3e-4
     """step size of Adam on the predictor of edges"""
     period: PositiveInt = 30
     """steps after which the turns of edges and features repeat"""

@@ -5,12 +5,12 @@ Algorithm 1 (DosCond), as the authors have it for nodes.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ddbench import DistilledDataset, Meter, State, Weights, register_method
+from ddbench import DistilledDataset, LogRange, Meter, State, Weights, register_method
 from ddbench.graphs.synthetic_graph import SyntheticGraph
 from ddbench.graphs.task import GraphTask
 
@@ -39,9 +39,9 @@ class OneStepGraphCondensation:
     """steps, each with a fresh network"""
     edges: bool = True
     """learn edges, as a function of features; if not, the graph has none"""
-    lr_features: PositiveFloat = 1e-3
+    lr_features: Annotated[PositiveFloat, LogRange(1e-4, 1e-1)] = 1e-3
     """step size of Adam on the features"""
-    lr_edges: PositiveFloat = 1e-3
+    lr_edges: Annotated[PositiveFloat, LogRange(1e-4, 1e-1)] = 1e-3
     """step size of Adam on the predictor of edges"""
     period: PositiveInt = 50
     """steps after which the turns of edges and features repeat"""

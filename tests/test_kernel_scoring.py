@@ -241,11 +241,18 @@ def test_scoring_is_forecast_by_the_pairs_that_a_kernel_takes(monkeypatch: pytes
     assert cell.distil == pytest.approx(2.0)  # this machine is twice as fast
 
 
-def test_the_pace_of_a_kernel_is_measured_once() -> None:
+def test_the_pace_of_a_kernel_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     (job,) = jobs_of("random_real", **KRR)
-    size, speeds = job.size(), Speeds(CPU)
+    size, speeds, asked = job.size(), Speeds(CPU), list[str]()
+
+    def seconds(kernel: str, data: object, count: int) -> float:
+        asked.append(kernel)
+        return count**2 * {"convnet": 0.5, "fc": 1e-6}[kernel]
+
+    monkeypatch.setattr(speeds, "_kernel_seconds", seconds)
     assert size is not None
-    assert speeds.pair("convnet", size) == speeds.pair("convnet", size) > speeds.pair("fc", size) > 0
+    assert [speeds.pair(kernel, size) for kernel in ("convnet", "convnet", "fc")] == [0.5, 0.5, 1e-6]
+    assert asked == ["convnet", "convnet", "fc", "fc", "fc"]  # once to warm up; what is slow, with few images alone
 
 
 def test_a_kernel_protocol_says_what_it_is() -> None:

@@ -69,15 +69,19 @@ class Speeds:
         return self._pairs[kernel, data.shape]
 
     def _pair(self, kernel: KernelName, data: Size) -> float:
+        self._kernel_seconds(kernel, data, FEW // 2)  # which warms up
         for count in (FEW // 2, MANY // 2):
-            images = exact(torch.zeros(count, *data.shape, device=self.device))
-            started = time.perf_counter()
-            KERNELS[kernel](images, images)
-            wait_for(self.device)
-            taken = time.perf_counter() - started
+            taken = self._kernel_seconds(kernel, data, count)
             if taken > PROBE_SECONDS / 10:
                 break
         return taken / count**2
+
+    def _kernel_seconds(self, kernel: KernelName, data: Size, count: int) -> float:
+        images = exact(torch.zeros(count, *data.shape, device=self.device))
+        started = time.perf_counter()
+        KERNELS[kernel](images, images)
+        wait_for(self.device)
+        return time.perf_counter() - started
 
     def _measure(self, network: NetworkSpec, data: Size) -> Speed:
         module = build_network(network.name, data.shape, data.classes, network.parameters).to(self.device)
