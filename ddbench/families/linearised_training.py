@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddbench.compute.compiling import Weights
+from ddbench.compute.compiling import Compiler, Weights
 from ddbench.errors import UserError
 from ddbench.families.kernels.features import label_margin, with_mirrored
 from ddbench.families.kernels.regression import exact
@@ -69,11 +69,12 @@ class LinearisedTraining:
         self._task, self._ridge, self._mirror = task, ridge, mirror
         _load_forward_mode()
         self._inner = task.compiler.gradient(self._inner_loss)
-        self._inverse = task.compiler.function(self._inverse_on)
-        self._slope_along = task.compiler.gradient(self._inner_slope)
-        self._outer = task.compiler.gradient(self._outer_loss)
         self._answer = task.compiler.function(self._answers)
         self._pull = task.compiler.gradient(self._product)
+        eager = Compiler()  # once an outer step, on few images: compiling takes longer than it saves
+        self._inverse = eager.function(self._inverse_on)
+        self._slope_along = eager.gradient(self._inner_slope)
+        self._outer = eager.gradient(self._outer_loss)
 
     def fit(self, weights: Weights, made: Weights, steps: int, lr: Tensor) -> tuple[Weights, Tensor]:
         """Return the change of weights after steps of Adam on the inner loss, and the loss before each, (steps,)."""
