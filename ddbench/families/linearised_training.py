@@ -78,7 +78,7 @@ class LinearisedTraining:
 
     def fit(self, weights: Weights, made: Weights, steps: int, lr: Tensor) -> tuple[Weights, Tensor]:
         """Return the change of weights after steps of Adam on the inner loss, and the loss before each, (steps,)."""
-        images, targets = self._set(made)
+        images, targets = self._set(_detached(made))  # so that both problems are compiled once
         inverse = self._inverse(weights, images)
 
         def slope(change: Weights) -> tuple[Weights, Tensor]:
@@ -109,7 +109,7 @@ class LinearisedTraining:
         Returns:
             The product v, and 1/2 v'Hv - v'vector before each step, (steps,).
         """
-        images, targets = self._set(made)
+        images, targets = self._set(_detached(made))
         inverse, zeros = self._inverse(weights, images), torch.zeros_like(targets)
 
         def slope(change: Weights) -> tuple[Weights, Tensor]:
