@@ -80,10 +80,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_seconds_of_a_race_keep_to_its_time(clock: Clock, tmp_path: Path) -> None:
     """Two runs and a final one; the rounds took twice as long by the wall, and scoring thrice what was forecast."""
     timer = RaceTime(tmp_path / "race.state", ASKED, 100.0, 1)
-    # 95 seconds for 2 (b + 3 + 1) and 2 b + 3 + 4
-    assert timer.budget(0, [2, 1], [1.0, 4.0]) == 20.0
+    # 95 seconds for 2 (b + 1 + 3) and 2 b + 1 + 6
+    assert timer.budget(0, [2, 1], [3.0, 6.0]) == 20.0
     clock.now += 92.0
-    runs = [make_record(seconds={"distil": 17.0}, uncharged_seconds={"evaluation": 3.0}) for _ in range(2)]
+    runs = [make_record(seconds={"distil": 19.0}, uncharged_seconds={"evaluation": 3.0}) for _ in range(2)]
     timer.learn(runs, 92.0, 1.0)
     assert timer.left == 8.0
     # half of the 3 seconds that are planned with, and not even time to score
@@ -92,23 +92,25 @@ def test_the_seconds_of_a_race_keep_to_its_time(clock: Clock, tmp_path: Path) ->
 
 def test_a_crowded_machine_is_noticed_before_the_first_round(clock: Clock, tmp_path: Path) -> None:
     clock.slowdown = 2.0
-    assert RaceTime(tmp_path / "race.state", ASKED, 200.0, 1).budget(0, [2, 1], [1.0, 4.0]) == 20.0
+    assert RaceTime(tmp_path / "race.state", ASKED, 200.0, 1).budget(0, [2, 1], [3.0, 6.0]) == 20.0
+    aside = RaceTime(tmp_path / "aside.state", ASKED, 200.0, 1).budget(0, [2, 1], [3.0, 6.0], aside=20.0)
+    assert aside == 15.0  # controls take 20 of the 80 seconds
     with pytest.raises(UserError, match=r"give --time 2m or more"):  # 2 (2 (1 + 14) + 2 + 7) / 0.95 = 82 s
-        RaceTime(tmp_path / "other.state", ASKED, 30.0, 1).budget(0, [2, 1], [11.0, 4.0])
+        RaceTime(tmp_path / "other.state", ASKED, 30.0, 1).budget(0, [2, 1], [13.0, 6.0])
 
 
 def test_what_is_learned_counts(clock: Clock, tmp_path: Path) -> None:
     timer = RaceTime(tmp_path / "race.state", ASKED, 1000.0, 2)
-    assert timer.budget(0, [2, 1], [2.0, 2.0]) == pytest.approx((950 - 5 - 5) / 3, abs=1)
+    assert timer.budget(0, [2, 1], [4.0, 4.0]) == pytest.approx((950 - 5 - 5) / 3, abs=1)
     clock.now += 350.0
-    runs = [make_record(seconds={"distil": 313.0}, uncharged_seconds={"evaluation": 4.0}) for _ in range(2)]
+    runs = [make_record(seconds={"distil": 315.0}, uncharged_seconds={"evaluation": 4.0}) for _ in range(2)]
     timer.learn(runs, 480.0, 2.0)  # 320 seconds each on two cores took 480: half as long again
-    assert timer.budget(1, [1], [2.0]) == pytest.approx(600 / 1.5 - 3 - 4, abs=1)
+    assert timer.budget(1, [1], [2.0]) == pytest.approx(600 / 1.5 - 1 - 4, abs=1)
 
 
 def test_a_race_goes_on_with_its_budgets(clock: Clock, tmp_path: Path) -> None:
     first = RaceTime(tmp_path / "race.state", ASKED, 100.0, 1)
-    budget = first.budget(0, [2, 1], [1.0, 4.0])
+    budget = first.budget(0, [2, 1], [3.0, 6.0])
     clock.now += 30.0
     first.keep()
     clock.now += 1000.0  # nobody was racing
@@ -123,7 +125,7 @@ def test_too_little_time_is_said_with_what_would_do(clock: Clock, tmp_path: Path
     """24 runs of a second and 10 beside, a final of two seconds: 274 seconds, of which 95 % are planned with."""
     timer = RaceTime(tmp_path / "race.state", ASKED, 60.0, 1)
     with pytest.raises(UserError, match=r"1 min are too short for a race of 24 methods: .*give --time 5m or more, or"):
-        timer.budget(0, [24, 1], [7.0, 5.0])
+        timer.budget(0, [24, 1], [9.0, 7.0])
     assert not (tmp_path / "race.state").exists()
 
 
@@ -306,7 +308,7 @@ def test_a_race_in_small(here: Callable[..., Race], call: Call, tmp_path: Path) 
 
 
 def test_a_race_within_a_time(here: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """285 of 300 seconds for a run of b and one of 2 b, with 3 seconds to start each, and as many for the control.
+    """285 of 300 seconds for a run of b and one of 2 b, with a second to start each, and one for the control.
 
     The method ends by itself, so that almost all of the time is left for the final sets.
     """
@@ -316,7 +318,7 @@ def test_a_race_within_a_time(here: Callable[..., Race], monkeypatch: pytest.Mon
     said, again = list[str](), list[str]()
     found = here(steps=None, time="5m", watcher=RaceWatcher(said.append))
     budgets = [float(re.findall(r"([\d.]+) s a run", sentence)[0]) for sentence in said]
-    assert 0.8 * (285 - 9) / 3 < budgets[0] <= (285 - 9) / 3
+    assert 0.8 * (285 - 3) / 3 < budgets[0] <= (285 - 3) / 3
     assert 200 < budgets[1] < 285
     assert here(steps=None, time="5m", watcher=RaceWatcher(again.append)).sentence == found.sentence
     assert again == said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time as clocks
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -177,9 +176,7 @@ class _Running:
             steps = self.steps * 2**place
         else:
             forecasts = self._scoring(running, counts, validation)
-            scoring, last = forecasts[0], max(0, len(counts) - 2)
-            forecasts[last] += aside / max(1, math.ceil(counts[last] / len(self.executor.devices)))
-            seconds = self.clock.budget(place, counts, forecasts)
+            scoring, seconds = forecasts[0], self.clock.budget(place, counts, forecasts, aside)
         conditions = Conditions(seconds, steps, validation, networks)
         jobs = self._jobs(running, conditions)
         if not jobs:

@@ -17,7 +17,7 @@ from ddbench.records.files import read_kept
 from ddbench.records.schema import Record
 from ddbench.runs.forecast import duration
 
-START_SECONDS = 3.0
+START_SECONDS = 1.0
 """seconds of a run beside distilling and scoring: its process starts, and reads the data"""
 LEAST_SECONDS = 1.0
 """shortest budget of a run"""
@@ -66,13 +66,14 @@ class RaceTime:
         self._kept = self._kept.model_copy(update={"spent": self._before + time.monotonic() - self._began})
         write_sealed(self._file, self._kept.model_dump_json().encode())
 
-    def budget(self, place: int, runs: Sequence[int], scoring: Sequence[float]) -> float:
+    def budget(self, place: int, runs: Sequence[int], scoring: Sequence[float], aside: float = 0.0) -> float:
         """Return the seconds of each run of a round.
 
         Args:
             place: number of the round, 0, 1, ...
             runs: number of runs of it and of each later one
             scoring: seconds of scoring a run, as they were forecast, of each of these rounds
+            aside: seconds that controls take beside these runs
 
         Raises:
             UserError: when the time is too short to begin.
@@ -82,10 +83,11 @@ class RaceTime:
         if place == 0:
             self._stretch = slowdown()
         overheads = [START_SECONDS + self._slower * seconds for seconds in scoring]
-        left = (self.left - (1 - PLANNED) * self._limit) / self._stretch
+        left = (self.left - (1 - PLANNED) * self._limit) / self._stretch - aside
         found = first_budget(left, runs, overheads, self._workers)
         if place == 0 and found < LEAST_SECONDS:
-            needed = self._stretch * wall_seconds(LEAST_SECONDS, runs, overheads, self._workers) / PLANNED
+            needed = aside + wall_seconds(LEAST_SECONDS, runs, overheads, self._workers)
+            needed *= self._stretch / PLANNED
             raise UserError(
                 f"{duration(self._limit)} are too short for a race of {runs[0]} methods: starting and scoring their "
                 f"runs takes most of it; give --time {math.ceil(needed / 60)}m or more, or fewer methods"
