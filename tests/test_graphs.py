@@ -496,6 +496,12 @@ def distilled(method: Any, ipc: int = 2) -> DistilledDataset:
     return artifact
 
 
+def test_nodes_are_not_labelled_by_a_teacher() -> None:
+    taught = dataclasses.replace(distilled(InducedSubgraph()), teacher={"weight": torch.ones(1)})
+    with pytest.raises(UserError, match="label source is 'teacher', and this protocol reads the one label of each"):
+        evaluator().score(taught, seed=0)
+
+
 def test_propagated_k_means_by_its_definition() -> None:
     real = training().task.real
     one = distilled(PropagatedKMeans(), ipc=1)
@@ -614,7 +620,7 @@ def classifier(features: int = 12, classes: int = 3) -> LinearClassifier:
 
 
 def test_the_closed_form_is_the_gradient_of_a_network_on_the_graph() -> None:
-    """Of an SGC on the whole graph by autograd, class by class; by hand it is the propagated nodes times P - Y."""
+    """Autograd through an SGC on the whole graph, class by class; by hand it is the propagated nodes times P - Y."""
     graph, real, linear = tiny_graph(), training().task.real, classifier()
     network = build_graph_network("sgc", 12, 3, {})
     network.load_state_dict({"classifier.weight": linear.weight, "classifier.bias": linear.bias})

@@ -21,6 +21,7 @@ from ddbench.data import Preprocessing
 from ddbench.data.augmentation import DSA
 from ddbench.errors import UserError
 from ddbench.evaluation.descent import course_on
+from ddbench.evaluation.kernel_protocol import KernelProtocol
 from ddbench.evaluation.protocols import Protocol
 from ddbench.evaluation.trainer import ImageEvaluator
 from ddbench.io.safetensors_files import read_tensors, tensor_bytes
@@ -181,6 +182,15 @@ def test_a_teacher_of_another_network_is_refused() -> None:
     artifact = made(f"teacher,{SHORT}").with_provenance({"network": {"name": "mlp", "parameters": {}}})
     with pytest.raises(UserError, match="teacher is no mlp, which its header names"):
         batches(artifact, 1, evaluator_of())
+
+
+@pytest.mark.parametrize("labels", [f"teacher,{SHORT}", f"stored,passes=2,{SHORT}"])
+def test_a_kernel_does_not_take_the_classes_for_what_a_network_answers(labels: str) -> None:
+    kernel = evaluator_of().under(NETWORK, KernelProtocol("k@1", "test", "fc"))
+    with pytest.raises(
+        UserError, match=r"label source is '(teacher|stored)', and this protocol reads the one label of"
+    ):
+        kernel.score(made(labels), seed=0)
 
 
 def test_labels_of_epochs_need_the_same_images_in_each() -> None:

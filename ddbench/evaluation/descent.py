@@ -55,8 +55,8 @@ def train_by_descent(
 
 def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, short: bool = False) -> Course:
     """The training of the seed's network on an artefact."""
-    protocol, soft = evaluator.protocol, artifact.label_source in ("stored", "teacher")
-    check_labels(protocol, "logits" if soft else artifact.label_kind)
+    protocol, taught = evaluator.protocol, artifact.teacher is not None
+    check_labels(protocol, "logits" if taught else given_kind(artifact))
     generator = seeded(derive_seed("evaluate", protocol.name, evaluator.network, seed))
     weights = _initial(evaluator, artifact, seed, generator)
     count = len(artifact.decode(0, seeded(0))[1])
@@ -65,7 +65,7 @@ def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, 
     augmentation = AUGMENTATIONS["none" if artifact.stored else protocol.augmentation](evaluator.data.name)
     kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, given_kind(artifact))
     batches = _batches(evaluator, artifact, schedule, augmentation, kind, generator)
-    return Course(weights, schedule, batches, "logits" if artifact.teacher is not None else kind)
+    return Course(weights, schedule, batches, "logits" if taught else kind)
 
 
 def train_on_all_data(

@@ -14,6 +14,7 @@ from ddbench.compute import host
 from ddbench.compute.generators import seeded
 from ddbench.data import Dataset, Transform
 from ddbench.evaluation.kernel_protocol import KernelProtocol
+from ddbench.evaluation.labelling import check_labels_of_images
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.selection import select
 from ddbench.families.kernels.named import KERNELS
@@ -87,6 +88,7 @@ class KernelEvaluator:
 
     def train(self, artifact: DistilledDataset, seed: int = 0) -> KernelPredictor:
         """Solve the regression on an artefact; the seed has no effect."""
+        check_labels_of_images(artifact)
         parts = {name: part.to(self.device, non_blocking=True) for name, part in artifact.parts.items()}
         images, labels = artifact.decoder.decode(parts, 0, seeded(0))  # (n, C, H, W), (n,) or (n, K)
         kernel, images = KERNELS[self.protocol.kernel], exact(images)

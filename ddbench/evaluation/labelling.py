@@ -23,6 +23,15 @@ def given_kind(artifact: DistilledDataset) -> LabelKind:
     return "logits" if artifact.stored is not None else artifact.label_kind
 
 
+def check_labels_of_images(artifact: DistilledDataset) -> None:
+    """Raise UserError where the images are labelled by something else than what is stored with each of them."""
+    if artifact.label_source in ("stored", "teacher"):
+        raise UserError(
+            f"the artefact's label source is {artifact.label_source!r}, and this protocol reads the one label of each "
+            "image or node; score it under a protocol that trains networks on images"
+        )
+
+
 def epochs(
     evaluator: ImageEvaluator, artifact: DistilledDataset, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,6 +16,7 @@ from ddbench.artifacts.recipe import Recipe
 from ddbench.compute import host
 from ddbench.compute.generators import derive_seed, seeded
 from ddbench.evaluation.descent import optimizer_of
+from ddbench.evaluation.labelling import check_labels_of_images
 from ddbench.evaluation.losses import check_labels, training_loss
 from ddbench.evaluation.modality import Evaluator
 from ddbench.evaluation.protocols import AnyProtocol, Protocol, register_protocol
@@ -151,6 +152,7 @@ class GraphEvaluator:
     def _course(self, artifact: DistilledDataset) -> _Course:
         if self.protocol.kind == "full_data":
             return _Course(*self.whole, self.graph.labels[self.graph.train], "index", self.graph.train)
+        check_labels_of_images(artifact)
         parts = {name: part.to(self.device, non_blocking=True) for name, part in artifact.parts.items()}
         x, labels = artifact.decoder.decode(parts, 0, None)  # (n, F), (n,) or (n, K)
         return _Course(x, [adjacency_of(parts)] * self.module.depth, labels, artifact.label_kind)
