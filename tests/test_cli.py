@@ -21,7 +21,7 @@ from ddbench.data import load_dataset
 from ddbench.records.files import read_records
 from ddbench.records.schema import Record
 from ddbench.records.source_digest import file_source_digest
-from ddbench.registry import METHODS, NETWORKS, PROTOCOLS
+from ddbench.registry import METHODS, NETWORKS, PROTOCOLS, discover_all_but_methods
 from factories import Call, write_board, write_method
 
 NETWORK = "convnet,depth=1,width=8"
@@ -314,6 +314,7 @@ def test_distill_says_why_there_is_no_artefact(call: Call, tmp_path: Path) -> No
 
 @pytest.mark.slow  # processes of their own; `.ci/run` carries it out
 def test_help_needs_no_torch_and_every_public_name_is_found() -> None:
+    discover_all_but_methods()
     code = (
         "import sys, ddbench.cli; print('torch' in sys.modules); "
         "from ddbench import *; print(len(PROTOCOLS), len(NETWORKS))"

@@ -75,6 +75,26 @@ print(is_discovered())
     assert done.stdout == "True\nFalse\n"
 
 
+@pytest.mark.slow  # several processes; `.ci/run` carries it out
+def test_a_process_has_the_environment_of_its_start(tmp_path: Path) -> None:
+    """The server that forks keeps the environment in which the first process was started."""
+    (tmp_path / "tells.py").write_text(
+        "import os\ndef answer(outbox, anchor):\n    outbox.send(os.environ.get('DDBENCH_DATA'))\n"
+    )
+    code = """
+import os, tells
+from ddbench.runs.executors.process import Process
+for place in ("first", "second", None):
+    os.environ.pop("DDBENCH_DATA", None)
+    os.environ.update({"DDBENCH_DATA": place} if place else {})
+    process = Process(tells.answer)
+    print(process.inbox.recv())
+    process.end()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["first", "second", "None"]
+
+
 def test_scripts_are_left_out_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "is_discovered", lambda: True)
     script, inside, leave = sys.modules["__main__"], threading.Event(), threading.Event()

@@ -13,7 +13,7 @@ from ddbench.meter.meter import Meter
 from ddbench.records.cell import Budget, NetworkSpec
 from ddbench.registry import METHODS, discover
 from ddbench.task.hyperparameters import make_method
-from ddbench.testing import tiny_task
+from ddbench.testing import IMAGES, modalities_of, tiny_task
 
 discover()
 NETWORK = NetworkSpec(name="convnet", parameters={"depth": 4, "width": 8})
@@ -22,6 +22,9 @@ FITTING: dict[str, dict[str, Any]] = {
     "factorization": {"decoder": "hallucinators,count=1,channels=1,scale=2"},
 }
 """decoders that fit into one image of a class, without a decomposition of thousands of images"""
+
+
+OF_IMAGES = [name for name in METHODS if IMAGES in modalities_of(METHODS.get(name))]
 
 
 def random_images(classes: int) -> Dataset:
@@ -33,7 +36,7 @@ def random_images(classes: int) -> Dataset:
 
 @pytest.mark.slow  # `.ci/run` carries out the smaller number of classes
 @pytest.mark.parametrize("classes", [20, 200])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_a_method_takes_large_images_of_many_classes(name: str, classes: int) -> None:
     cls, generators = METHODS.get(name), Generators("large")
     settings = {**cls.tiny, **FITTING.get(name, {})}

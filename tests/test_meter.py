@@ -364,8 +364,9 @@ def test_a_budget_of_real_seconds_is_exceeded_by_less_than_a_step(tmp_path: Path
         before = meter.charged
         for step in meter.steps(1000, State(images=torch.zeros(1000)), an_artifact):
             work(0.001 * (1 + step % 7))
-            steps.append(meter.charged - before)
-            before = meter.charged
+            now = meter.charged
+            steps.append(now - before)
+            before = now
         meter.finish()
         steps.append(meter.charged - before)
         assert meter.truncated

@@ -29,6 +29,7 @@ from ddbench.graphs.networks import GraphNetwork, build_graph_network
 from ddbench.networks import InitialWeights
 from ddbench.records.cell import NetworkSpec
 from ddbench.records.schema import Score
+from ddbench.registry import PROTOCOLS as PROTOCOLS
 from ddbench.task.settings.base import share
 
 READ_EVERY = 5

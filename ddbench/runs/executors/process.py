@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -69,7 +70,9 @@ class Process:
         self.inbox: Connection | None = inbox
         with _script_left_out(), inherited_module_path():
             self._process = _started(
-                lambda: context.Process(target=target, args=(*arguments, outbox, anchor), daemon=True)
+                lambda: context.Process(
+                    target=_surrounded, args=(dict(os.environ), target, *arguments, outbox, anchor), daemon=True
+                )
             )
         outbox.close()
         anchor.close()
@@ -126,6 +129,13 @@ class Process:
         if self.inbox is not None:
             self.inbox.close()
             self.inbox = None
+
+
+def _surrounded(variables: dict[str, str], target: Callable[..., None], *arguments: Any) -> None:
+    """Call the target in the environment of the process that asks, not in that of the server, which may be older."""
+    os.environ.clear()
+    os.environ.update(variables)
+    target(*arguments)
 
 
 @contextmanager
