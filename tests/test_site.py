@@ -104,6 +104,13 @@ def test_the_same_records_give_the_same_bytes(some_records: Path, site: Path, tm
 
 
 @pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
+def test_pages_lead_to_documentation_beside_them(some_records: Path, tmp_path: Path) -> None:
+    index = write_site(some_records, tmp_path / "site", "docs/index.html")
+    assert "<a href=docs/index.html>Documentation</a>" in index.read_text()
+    deeper = next((index.parent / "methods").glob("*.html"))
+    assert "<a href=../docs/index.html>Documentation</a>" in deeper.read_text()
+
+
 def test_a_changed_record_changes_its_page(some_records: Path, site: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(some_records, tmp_path / "leaderboards")
     path = next((folder / "records" / "cpu" / "herding").glob("*.json"))

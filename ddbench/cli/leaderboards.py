@@ -25,6 +25,7 @@ def leaderboard(
     out: Annotated[Path | None, typer.Option(help="Write BOARD.md, .csv and .png there.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check records and committed tables; write no table.")] = False,
     site: Annotated[Path | None, typer.Option(help="Write pages there that open from disk.")] = None,
+    docs: Annotated[str, typer.Option(help="Path in --site of documentation that its pages lead to.")] = "",
     state: Annotated[str, typer.Option(help="Print the rows that are `verified` or `replayed` at least.")] = "claimed",
     as_json: Json = False,
 ) -> None:
@@ -54,6 +55,8 @@ def leaderboard(
         raise UserError("--out is where tables are written, and --check and --site write none; leave it out")
     if check and folder.is_dir() and not (folder / "records").is_dir():
         raise UserError(f"{folder} has no records/, so that no tables are kept in it; leave out --check")
+    if docs and site is None:
+        raise UserError(f"--docs {docs} is for pages; name their folder with --site")
     problems, written = list[str](), list[Path]()
     if check:
         problems = check_tables(folder, origins_beside(folder))
@@ -65,7 +68,7 @@ def leaderboard(
     if site is not None and not problems:
         from ddbench.site import write_site
 
-        written = [write_site(folder, site)]
+        written = [write_site(folder, site, docs)]
         say(f"wrote {written[0]}")
     if check or site is not None:
         if as_json:

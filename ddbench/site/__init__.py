@@ -16,12 +16,13 @@ MARK = ".ddbench-site"
 __all__ = ["write_site"]
 
 
-def write_site(folder: Path, out: Path) -> Path:
+def write_site(folder: Path, out: Path, documentation: str = "") -> Path:
     """Write the pages of the records below a folder; an older site in `out` is replaced as a whole.
 
     Args:
         folder: a folder with records, artefacts and maybe `published.yaml`
         out: a new or empty folder, or an older site
+        documentation: a path below `out` that the pages lead to, and that something else writes; empty for none
 
     Returns:
         The path of the page to open.
@@ -36,7 +37,7 @@ def write_site(folder: Path, out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
             built = Path(work) / "site"
-            for name, data in [(MARK, b""), *files(content)]:
+            for name, data in [(MARK, b""), *files(content, documentation)]:
                 path = built / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)

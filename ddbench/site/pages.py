@@ -31,9 +31,9 @@ Page = tuple[str, str, Mapping[str, Any]]
 """path inside the site, name of the template, and the values that it shows"""
 
 
-def files(content: Content) -> Iterator[tuple[str, bytes]]:
-    """Yield the path and the bytes of each file of the site, a pure function of the content and of the code."""
-    renderer, shown = Renderer(), _pictures(content)
+def files(content: Content, documentation: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield the path and the bytes of each file of the site, a pure function of the arguments and of the code."""
+    renderer, shown = Renderer(documentation), _pictures(content)
     yield from ((name, (HERE / name).read_bytes()) for name in ASSETS)
     for page, template, values in _pages(content, shown):
         yield page, renderer.render(page, template, values)

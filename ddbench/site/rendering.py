@@ -42,9 +42,13 @@ NEEDLESS_QUOTES = re.compile(r'="([\w./#:@%,+-]+)"(?=[\s>])')
 
 
 class Renderer:
-    """Renders pages, each with links relative to itself, so that they work when opened from a file."""
+    """Renders pages, each with links relative to itself, so that they work when opened from a file.
 
-    def __init__(self) -> None:
+    Args:
+        documentation: path of the documentation inside the site; empty for none
+    """
+
+    def __init__(self, documentation: str = "") -> None:
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -66,7 +70,7 @@ class Renderer:
         }
         self._environment.tests["strong"] = lambda text: isinstance(text, Strong)
         self._environment.globals |= {
-            "navigation": NAVIGATION,
+            "navigation": (*NAVIGATION, (documentation, "Documentation")) if documentation else NAVIGATION,
             "endings": tuple(ENDINGS),
             "board_page": board_page,
             "method_page": method_page,
