@@ -20,6 +20,8 @@ RESAMPLES = 2000
 """number of draws of a bootstrap"""
 LEAST_PAIRS = 4
 """smallest number of pairs whose order is bootstrapped"""
+MOST_UNDEFINED = 0.05
+"""share of a bootstrap's draws for which a correlation may not be defined"""
 
 
 @dataclass(frozen=True)
@@ -228,12 +230,18 @@ def kendall_interval(one: Sequence[float], other: Sequence[float]) -> tuple[floa
     of `RESAMPLES` draws; the same pairs give the same ends.
 
     Returns:
-        None for fewer than `LEAST_PAIRS` pairs, or where tau is not defined for any draw.
+        None for fewer than `LEAST_PAIRS` pairs, or where tau is not defined for more than a twentieth of the draws, as
+        where all pairs but one have one value.
     """
     if len(one) < LEAST_PAIRS:
         return None
     found = kendall_draws(one, other)
-    if np.isnan(found).all():
+    return _percentiles(found)
+
+
+def _percentiles(found: NDArray[Any]) -> tuple[float, float] | None:
+    """Ends of a 95 % interval of draws; None where too many are not defined, and the others tell of some rows alone."""
+    if np.isnan(found).mean() > MOST_UNDEFINED:
         return None
     low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)
@@ -275,10 +283,7 @@ def spearman_interval(one: Sequence[float], other: Sequence[float]) -> tuple[flo
         return None
     draws = np.random.RandomState(0).randint(count, size=(RESAMPLES, count))
     found = _spearmans(np.asarray(one)[draws], np.asarray(other)[draws])
-    if np.isnan(found).all():
-        return None
-    low, high = np.nanquantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    return _percentiles(found)
 
 
 def _spearmans(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:

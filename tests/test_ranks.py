@@ -138,4 +138,6 @@ def test_spearman_is_scipys() -> None:
     taken = [spearman(list(one[draw]), list(other[draw])) for draw in draws]
     assert found == pytest.approx(tuple(np.quantile([t for t in taken if t is not None], [0.025, 0.975])))
     assert spearman_interval([1.0] * 5, [1.0] * 5) is None
+    assert spearman_interval([0.0] * 6 + [1.0], [*range(7)]) is None  # (6 / 7) ** 7, a third, of the draws lack the one
+    assert spearman_interval([0.0] * 3 + [1.0] * 4, [*range(7)]) is not None
     assert spearman_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ NOTE = (
 )
 REAL = "other real images (floor)"
 """label of the line that has what real data give in place of an artefact"""
+DECIMALS, MOST_DECIMALS = 3, 6
+"""decimals of a measure, and the most of one whose values are small"""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,17 @@ class AnalysisTable:
 
     def lines(self) -> list[dict[str, str]]:
         """Return the texts of each row by column, and last what real data give in place of artefacts, if known."""
+        decimals = {metric.name: self._decimals(metric) for metric in self.shown}
+
+        def said(row: AnalysedRow, name: str) -> str:
+            return text(row.measures[name], decimals[name]) if name in row.measures else NOTHING
+
         made = [
             {"method": row.label, "accuracy %": f"{100 * row.accuracy:.1f}", "n": str(row.count)}
-            | {m.name: text(row.measures[m.name]) if m.name in row.measures else NOTHING for m in self.shown}
+            | {metric.name: said(row, metric.name) for metric in self.shown}
             for row in self.rows
         ]
-        floors = {metric.name: self._floor(metric) for metric in self.shown}
+        floors = {metric.name: self._floor(metric, decimals[metric.name]) for metric in self.shown}
         if any(said != NOTHING for said in floors.values()):
             made.append({"method": REAL, "accuracy %": NOTHING, "n": NOTHING} | floors)
         return made
@@ -78,10 +86,16 @@ class AnalysisTable:
         """Return how far each measure orders the rows as accuracy does."""
         return list(agreement(self.rows, self.shown))
 
-    def _floor(self, metric: Metric) -> str:
+    def _decimals(self, metric: Metric) -> int:
+        """Return three, or as many as give the largest value of a column two digits."""
+        means = [abs(row.measures[metric.name].mean) for row in self.rows if metric.name in row.measures]
+        largest = max(means, default=0.0)
+        return min(max(1 - math.floor(math.log10(largest)), DECIMALS), MOST_DECIMALS) if largest else DECIMALS
+
+    def _floor(self, metric: Metric, decimals: int) -> str:
         """What real data give, the same for all rows; the first row that has it says so."""
         found = (row.measures.get(f"{metric.name}{FLOOR}") for row in self.rows)
-        return next((text(measure) for measure in found if measure is not None), NOTHING)
+        return next((text(measure, decimals) for measure in found if measure is not None), NOTHING)
 
 
 def read_findings(folder: Path) -> dict[str, list[AnalysisRecord]]:
@@ -127,14 +141,14 @@ def analysis_tables(
     return [table for table in tables if table.rows or table.reasons]
 
 
-def text(measure: Measure) -> str:
+def text(measure: Measure, decimals: int = DECIMALS) -> str:
     """Write a measure with its interval: `0.472 ± 0.169`, or its ends where the mean is not their middle."""
     if measure.low is None or measure.high is None:
-        return f"{measure.mean:.3f}"
+        return f"{measure.mean:.{decimals}f}"
     half = (measure.high - measure.low) / 2
-    if abs(measure.mean - (measure.low + measure.high) / 2) < 0.0005:
-        return f"{measure.mean:.3f} ± {half:.3f}"
-    return f"{measure.mean:.3f} ({measure.low:.3f} to {measure.high:.3f})"
+    if abs(measure.mean - (measure.low + measure.high) / 2) < 0.5 * 10**-decimals:
+        return f"{measure.mean:.{decimals}f} ± {half:.{decimals}f}"
+    return f"{measure.mean:.{decimals}f} ({measure.low:.{decimals}f} to {measure.high:.{decimals}f})"
 
 
 def _placed(folder: Path) -> Iterator[tuple[str, Path]]:
