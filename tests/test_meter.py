@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -357,6 +358,7 @@ def test_a_budget_of_real_seconds_is_exceeded_by_less_than_a_step(tmp_path: Path
         while time.process_time() < end:
             pass
 
+    shares = list[float]()
     for number in range(100):
         path, steps, budget = tmp_path / f"{number}.pt", list[float](), 0.02 + 0.001 * number
         hooks = Hooks(snapshot=lambda index, artifact: work(0.02))
@@ -373,9 +375,9 @@ def test_a_budget_of_real_seconds_is_exceeded_by_less_than_a_step(tmp_path: Path
         assert budget <= meter.charged <= budget + max(steps)
         assert meter.uncharged["snapshots"] >= 0.02 * len(meter.taken) > 0
         assert meter.uncharged["checkpoints"] > 0
-        assert sum(0.001 * (1 + step % 7) for step in range(meter.done["distil"])) == pytest.approx(
-            meter.charged, rel=0.25, abs=0.005
-        )
+        worked = sum(0.001 * (1 + step % 7) for step in range(meter.done["distil"]))
+        shares.append(worked / meter.charged)
+    assert statistics.median(shares) == pytest.approx(1, rel=0.1)  # a busy machine holds up one or another
 
 
 def test_on_an_accelerator_values_are_read_eight_steps_late(clock: Any) -> None:
