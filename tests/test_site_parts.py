@@ -25,6 +25,7 @@ from ddbench.registry import METHODS, discover
 from ddbench.site import charts, docs, reproduce
 from ddbench.site import format as figures
 from ddbench.site.content import read_content
+from ddbench.site.families import look
 from ddbench.site.format import relative, slug
 from ddbench.site.pictures import picture
 from ddbench.site.sparklines import sparklines
@@ -353,3 +354,9 @@ def test_what_options_cannot_say_has_the_command_of_its_board_alone(some_records
     for change in ({"split": "validation(0.1)"}, {"preprocessing": "zca"}, {"threads": 2}):
         result = record.result.model_copy(update={"cell": cell.model_copy(update=change)})
         assert reproduce.of_run(record.model_copy(update={"result": result})) is None
+
+
+def test_the_four_families_have_looks_of_their_own() -> None:
+    names = ("backprop", "distribution_matching", "gradient_matching", "trajectory_matching", "random_real")
+    assert [look(name) for name in names] == [0, 1, 2, 3, 4]
+    assert {look(name) for name in ("kernel_inducing_points", "realistic_patches", "nobody's")} == {5}

@@ -105,7 +105,11 @@ def labelled(task: Task, meter: Meter, labels: str, artifact: DistilledDataset) 
             f"labels of epochs cannot be stored for {artifact.decoder.name}, which makes other images in each; "
             "take labels: teacher"
         )
-    weights = unflatten(expert_weights(task, meter, soft.expert), task.like)
+    return labelled_by(task, unflatten(expert_weights(task, meter, soft.expert), task.like), soft, artifact)
+
+
+def labelled_by(task: Task, weights: Weights, soft: SoftLabels, artifact: DistilledDataset) -> DistilledDataset:
+    """Return the artefact with the answers of an expert that is at hand, or with the expert."""
     if soft.source == "expert":
         return _with_probabilities(task, artifact, weights)
     weights = _tested(task, weights, soft.expert.batch)
