@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pickle
 from collections import defaultdict
 from itertools import pairwise
@@ -21,6 +22,7 @@ import ddbench
 from ddbench.artifacts.distilled_dataset import DistilledDataset
 from ddbench.boards.board import make_board
 from ddbench.boards.jobs import resolve
+from ddbench.cli.registry import prepare
 from ddbench.compute.generators import Generators, derive_seed, seeded
 from ddbench.data import load_dataset_no_more
 from ddbench.errors import UserError
@@ -30,7 +32,7 @@ from ddbench.graphs.data import Features, Graph, make_graph
 from ddbench.graphs.decoders import DenseGraph, Nodes
 from ddbench.graphs.edge_predictor import EdgePredictor
 from ddbench.graphs.evaluator import GraphEvaluator
-from ddbench.graphs.files import load_graph, read_graph, save_graph
+from ddbench.graphs.files import is_graph, load_graph, read_graph, save_graph
 from ddbench.graphs.linear import LinearClassifier, output_distance
 from ddbench.graphs.modality import Graphs, GraphTraining, _found
 from ddbench.graphs.networks import GRAPH_NETWORKS, build_graph_network, dropped
@@ -769,3 +771,22 @@ def test_distribution_matching_compares_embeddings_on_the_graph() -> None:
         nodes = graph.train[graph.labels[graph.train] == c]
         total += float((own[2 * c : 2 * c + 2].mean(0) - real[nodes].mean(0)).square().mean())
     assert meter.history["loss"][0][1] == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("place", ["tiny", "tiny.npz"])
+def test_prepare_says_what_a_graph_has(tiny_file: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = tiny_graph()
+    given = str(tiny_file / place) if place.endswith(".npz") else place
+    assert is_graph(given)
+    prepare(given, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["nodes"], said["edges"], said["features"]) == (*graph.size[:1], len(graph.edges), graph.size[1])
+    assert sum(said["classes"].values()) == said["train"] == len(graph.train)
+    assert said["digest"] == graph.digest
+
+
+def test_images_and_nothing_are_no_graph(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", train_images=np.zeros(1))
+    (tmp_path / "broken.npz").write_bytes(b"x")
+    assert is_graph("cora")
+    assert not any(map(is_graph, ("digits", "nothing", str(tmp_path / "images.npz"), str(tmp_path / "broken.npz"))))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ddbench.boards.board import load_board
 from ddbench.data import dataset_names
+from ddbench.graphs.planetoid import GRAPHS
 from ddbench.registry import ANALYSES, BROKEN, DATASETS, METHODS, NETWORKS, PROTOCOLS, STUDIES, discover
 
 
@@ -21,6 +22,7 @@ def catalogue(boards: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     listed = {
         "methods": {name: _method_line(METHODS.get(name)) for name in METHODS},
         "datasets": {name: _dataset_line(name) for name in dataset_names()},
+        "graphs": dict.fromkeys(GRAPHS, "A citation network; methods of the modality graphs distil it."),
         "networks": {name: _first_line(NETWORKS.get(name)) for name in NETWORKS},
         "protocols": {name: PROTOCOLS.get(name).source for name in PROTOCOLS},
         "analyses": {name: _first_line(ANALYSES.get(name)) for name in ANALYSES},

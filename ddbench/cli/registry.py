@@ -17,7 +17,7 @@ from ddbench.registry import discover, find_method
 
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="methods, datasets, networks, protocols, analyses, studies or boards.")
+        str | None, typer.Argument(help="methods, datasets, graphs, networks, protocols, analyses, studies or boards.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -27,8 +27,8 @@ def list_(
 
     ddbench list methods --json
 
-    With --json: an object of `methods`, `datasets`, `networks`, `protocols`, `analyses`, `studies` and `boards`, each
-    an object of summaries by name; of one kind, where that is named.
+    With --json: an object of `methods`, `datasets`, `graphs`, `networks`, `protocols`, `analyses`, `studies` and
+    `boards`, each an object of summaries by name; of one kind, where that is named.
     """
     from ddbench.boards.command_line import SHIPPED
     from ddbench.cli.answers import answer
@@ -93,12 +93,19 @@ def prepare(
 
     ddbench prepare cifar10
 
+    ddbench prepare cora
+
     With --json: an object of `name`, `digest`, `shape` (C, H, W), `train`, `test` (numbers of images), `classes`
-    (training images by class) and `notes` (in words).
+    (training images by class) and `notes` (in words). Of a graph: `name`, `digest`, `nodes`, `edges`, `features`,
+    `train`, `validation`, `test` (numbers of nodes) and `classes` (training nodes by class).
     """
     from ddbench.cli.answers import answer
     from ddbench.data import load_dataset
+    from ddbench.graphs.files import is_graph
 
+    if is_graph(dataset):
+        _prepare_graph(dataset, as_json)
+        return
     data = load_dataset(dataset)
     channels, height, width = data.shape
     size = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
@@ -114,6 +121,22 @@ def prepare(
         classes = dict(zip(data.classes, data.counts.tolist(), strict=True))
         said = {"name": data.name, "digest": data.digest, "shape": list(data.shape)}
         answer({**said, **sizes, "classes": classes, "notes": list(data.notes)})
+
+
+def _prepare_graph(dataset: str, as_json: bool) -> None:
+    from ddbench.cli.answers import answer
+    from ddbench.graphs.files import load_graph
+
+    graph = load_graph(dataset)
+    (nodes, features), edges = graph.size, len(graph.edges)
+    parts = {"train": len(graph.train), "validation": len(graph.validation), "test": len(graph.test)}
+    say(f"{graph.name}: {nodes} nodes, {edges} edges, {features} features, {graph.classes} classes, {graph.digest}")
+    say(f"{parts['train']} training, {parts['validation']} validation and {parts['test']} test nodes")
+    if as_json:
+        counts = graph.labels[graph.train].bincount(minlength=graph.classes).tolist()
+        sizes = {"nodes": nodes, "edges": edges, "features": features, **parts}
+        classes = {str(number): count for number, count in enumerate(counts)}
+        answer({"name": graph.name, "digest": graph.digest, **sizes, "classes": classes})
 
 
 def new_method(name: str, folder: Path | None = None) -> Path:

@@ -49,6 +49,19 @@ def load_graph(name_or_path: str) -> Graph:
     )
 
 
+def is_graph(name_or_path: str) -> bool:
+    """Return True for the name of a graph, or a file or provided name whose archive has edges."""
+    name = str(name_or_path)
+    file = provided(name) or (user_path(name) if name.endswith(".npz") else None)
+    if file is None:
+        return name in GRAPHS
+    try:
+        with open_archive(file) as archive:
+            return "edges.npy" in archive.names
+    except (OSError, ValueError):  # whoever reads it says what is wrong
+        return False
+
+
 def read_graph(path: Path) -> Graph:
     """Read a graph from an `.npz` file with the arrays of `FIELDS`; its name is the file's, without the ending.
 
