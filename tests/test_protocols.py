@@ -91,7 +91,8 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
     assert list(PROTOCOLS) == [
         "adam-300@1", "dc-300@1", "dc-mnist-1000@1", "dsa-1000@1", "frepo@1", "full-data-10@1", "full-data-dsa-200@1",
         "gcn-600@1", "gcn-full-200@1", "idc-1000@1", "krr-convnet3@1", "krr-convnet@1", "krr-fc@1", "krr-unpooled@1",
-        "mtt-1000@1", "own-recipe@1", "quick-300@1", "rcig-dsa@1", "rcig@1", "soft-label-3000@1",
+        "mtt-1000@1", "own-recipe@1", "quick-300@1", "rcig-dsa@1", "rcig@1", "rded-300@1",
+        "soft-label-3000@1",
     ]  # fmt: skip
     augmentations = {name: protocol(name).augmentation for name in TRAINED}
     assert augmentations == {
@@ -110,6 +111,7 @@ def test_every_shipped_protocol_is_covered_and_plain() -> None:
         "quick-300@1": "none",
         "rcig-dsa@1": "dsa",
         "rcig@1": "none",
+        "rded-300@1": "flip",
         "soft-label-3000@1": "dsa",
     }
     for name in PROTOCOLS:
@@ -143,6 +145,7 @@ ADAM = ("adam-300@1", "frepo@1", "gcn-600@1", "gcn-full-200@1", "rcig@1", "rcig-
 def test_records_name_the_optimiser_where_it_is_not_the_usual_one() -> None:
     found = {name: protocol(name).describe().get("optimizer") for name in TRAINED}
     assert [found.pop(name) for name in ADAM] == ["adam"] * len(ADAM)
+    assert found.pop("rded-300@1") == "adamw"
     assert set(found.values()) == {None}
     assert all("optimizer" not in protocol(name).describe() for name in found)
     assert {protocol(name).optimizer for name in found} == {"sgd"}

@@ -17,6 +17,7 @@ from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import seeded
 from ddbench.data import Preprocessing
 from ddbench.errors import UserError
+from ddbench.evaluation.augmentations import AUGMENTATIONS
 from ddbench.evaluation.averaging import WeightAverage
 from ddbench.evaluation.descent import course_on, descend, optimizer_of
 from ddbench.evaluation.losses import training_loss
@@ -234,3 +235,30 @@ def test_classes_are_probabilities_once_they_are_mixed() -> None:
     assert course.kind == "probabilities"
     torch.testing.assert_close(labels.sum(1), torch.ones(6))
     assert course_on(evaluator, labelled("targets"), 0).kind == "targets"
+
+
+def test_cutmix_of_a_protocol_mixes_every_batch_or_none() -> None:
+    for probability in (0.0, 1.0):
+        course = course_on(evaluator_of(replace(PLAIN, cutmix=probability)), labelled(), 0)
+        drawn = [next(course.batches)[1] for _ in range(8)]
+        assert course.kind == ("probabilities" if probability else "index")
+        assert any(labels.ndim == 2 and bool(((labels > 0) & (labels < 1)).any()) for labels in drawn) == bool(
+            probability
+        )
+        assert all(labels.ndim == 1 or torch.allclose(labels.sum(1), torch.ones(6)) for labels in drawn)
+
+
+def test_flip_mirrors_half_of_the_images_and_no_digits() -> None:
+    images = torch.arange(2.0).expand(400, 1, 1, 2)
+    found = AUGMENTATIONS["flip"]("cifar10").apply(images, seeded(0))
+    mirrored = found[:, 0, 0, 0] == 1
+    assert bool(((found == images) | (found == images.flip(3))).all())
+    assert 160 < int(mirrored.sum()) < 240
+    assert torch.equal(AUGMENTATIONS["flip"]("svhn").apply(images, seeded(0)), images)
+
+
+def test_rded_compares_softened_distributions() -> None:
+    protocol = PROTOCOLS.get("rded-300@1")
+    assert (protocol.losses, protocol.temperature, protocol.cutmix) == ((("kl", 1.0),), 20.0, 1.0)
+    assert protocol.describe()["cutmix"] == 1.0
+    assert "cutmix" not in PROTOCOLS.get("quick-300@1").describe()  # as records before have it

@@ -67,9 +67,10 @@ def test_a_teacher_is_kept_with_the_images_that_it_labels(tmp_path: Path) -> Non
     assert DistilledDataset.load(tmp_path / "made.safetensors").holds_what(artifact)
 
 
-@pytest.mark.parametrize("augmentation", ["dsa", "always_color_cutmix"])
-def test_a_teacher_labels_what_is_augmented_and_mixed(augmentation: Any) -> None:
-    artifact, protocol = made(f"teacher,{SHORT}"), replace(PROTOCOL, augmentation=augmentation, mixup=0.8)
+@pytest.mark.parametrize("mixed", [{"mixup": 0.8}, {"cutmix": 1.0}])
+@pytest.mark.parametrize("augmentation", ["dsa", "flip", "always_color_cutmix"])
+def test_a_teacher_labels_what_is_augmented_and_mixed(augmentation: Any, mixed: dict[str, float]) -> None:
+    artifact, protocol = made(f"teacher,{SHORT}"), replace(PROTOCOL, augmentation=augmentation, **mixed)
     evaluator = evaluator_of(protocol, name="of no digits")
     assert course_on(evaluator, artifact, 0).kind == "logits"
     for images, labels in batches(artifact, 5, evaluator):

@@ -14,8 +14,9 @@ from ddbench.artifacts.distilled_dataset import DistilledDataset, LabelKind
 from ddbench.artifacts.recipe import Recipe
 from ddbench.compute.compiling import Weights
 from ddbench.compute.generators import derive_seed, seeded
-from ddbench.data.augmentation import AUGMENTATIONS, Augmentation, cutmix
+from ddbench.data.augmentation import Augmentation, cutmix
 from ddbench.errors import UserError
+from ddbench.evaluation.augmentations import AUGMENTATIONS
 from ddbench.evaluation.averaging import WeightAverage
 from ddbench.evaluation.labelling import epochs, given_kind, teacher_of
 from ddbench.evaluation.losses import check_labels
@@ -63,7 +64,8 @@ def course_on(evaluator: ImageEvaluator, artifact: DistilledDataset, seed: int, 
     schedule = schedule_of(protocol, artifact.recipe, count, short)
     # Images that labels are stored of are augmented already.
     augmentation = AUGMENTATIONS["none" if artifact.stored else protocol.augmentation](evaluator.data.name)
-    kind = _trained_kind(augmentation.mixes or protocol.mixup > 0, given_kind(artifact))
+    mixes = augmentation.mixes or protocol.mixup > 0 or protocol.cutmix > 0
+    kind = _trained_kind(mixes, given_kind(artifact))
     batches = _batches(evaluator, artifact, schedule, augmentation, kind, generator)
     return Course(weights, schedule, batches, "logits" if taught else kind)
 
@@ -148,9 +150,9 @@ def _batches(
     Args:
         kind: what labels are while training, before a teacher's
     """
-    share, given, teacher = evaluator.protocol.mixup, given_kind(artifact), teacher_of(evaluator, artifact)
+    protocol, given, teacher = evaluator.protocol, given_kind(artifact), teacher_of(evaluator, artifact)
     for images, labels in epochs(evaluator, artifact, generator):
-        for chosen in _indices(schedule.order, len(labels), evaluator.protocol.batch_size, generator):
+        for chosen in _indices(schedule.order, len(labels), protocol.batch_size, generator):
             positions = chosen.to(evaluator.device, non_blocking=True)
             batch, own = images[positions], labels[positions]
             batch = augmentation.apply(batch, generator)
@@ -158,8 +160,10 @@ def _batches(
                 own = own.softmax(1) if own.ndim == 2 else F.one_hot(own, len(evaluator.data.classes)).to(batch.dtype)
             if augmentation.mixes:
                 batch, own = cutmix(batch, own, generator)
-            if share:
-                batch, own = mixup(batch, own, share, generator)
+            if protocol.mixup:
+                batch, own = mixup(batch, own, protocol.mixup, generator)
+            if protocol.cutmix:
+                batch, own = cutmix(batch, own, generator, protocol.cutmix)
             yield batch, own if teacher is None else teacher(batch)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddbench.artifacts.recipe import Recipe
 from ddbench.errors import UserError
-from ddbench.evaluation.protocols import OptimizerName, Protocol
+from ddbench.evaluation.protocol import OptimizerName, Protocol
 
 
 @dataclass(frozen=True)
