@@ -46,6 +46,7 @@ def test_version_and_short_help(call: Call) -> None:
         ("DATM", "difficulty_aligned_matching"), ("HaBa", "factorization"), ("IDC", "efficient_parameterization"),
         ("IDM", "improved_distribution_matching"), ("NCFM", "characteristic_matching"), ("CAFE", "feature_alignment"),
         ("DataDAM", "attention_matching"), ("RaT-BPTT", "truncated_backprop"), ("K-Means", "k_means"),
+        ("DANCE", "dual_view_alignment"), ("RDED", "realistic_patches"),
     ],
 )  # fmt: skip
 def test_methods_go_by_the_names_of_their_papers(written: str, name: str) -> None:

@@ -412,6 +412,35 @@ def test_a_step_of_characteristic_matching_equals_a_loop_over_classes() -> None:
     assert torch.allclose(meter.states[0]["synthetic"]["tiles"], moved, atol=1e-6)
 
 
+def test_an_iteration_of_dual_view_alignment_is_two_steps_of_momentum() -> None:
+    settings = {"experts": 2, "expert_steps": 3, "batch_expert": 8}
+    meter = watched("dual_view_alignment", make_task(), lr_images=0.5, **settings)
+    twin = make_task()
+    expert = Expert(
+        count=2, epochs=1, epoch_batches=3, batch=8, lr=0.01, momentum=0.9, weight_decay=5e-4, augment=True
+    )  # fmt: skip
+    ends = expert_trajectories(twin, Meter(Budget()), expert)
+    tiles = SyntheticSet(twin, "multi_formation").parts["tiles"].detach().requires_grad_()
+    generator = twin.generator("between", device="cpu")
+    first, last = ends[int(torch.randint(2, (), generator=generator))]
+    share = float(torch.rand((), generator=generator))
+    like = twin.initial(seeded(0))
+    real, draws = real_of(twin), draws_of(twin)
+    network = loaded(twin, unflatten(share * first + (1 - share) * last, like))
+    pairs = (augmented(twin.augmentation, groups, draws) for groups in (real, enlarged(tiles)))
+    found = ([activations(network, own)[-1] for own in groups] for groups in pairs)
+    total = sum(mean_apart(theirs, ours) for theirs, ours in zip(*found, strict=True))
+    (velocity,) = torch.autograd.grad(total, tiles)
+    moved = (tiles - 0.5 * velocity).detach().requires_grad_()
+    images = twin.augmentation(torch.cat(list(enlarged(moved))), twin.generator("augment", device="cpu"))
+    extra = CLASSES * guidance(loaded(twin, unflatten(last, like)), images.chunk(CLASSES))
+    (gradient,) = torch.autograd.grad(extra, moved)
+    assert meter.history["loss"][0][1] == pytest.approx(total.item(), rel=1e-4)
+    assert meter.history["calibration"][0][1] == pytest.approx(extra.item(), rel=1e-4)
+    after = moved - 0.5 * (0.5 * velocity + gradient)
+    assert torch.allclose(meter.states[0]["synthetic"]["tiles"], after, atol=1e-5)
+
+
 def guided_step(twin: Task, member: Mapping[str, Any], tiles: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     """Improved distribution matching in that member of the queue, `strength` for each percent: loss and gradient."""
     network, real, draws = loaded(twin, member["weights"]), real_of(twin), draws_of(twin)
