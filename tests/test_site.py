@@ -21,21 +21,22 @@ from ddbench.leaderboard import rows
 from ddbench.leaderboard.columns import groups
 from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.records.cell import run_key
-from ddbench.records.files import dump_record, read_record, read_records
+from ddbench.records.files import check_record, dump_record, read_record, read_records
 from ddbench.records.schema import STATUSES, Record, Status
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.site import MARK, write_site
 from ddbench.site.docs import arguments
 from ddbench.site.record_pages import SHOWN
+from ddbench.site.reproduce import of_doubt
 from ddbench.stats import interval
 from factories import Call, contents
 
 LEADERBOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
 LIMIT = 4800
-"""bytes of all pages to a record, on average, without images and artefacts: half of what 3 MB were to 306 records"""
+"""bytes of all pages to a record or a finding, on average, without downloads: half of what 3 MB were to 306 records"""
 LIMIT_OF_A_RECORD = 2400
-"""bytes of the pages of cells to a record, on average"""
-HEAVY = (".png", ".safetensors")
+"""bytes of the pages of cells to a record or a finding, on average"""
+HEAVY = (".png", ".safetensors", ".json")
 FORGED = "<script>alert(1)</script>"
 FORGED_NAME = "x<script>alert(1)"
 """the most that a name may be"""
@@ -104,6 +105,24 @@ def test_the_same_records_give_the_same_bytes(some_records: Path, site: Path, tm
 
 
 @pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
+def test_a_record_is_there_to_download_and_to_doubt(some_records: Path, site: Path) -> None:
+    records = [record for path in sorted((some_records / "records").rglob("*.json")) for record in [read_record(path)]]
+    downloads = [check_record(path) for path in (site / "json").rglob("*.json")]
+    assert not any(problems for _, problems in downloads)
+    assert sorted(record.key for record, _ in downloads if record) == sorted(record.key for record in records)
+    record = next(record for record in records if record.result.artifact)
+    path = f"records/{record.board}/x/y.json"
+    revision = "0123456789ab"
+    record.measured.environment["git"] = revision
+    assert of_doubt(record, path) == [
+        f"ddbench verify leaderboards/{path}",
+        f"git checkout {revision} -- ddbench methods",
+    ]
+    record.measured.environment["git"] = f"{revision}+"  # with changes that no commit has
+    assert of_doubt(record, path) == [f"ddbench verify leaderboards/{path}"]
+    assert of_doubt(record, "dm/run/record.json") == []
+
+
 def test_pages_lead_to_documentation_beside_them(some_records: Path, tmp_path: Path) -> None:
     index = write_site(some_records, tmp_path / "site", "docs/index.html")
     assert "<a href=docs/index.html>Documentation</a>" in index.read_text()
@@ -357,8 +376,9 @@ def test_all_boards_are_light(tmp_path: Path) -> None:
     records = read_records(LEADERBOARDS)
     assert sum(page.read_text().count("<article") for page in (site / "records").rglob("*.html")) == len(records)
     sizes = {name: len(data) for name, data in contents(site).items() if not name.endswith(HEAVY)}
-    assert sum(sizes.values()) / len(records) < LIMIT
-    assert sum(size for name, size in sizes.items() if name.startswith("records/")) / len(records) < LIMIT_OF_A_RECORD
+    shown = len(records) + len(list((LEADERBOARDS / "analyses").rglob("*.json")))
+    assert sum(sizes.values()) / shown < LIMIT
+    assert sum(size for name, size in sizes.items() if name.startswith("records/")) / shown < LIMIT_OF_A_RECORD
 
 
 @pytest.mark.slow  # reads all committed records; `.ci/run` carries it out

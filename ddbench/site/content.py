@@ -58,6 +58,11 @@ class RecordEntry:
         """Path of the artefact in the site."""
         return f"artifacts/{slug(self.record.board)}/{self.name}.safetensors"
 
+    @property
+    def json(self) -> str:
+        """Path of the record's file in the site."""
+        return f"json/{slug(self.record.board)}/{self.name}.json"
+
 
 @dataclass(frozen=True)
 class BoardContent:

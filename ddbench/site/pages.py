@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.leaderboard.tables import csv_table
+from ddbench.records.files import dump_record
 from ddbench.site import (
     board_pages,
     method_pages,
@@ -43,6 +44,7 @@ def files(content: Content, documentation: str = "") -> Iterator[tuple[str, byte
             csv_table((entry.record for entry in board.entries), content.published, shipping()).encode(),
         )
     yield from ((each.entry.picture, each.picture.png) for each in shown.values())
+    yield from ((entry.json, dump_record(entry.record)) for entry in content.entries)
     yield from ((entry.download, entry.artifact.read_bytes()) for entry in content.entries if entry.artifact)
 
 

@@ -77,6 +77,7 @@ def _card(entry: RecordEntry, shown: Shown | None, shared: Sequence[Shared]) -> 
         "shown": shown,
         "file_name": f"{cell.method}-{cell.dataset}-ipc{cell.ipc}-seed{result.seed}.safetensors".replace("/", "-"),
         "commands": reproduce.of_run(record) or [reproduce.of_cell(record.board, cell)],
+        "doubts": reproduce.of_doubt(record, entry.path) if entry.artifact else [],
         "shared": shared,
         "state": state(entry.agreeing),
         "sections": [(heading, found) for heading, found in [*sections(record), ("Measured again", again)] if found],

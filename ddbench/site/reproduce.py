@@ -20,6 +20,8 @@ from ddbench.site.content import shipped
 
 WORD = re.compile(r"[A-Za-z][\w,=.-]*")
 DISTILLED = "distilled.safetensors"
+REVISION = re.compile(r"[0-9a-f]{7,40}")
+"""name of a commit, without the sign of uncommitted changes"""
 LINE_LENGTH = 70
 """number of characters after which a command continues on another line"""
 
@@ -49,6 +51,19 @@ def of_cell(board: str, cell: Cell) -> str:
     """Return the command that runs a cell of a board again, on its budget and with all its seeds."""
     chosen = ["--method", cell.method, "--dataset", cell.dataset, "--ipc", cell.ipc]
     return _command(["evaluate", f"configs/{board}.yaml", *chosen])
+
+
+def of_doubt(record: Record, path: str) -> list[str]:
+    """Return commands for a clone that check a committed record: its networks anew, and its steps by the code of then.
+
+    Args:
+        path: of the record below the folder of tables, `records/BOARD/METHOD/RUN.json`; of other files nothing is said
+    """
+    if not path.startswith("records/") or record.result.artifact is None or not record.result.scores:
+        return []
+    revision = str(record.measured.environment.get("git"))
+    then = [f"git checkout {revision} -- ddbench methods"] if REVISION.fullmatch(revision) else []
+    return [_command(["verify", f"leaderboards/{path}"]), *then]
 
 
 def _sayable(cell: Cell) -> bool:
