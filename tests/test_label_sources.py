@@ -212,6 +212,8 @@ def test_soft_rows_stand_beside_random_images_with_soft_labels_and_never_rank_wi
     assert alone.mean == pytest.approx(0.25)  # without a control of its own source, that with classes
     lines = overview(groups(rows([*hard, *soft])))
     assert [row.labels for row, _ in lines] == ["hard"]
+    methods = [row.method for row, _ in overview(groups(rows([*hard, *soft, *learned, *plain])))]
+    assert methods == ["plain", "learned", "random_real"]  # both of rank 1, each among its own
 
 
 def test_records_from_before_are_of_one_cell_with_hard_labels() -> None:

@@ -43,7 +43,8 @@ def readme_of(folder: Path) -> Path:
 
 
 def overview(found: Sequence[Group]) -> Lines:
-    """Tabulate accuracy by method, and by budget where there are several: the best mean rank first, controls last.
+    """Tabulate accuracy by method, and by budget where there are several: the best mean rank first, soft labels after
+    classes, controls last.
 
     Where a method ran with several settings in a group, the newest count: tables choose nothing by test accuracy. Of
     controls, those are shown that store whole images with the labels of their method; `full_data` comes last.
@@ -84,7 +85,7 @@ def _block(board: str, records: Sequence[Record], folder: str, origins: Origins 
     parts = [
         f"**Leaderboard [{board}]({folder}/{board}.md).** {summary(made)} ± is the 95 % interval over "
         "distillation seeds; bold: rank 1, nothing in the column with labels of the same source is significantly "
-        f"better.{told} Sorted by mean rank, "
+        f"better.{told} Sorted by mean rank, soft labels after classes, "
         f"controls last. [The board's page]({folder}/{board}.md) has ranks and their test, costs and storage; "
         f"[every record]({folder}/records/{board}) lies beside it.",
         pipe_table(lines),
@@ -100,11 +101,12 @@ def _columns(found: Sequence[Group]) -> list[str]:
     return short if len(set(short)) == len(short) else [group.heading for group in found]
 
 
-def _place(shown: Sequence[Row]) -> tuple[bool, float, float]:
-    control = _is_control(shown[0])
+def _place(shown: Sequence[Row]) -> tuple[bool, bool, float, float]:
+    """Return what lines are sorted by: controls last, and before them rows of other labels, which rank apart."""
+    control, apart = _is_control(shown[0]), shown[0].labels != "hard"
     ranks = [row.rank for row in shown if row.rank is not None]
     means = [row.accuracy.mean for row in shown if row.accuracy]
-    return control, statistics.fmean(ranks or [math.inf]), -statistics.fmean(means or [0.0])
+    return control, apart, statistics.fmean(ranks or [math.inf]), -statistics.fmean(means or [0.0])
 
 
 def _is_control(row: Row) -> bool:
