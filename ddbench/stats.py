@@ -64,10 +64,18 @@ def interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     if n == 1:
         return Interval(mean, None, 1)
+    return Interval(mean, student_quantile(n - 1) * statistics.stdev(values) / math.sqrt(n), n)
+
+
+def student_quantile(freedom: float) -> float:
+    """Half-width of the 95 % interval of a mean, in standard errors, by degrees of freedom.
+
+    >>> round(student_quantile(2), 3)
+    4.303
+    """
     # `stdtrit` is the quantile function behind scipy.stats.t.ppf, and `stdtr` below the distribution function behind
     # scipy.stats.t.cdf. Importing scipy.stats would take a second.
-    quantile = float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
-    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
+    return float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def bootstrapped_mean(values: Sequence[float]) -> tuple[float, float]:
@@ -112,8 +120,7 @@ def welch_difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval
     if min(len(ours), len(theirs)) < 2:
         return Interval(statistics.fmean(ours) - statistics.fmean(theirs), None, n)
     difference, error, freedom = _welch(ours, theirs)
-    quantile = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) if error else 0.0
-    return Interval(difference, quantile * math.sqrt(error), n)
+    return Interval(difference, student_quantile(freedom) * math.sqrt(error) if error else 0.0, n)
 
 
 def _welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:

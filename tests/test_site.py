@@ -25,6 +25,7 @@ from ddbench.records.files import check_record, dump_record, read_record, read_r
 from ddbench.records.schema import STATUSES, Record, Status
 from ddbench.registry import METHODS, PROTOCOLS
 from ddbench.site import MARK, write_site
+from ddbench.site.content import read_content
 from ddbench.site.docs import arguments
 from ddbench.site.record_pages import SHOWN
 from ddbench.site.reproduce import of_doubt
@@ -140,7 +141,8 @@ def test_a_changed_record_changes_its_page(some_records: Path, site: Path, tmp_p
     page = page_of(record, site).relative_to(site).as_posix()
     before, after = contents(site), contents(write_site(folder, tmp_path / "site").parent)
     different = {name for name in before | after if before.get(name) != after.get(name)}
-    assert {page, "index.html", "boards/cpu.html", "boards/cpu.csv", "methods/herding.html"} <= different
+    own = {page, "index.html", "boards/cpu.html", "boards/cpu.csv", "methods/herding.html"}
+    assert own | {f"answers/{record.result.cell.dataset}-{record.result.cell.ipc}.html"} <= different
     assert not {name for name in different if name.startswith("records/")} - {page}
     assert b"12.3 %" in after[page]
 
@@ -365,6 +367,26 @@ def test_commands_quote_what_strangers_write(some_records: Path) -> None:
     assert "'x; touch gone'" in commands
     assert "'x$(touch gone)'" in commands
     assert "'configs/a b; c.yaml'" in commands
+
+
+def test_each_data_set_and_number_of_images_has_a_page_of_answers(some_records: Path, site: Path) -> None:
+    content = read_content(some_records)
+    scored = [row for board in content.boards for row in board.rows if row.split == "test" and row.cell.peek is None]
+    wanted = {f"{row.dataset}-{row.ipc}.html" for row in scored}
+    assert {path.name for path in (site / "answers").iterdir()} == wanted
+    index = Page(site / "index.html")
+    for name in wanted:
+        page, (dataset, _, ipc) = Page(site / "answers" / name), name.removesuffix(".html").rpartition("-")
+        own = [row for row in scored if f"{row.dataset}-{row.ipc}.html" == name]
+        assert f"answers/{name}" in index.links
+        assert sum("data-seeds" in attributes for _, attributes in page.tags) == len(own)
+        figures = [each for each in content.published.entries if (each.dataset, str(each.ipc)) == (dataset, ipc)]
+        marks = [
+            attributes for tag, attributes in page.tags if tag == "b" and "published" in str(attributes.get("title"))
+        ]
+        assert {str(mark["title"]) for mark in marks} == {
+            f"published: {figure.accuracy:.1f} %" for figure in figures if not figure.miscopied
+        }
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

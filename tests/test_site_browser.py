@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'", exc_type=ImportError
@@ -18,6 +19,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 KINDS = [
     "index.html",
+    "answers/mnist-1.html",
     "boards/cpu.html",
     "methods.html",
     "methods/backprop.html",
@@ -195,6 +197,49 @@ def test_what_things_cost_opens_below_a_table_and_sorts(open_page: Open) -> None
     peak.get_by_role("button").click()
     texts = cost.locator("tbody tr td:nth-child(4)").all_inner_texts()
     assert [float(text) for text in texts] == sorted(map(float, texts), reverse=True)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_choice_stays_in_the_address_and_filters_answers_rows_curves_and_pictures(open_page: Open) -> None:
+    page = open_page("answers/mnist-1.html")
+    rows = page.locator(".main tbody tr[data-row]:visible")
+    every = rows.count()
+    page.locator("[name=board]").select_option("cpu")
+    page.get_by_label("Method or family").fill("herding")
+    kept = [text.splitlines()[0] for text in rows.locator("th").all_inner_texts()]
+    assert set(kept) == {"herding"}
+    assert 0 < len(kept) < every
+    assert page.locator(".answer:visible").count() == 1
+    curves = page.locator(".line[data-row]:visible text").all_text_contents()
+    assert {text.split()[0] for text in curves} == {"herding"}
+    assert all("herding" in text for text in page.locator(".pictures figure:visible").all_inner_texts())
+    page.reload()
+    assert "board=cpu&text=herding" in page.url
+    assert [text.splitlines()[0] for text in rows.locator("th").all_inner_texts()] == kept
+    page.get_by_label("Method or family").fill("")
+    page.locator("[name=board]").select_option("")
+    assert rows.count() == every
+    assert "?" not in page.url
+
+
+def test_two_rows_are_compared_in_pairs_of_seeds(open_page: Open) -> None:
+    page = open_page("answers/mnist-1.html")
+    rows = page.locator(".main tr[data-seeds*=' 2:']")
+    chosen = [rows.nth(index) for index in (0, 1)]
+    names, told = ([row.get_attribute(name) for row in chosen] for name in ("data-row", "data-seeds"))
+    for field, name in zip(("first", "second"), names, strict=True):
+        page.locator(f"[name={field}]").select_option(name)
+    assert page.locator(".main tr[data-row]:visible").count() == 2
+    first, second = (dict(pair.split(":") for pair in str(text).split()) for text in told)
+    found = [float(first[seed]) - float(second[seed]) for seed in first if seed in second]
+    interval = stats.ttest_1samp(found, 0).confidence_interval()
+    mean, half = sum(found) / len(found), (interval.high - interval.low) / 2
+    sign = "\u2212" if mean < 0 else "+"
+    assert page.locator("output").inner_text() == (
+        f"First minus second: {sign}{abs(mean):.1f} ± {half:.1f} points over {len(found)} paired seeds"
+    )
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------

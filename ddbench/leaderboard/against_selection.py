@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ddbench.leaderboard.columns import Group, percent
-from ddbench.leaderboard.controls import is_learned, is_selection
+from ddbench.leaderboard.comparisons import comparisons
 from ddbench.leaderboard.rows import Row
 from ddbench.stats import Interval, discoveries, welch, welch_difference
 
@@ -40,22 +40,10 @@ class AgainstSelection:
 def against_selection(group: Group) -> list[AgainstSelection]:
     """Compare the best distilled row with the best selected one, for each source of labels and each budget of a table.
 
-    All rows of a table fill the storage of the same number of images. A selected row is compared if it has the same
-    budget or was charged no more seconds than that. Best is who has the highest mean, chosen on the scores that are
-    compared. Each distilled row is tested against the selected one by Welch's t-test, at a false discovery rate of 5 %.
-    Nothing is compared under an attack.
+    Best is who has the highest mean, chosen on the scores that are compared. Each distilled row is tested against the
+    selected one by Welch's t-test, at a false discovery rate of 5 %.
     """
-    found = list[AgainstSelection]()
-    if group.rows[0].cell.attack is not None:  # its sets are not made to be accurate
-        return found
-    for source in dict.fromkeys(row.labels for row in group.rows):
-        rows = [row for row in group.rows if row.accuracy is not None and row.labels == source]
-        for budget in group.budgets:
-            distilled = [row for row in rows if is_learned(row) and row.budget == budget]
-            selected = [row for row in rows if distilled and is_selection(row) and _affords(distilled[0], row)]
-            if distilled and selected:
-                found.append(_compared(distilled, selected[0]))
-    return found
+    return [_compared(one.distilled, one.selected[0]) for one in comparisons(group) if one.selected]
 
 
 def sentences(group: Group, name: Callable[[Row], str], strong: Callable[[str], str] = str) -> list[str]:
@@ -83,11 +71,6 @@ def _compared(distilled: Sequence[Row], selected: Row) -> AgainstSelection:
         tuple(row for row in different if _mean(row) > _mean(selected)),
         tuple(row for row in different if _mean(row) < _mean(selected)),
     )
-
-
-def _affords(row: Row, selected: Row) -> bool:
-    limit = row.cell.budget.seconds
-    return selected.budget == row.budget or limit is None or selected.seconds <= limit
 
 
 def _mean(row: Row) -> float:

@@ -75,16 +75,22 @@ def is_reference(row: Row) -> bool:
 
 def gaps_closed(rows: Sequence[Row]) -> Iterator[float | None]:
     """Yield for each row how much of the way it has gone from random images, stored whole, to all training data."""
-    tops = {_data_and_network(row): row.accuracy.mean for row in rows if row.method == CEILING and row.accuracy}
+    tops = ceilings(rows)
     bottoms = {conditions(row.cell): row.accuracy.mean for row in rows if is_reference(row) and row.accuracy}
     for row in rows:
-        top, bottom = tops.get(_data_and_network(row)), bottoms.get(conditions(row.cell))
+        top, bottom = tops.get(data_and_network(row)), bottoms.get(conditions(row.cell))
         between = row.method != CEILING and not is_reference(row)
-        if between and row.accuracy and top is not None and bottom is not None and top > bottom:
-            yield (row.accuracy.mean - bottom) / (top - bottom)
+        if between and row.accuracy and top and top.accuracy and bottom is not None and top.accuracy.mean > bottom:
+            yield (row.accuracy.mean - bottom) / (top.accuracy.mean - bottom)
         else:
             yield None
 
 
-def _data_and_network(row: Row) -> tuple[str, str]:
+def ceilings(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
+    """Return the rows of all training data, by `data_and_network`."""
+    return {data_and_network(row): row for row in rows if row.method == CEILING and row.accuracy}
+
+
+def data_and_network(row: Row) -> tuple[str, str]:
+    """Return what a row shares with the row of all training data that it is compared with."""
     return row.cell.dataset_digest, row.network

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ddbench.leaderboard.columns import Group, Lines, Strong, groups, percent, summary
+from ddbench.leaderboard.answers import answers
+from ddbench.leaderboard.columns import Group, Lines, Strong, escape, groups, percent, summary
 from ddbench.leaderboard.controls import REFERENCE, is_plain
 from ddbench.leaderboard.curves import has_curve
 from ddbench.leaderboard.grouping import oldest_first
@@ -88,11 +89,22 @@ def _block(board: str, records: Sequence[Record], folder: str, origins: Origins 
         f"better.{told} Sorted by mean rank, soft labels after classes, "
         f"controls last. [The board's page]({folder}/{board}.md) has ranks and their test, costs and storage; "
         f"[every record]({folder}/records/{board}) lies beside it.",
+        *_answered(groups(made), made),
         pipe_table(lines),
         f"![accuracy against charged device seconds]({folder}/{board}.png)" if has_curve(records) else "",
         link_definitions(row for row, _ in lines),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _answered(found: Sequence[Group], made: Sequence[Row]) -> Iterator[str]:
+    """Yield a list of which distilled set is best, for each table that compares any: the first answer of each."""
+    said = [(group, told[0]) for group in found if (told := answers(group, made))]
+    names = _columns([group for group, _ in said])
+    if said:
+        yield "\n".join(
+            f"- Best on {name}: {escape(answer.sentence)}" for name, (_, answer) in zip(names, said, strict=True)
+        )
 
 
 def _columns(found: Sequence[Group]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from ddbench.leaderboard.columns import CONDITIONS
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.rows import Row
+from ddbench.site.answer_pages import Question
 from ddbench.site.charts import SMALL, chart
 from ddbench.site.content import BoardContent, Content
 from ddbench.site.families import legend, look
@@ -17,7 +18,7 @@ TITLES = {"networks": "scored with", "split": "scored on", "threads": "device"}
 """names of conditions where they stand alone"""
 
 
-def overview_values(content: Content) -> dict[str, Any]:
+def overview_values(content: Content, asked: Sequence[Question]) -> dict[str, Any]:
     """Return the values that the template `index.html` shows."""
     board = content.headline
     lines = overview(board.groups)
@@ -25,6 +26,7 @@ def overview_values(content: Content) -> dict[str, Any]:
     measured = {entry.record.result.cell.method for entry in records}
     drawn = [made for group in board.groups if (made := chart(group, SMALL))]
     return {
+        "questions": asked,
         "board": board,
         "conditions": conditions(board.rows),
         "families": legend(board.methods),

@@ -9,6 +9,7 @@ from typing import Any
 from ddbench.leaderboard.tables import csv_table
 from ddbench.records.files import dump_record
 from ddbench.site import (
+    answer_pages,
     board_pages,
     method_pages,
     methodology,
@@ -50,7 +51,10 @@ def files(content: Content, documentation: str = "") -> Iterator[tuple[str, byte
 
 def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     tables = {board.name: tables_of(board) for board in content.boards}
-    yield "index.html", "index.html", overview.overview_values(content)
+    asked = answer_pages.questions(content, tables)
+    yield "index.html", "index.html", overview.overview_values(content, asked)
+    for question in asked:
+        yield question.page, "answer.html", answer_pages.answer_values(question, content, shown)
     yield "methods.html", "methods.html", method_pages.overview(content)
     yield "protocols.html", "protocols.html", protocol_pages.overview(content)
     yield "published.html", "published.html", published_page.published_values(content, tables)
@@ -72,7 +76,7 @@ def _cards(content: Content, tables: Mapping[str, Sequence[Table]], shown: Mappi
         if board.findings:
             yield analysis_page(board.name), "analyses.html", analysis_values(board)
     for method in content.methods:
-        own = [each for each in shown.values() if each.cell.method == method]
+        own = [each for each in shown.values() if each.cell.method == method and each.entry.newest]
         yield method_page(method), "method.html", method_pages.method_values(method, tables, content, own)
     for protocol in protocol_pages.names(content):
         yield protocol_page(protocol), "protocol.html", protocol_pages.protocol_values(protocol, content)

@@ -11,10 +11,10 @@ from ddbench.leaderboard.columns import Group, Lines
 from ddbench.leaderboard.cross_architecture import comparison_sections
 from ddbench.leaderboard.evaluations import ways
 from ddbench.leaderboard.rows import Row
+from ddbench.site.axis import Axis, Whisker
 from ddbench.site.content import BoardContent, family, shipped
 from ddbench.site.families import look
 from ddbench.site.format import slug
-from ddbench.stats import Interval
 
 ARXIV = "https://arxiv.org/abs/"
 PARTS: dict[str, Callable[[Group], Lines]] = {
@@ -23,15 +23,6 @@ PARTS: dict[str, Callable[[Group], Lines]] = {
     "By budget": sections.budgets,
 }
 """tables below the table of a group, by heading"""
-
-
-@dataclass(frozen=True)
-class Whisker:
-    """A 95 % interval on the common axis of its table, as shares of its width in percent."""
-
-    left: float
-    middle: float
-    right: float
 
 
 @dataclass(frozen=True)
@@ -81,6 +72,8 @@ class Section:
 @dataclass(frozen=True)
 class Table:
     group: Group
+    number: int
+    """its place in the board, from 1"""
     lines: tuple[TableLine, ...]
     parts: tuple[Part, ...]
 
@@ -131,7 +124,7 @@ def paper_name(method: str) -> str:
 
 
 def _table(group: Group, board: str, number: int) -> Table:
-    low, high = _span(group.rows)
+    axis = Axis.around(row.accuracy for row in group.rows)
     lines = tuple(
         TableLine(
             row=row,
@@ -141,13 +134,13 @@ def _table(group: Group, board: str, number: int) -> Table:
             look=look(row.method),
             paper=paper(row.method),
             paper_name=paper_name(row.method),
-            whisker=_whisker(row.accuracy, low, high),
+            whisker=axis.whisker(row.accuracy),
             anchor=f"{board}-{number}-{index}",
         )
         for index, row in enumerate(group.rows)
     )
     made = [(heading, found) for heading, make in PARTS.items() if (found := make(group))]
-    return Table(group, lines, tuple(_parts(made, {id(line.row): line for line in lines})))
+    return Table(group, number + 1, lines, tuple(_parts(made, {id(line.row): line for line in lines})))
 
 
 def _by_row(tables: Iterable[Table]) -> dict[int, TableLine]:
@@ -165,15 +158,3 @@ def _part(heading: str, found: Lines, known: Mapping[int, TableLine]) -> Part:
     lines = tuple((known[id(row)], tuple(texts[column] for column in columns)) for row, texts in found)
     words = {column for _, texts in found for column in columns if texts[column][:1].isalpha()}
     return Part(heading, tuple(columns), titles, frozenset(words), lines)
-
-
-def _span(rows: Sequence[Row]) -> tuple[float, float]:
-    ends = [end for row in rows if row.accuracy for end in row.accuracy.within_accuracies]
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
-
-
-def _whisker(value: Interval | None, low: float, high: float) -> Whisker | None:
-    if value is None:
-        return None
-    first, last = value.within_accuracies
-    return Whisker(*(round(100 * (share - low) / ((high - low) or 1.0), 1) for share in (first, value.mean, last)))
