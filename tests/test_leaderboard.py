@@ -376,7 +376,8 @@ def test_readme_shows_the_board_that_it_names(committed: Path) -> None:
     text = (committed.parent / "README.md").read_text()
     begin = "before\n<!-- leaderboard: tiny -->\n**Leaderboard [tiny](tables/tiny.md).** Accuracy under"
     assert text.startswith(begin)
-    assert "[every record](tables/records/tiny) lies beside it.\n\n| method      |          digits, ipc 1 |\n" in text
+    assert "[every record](tables/records/tiny) lies beside it.\n\n- Best on digits, ipc 1: good 74.0 ± 4.5, " in text
+    assert "\n\n| method      |          digits, ipc 1 |\n" in text
     assert "| good        | **74.0 ± 4.5 (+23.0)** |\n" in text
     assert "| wild        |               diverged |\n" in text
     assert text.endswith("(tables/tiny.png)\n<!-- end of leaderboard -->\nafter\n")
