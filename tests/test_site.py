@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from ddbench.compute.environment import now
+from ddbench.compute.environment import instant, now
 from ddbench.errors import UserError
 from ddbench.io.atomic import write_atomically
 from ddbench.leaderboard import rows
@@ -401,6 +403,30 @@ def test_all_boards_are_light(tmp_path: Path) -> None:
     shown = len(records) + len(list((LEADERBOARDS / "analyses").rglob("*.json")))
     assert sum(sizes.values()) / shown < LIMIT
     assert sum(size for name, size in sizes.items() if name.startswith("records/")) / shown < LIMIT_OF_A_RECORD
+
+
+@pytest.mark.slow  # pages of 5,000 records take most of a minute; `.ci/run` carries it out
+def test_five_thousand_records_have_a_light_first_page(tmp_path: Path) -> None:
+    many = itertools.islice(copies(read_records(LEADERBOARDS)), 5000)
+    for number, record in enumerate(many):
+        write_atomically(tmp_path / "many" / record.board / f"{number}.json", dump_record(record))
+    site = write_site(tmp_path / "many", tmp_path / "site").parent
+    assert (site / "index.html").stat().st_size < 300_000
+    pages_of_answers = [path.stat().st_size for path in (site / "answers").iterdir()]
+    assert max(pages_of_answers) < 300_000
+    assert sum(page.read_text().count("<article") for page in (site / "records").rglob("*.html")) == 5000
+
+
+def copies(records: list[Record]) -> Iterator[Record]:
+    """Yield records over and over, each time as those of other seeds that ran a day earlier."""
+    for copy in itertools.count():
+        for record in records:
+            times = record.measured.started, record.measured.finished
+            started, finished = ((instant(time) - timedelta(days=copy)).isoformat() for time in times)
+            result = record.result.model_copy(update={"seed": record.result.seed + 100 * copy})
+            key = run_key(result.cell, result.seed, record.method_source)
+            measured = record.measured.model_copy(update={"started": started, "finished": finished})
+            yield record.model_copy(update={"key": key, "result": result, "measured": measured})
 
 
 @pytest.mark.slow  # reads all committed records; `.ci/run` carries it out
