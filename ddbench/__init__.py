@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ddbench.artifacts.show import show as show
     from ddbench.artifacts.torch_dataset import DistilledImages as DistilledImages
     from ddbench.artifacts.torch_dataset import load as load
+    from ddbench.boards.results import results as results
     from ddbench.compute.compiling import Weights as Weights
     from ddbench.data import load_dataset as load_dataset
     from ddbench.decoders import Decoder as Decoder
@@ -78,6 +79,7 @@ _HOMES = {
     "evaluation.protocols": ("Protocol", "register_protocol"),
     "evaluation.score_file": ("score",),
     "graphs.evaluator": ("PROTOCOLS",),
+    "boards.results": ("results",),
     "meter.checkpoint": ("State",),
     "meter.meter": ("Meter",),
     "networks.build": ("NETWORKS",),

@@ -36,6 +36,8 @@ COMMANDS = [
     "study",
     "export",
     "leaderboard",
+    "results",
+    "snapshot",
     "submit",
     "verify",
     "list",

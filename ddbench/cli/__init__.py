@@ -21,6 +21,8 @@ for command in (
     artifacts.convert,
     artifacts.card,
     leaderboards.leaderboard,
+    leaderboards.results,
+    leaderboards.snapshot,
     leaderboards.submit,
     leaderboards.verify,
     registry.list_,

@@ -92,6 +92,61 @@ def leaderboard(
         answer({"boards": rows, "problems": [], "wrote": paths(written)})
 
 
+def results(
+    folder: Annotated[Path, typer.Argument(help="A folder of records, such as runs/quickstart.")] = Path(
+        "leaderboards"
+    ),
+    out: Annotated[Path, typer.Option(help="FILE.parquet or FILE.csv.")] = Path("results.parquet"),
+    runs: Annotated[bool, typer.Option("--runs", help="A line for each run in place of each cell.")] = False,
+    as_json: Json = False,
+) -> None:
+    """All results below a folder as one table, for pandas, R or a spreadsheet.
+
+    ddbench results --out results.parquet
+
+    ddbench results runs/cpu --runs --out cpu.csv
+
+    A line for each cell of each board, with the columns of the boards' CSV files; accuracies are in [0, 1]. In Python,
+    `ddbench.results()` is the same as a frame.
+
+    With --json: an object of `wrote`.
+    """
+    from ddbench.boards.results import write_results
+    from ddbench.cli.answers import answer, paths
+
+    written = write_results(folder, out, runs=runs)
+    say(f"wrote {written}")
+    if as_json:
+        answer({"wrote": paths([written])})
+
+
+def snapshot(
+    folder: Annotated[Path, typer.Argument(help="A folder of records and tables.")] = Path("leaderboards"),
+    out: Annotated[Path | None, typer.Option(help="The archive [ddbench-leaderboard-DATE.zip].")] = None,
+    as_json: Json = False,
+) -> None:
+    """One file of the leaderboard as it is, to cite and to deposit: records, findings, artefacts, tables.
+
+    ddbench snapshot
+
+    Equal folders give equal archives. It is named by the day of its newest record; its digest is that of its records,
+    findings and published figures, and stands at the foot of the site. Unpacked, `ddbench leaderboard` makes the same
+    tables and pages of it.
+
+    With --json: an object of `date`, `records`, `digest`, `bibtex` and `wrote`.
+    """
+    from ddbench.cli.answers import answer, paths
+    from ddbench.leaderboard.snapshot import write_snapshot
+
+    made, written = write_snapshot(folder, out)
+    if as_json:
+        found = {"date": made.date, "records": made.records, "digest": made.digest, "bibtex": made.bibtex}
+        answer(found | {"wrote": paths([written])})
+    else:
+        typer.echo(made.bibtex)
+    say(f"wrote {written}")
+
+
 def submit(
     runs: Annotated[Path, typer.Argument(help="What `ddbench evaluate` or `study` wrote: runs/BOARD.")],
     to: Tables = Path("leaderboards"),

@@ -16,6 +16,7 @@ from ddbench.leaderboard.grouping import oldest_first, runs_by_cell
 from ddbench.leaderboard.origins import Origin, origins
 from ddbench.leaderboard.published import Published, published_beside
 from ddbench.leaderboard.rows import Row, rows
+from ddbench.leaderboard.snapshot import Snapshot, snapshot_of
 from ddbench.leaderboard.studies import read_studies
 from ddbench.records.files import records_by_path
 from ddbench.records.findings import AnalysisRecord
@@ -101,6 +102,8 @@ class Content:
     published: Published
     methods: tuple[str, ...]
     """methods that ship, and those that a record names"""
+    snapshot: Snapshot
+    """what identifies it"""
     studies: tuple[StudyRecord, ...] = ()
     """rows of studies"""
 
@@ -142,7 +145,8 @@ def read_content(folder: Path) -> Content:
         for name in sorted(by_board)
     )
     named = {record.result.cell.method for record in files.values()}
-    return Content(boards, published, tuple(sorted({*shipping(), *named})), tuple(read_studies(folder)))
+    methods = tuple(sorted({*shipping(), *named}))
+    return Content(boards, published, methods, snapshot_of(folder, files.values()), tuple(read_studies(folder)))
 
 
 def _board(

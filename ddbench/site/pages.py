@@ -11,6 +11,7 @@ from ddbench.records.files import dump_record
 from ddbench.site import (
     answer_pages,
     board_pages,
+    changes_page,
     method_pages,
     methodology,
     overview,
@@ -60,6 +61,10 @@ def _pages(content: Content, shown: Mapping[str, Shown]) -> Iterator[Page]:
     yield "published.html", "published.html", published_page.published_values(content, tables)
     yield "methodology.html", "methodology.html", methodology.methodology_values()
     yield shared_page.PAGE, "shared.html", shared_page.shared_values(content)
+    changed = changes_page.changes_values(changes_page.changes(content))
+    yield changes_page.PAGE, "changes.html", changed
+    yield changes_page.FEED, "changes.xml", changed
+    yield changes_page.CITE, "cite.html", {"snapshot": content.snapshot}
     if content.studies:
         yield study_page.PAGE, "studies.html", study_page.study_values(content)
     yield from _cards(content, tables, shown)

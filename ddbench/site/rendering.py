@@ -71,6 +71,7 @@ class Renderer:
         self._environment.tests["strong"] = lambda text: isinstance(text, Strong)
         self._environment.globals |= {
             "navigation": (*NAVIGATION, (documentation, "Documentation")) if documentation else NAVIGATION,
+            "documentation": documentation,
             "endings": tuple(ENDINGS),
             "board_page": board_page,
             "method_page": method_page,
@@ -86,7 +87,7 @@ class Renderer:
         """
         context = {**values, "page": page, "link": partial(relative, page)}
         text = self._environment.get_template(template).render(context)
-        return compact(text).encode()
+        return (text if page.endswith(".xml") else compact(text)).encode()
 
 
 def compact(text: str) -> str:
