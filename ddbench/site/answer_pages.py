@@ -71,7 +71,9 @@ class Part:
 
     @property
     def chart(self) -> Chart | None:
-        return chart(self.table.group)
+        """Curves, where there are several to compare."""
+        made = chart(self.table.group)
+        return made if made and len(made.lines) > 1 else None
 
     @property
     def breadth(self) -> tuple[int, int]:
