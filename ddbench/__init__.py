@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from ddbench.runs.tensorboard import TensorBoard as TensorBoard
     from ddbench.runs.tune import tune as tune
     from ddbench.studies.conduct import study as study
+    from ddbench.submissions.hub import get as get
+    from ddbench.submissions.hub import push as push
     from ddbench.submissions.replay import replay as replay
     from ddbench.submissions.submit import submit as submit
     from ddbench.submissions.verify import verify as verify
@@ -93,6 +95,7 @@ _HOMES = {
     "runs.tensorboard": ("TensorBoard",),
     "runs.tune": ("tune",),
     "studies.conduct": ("study",),
+    "submissions.hub": ("get", "push"),
     "submissions.replay": ("replay",),
     "submissions.submit": ("submit",),
     "submissions.verify": ("verify",),

@@ -24,7 +24,9 @@ PICTURED = ("cpu/{}/mnist-ipc1-*", "*/{}/mnist-ipc1-*", "*/{}/*-ipc1-*", "*/{}/*
 """artefacts of which a method's picture is made, the first that there is"""
 TOPICS = {
     "Run and score": ("evaluate", "plan", "distill", "score", "tune", "race"),
-    "Artefacts": ("DistilledDataset", "DistilledImages", "load", "show", "export", "convert", "card", "Recipe"),
+    "Artefacts": (
+        "DistilledDataset", "DistilledImages", "load", "show", "export", "convert", "card", "get", "push", "Recipe",
+    ),
     "Write a method": (
         "register_method", "Method", "Task", "Meter", "State", "Weights", "check_method", "Decoder", "LogRange",
         "IntegerRange", "Choice",

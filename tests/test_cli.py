@@ -38,6 +38,8 @@ COMMANDS = [
     "leaderboard",
     "results",
     "snapshot",
+    "get",
+    "push",
     "submit",
     "verify",
     "list",

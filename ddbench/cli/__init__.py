@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from ddbench.cli import analyses, artifacts, bench, boards, distilling, leaderboards, racing, registry, studies, tuning
+from ddbench.cli import (
+    analyses,
+    artifacts,
+    bench,
+    boards,
+    distilling,
+    hub,
+    leaderboards,
+    racing,
+    registry,
+    studies,
+    tuning,
+)
 from ddbench.cli.app import app, main
 
 __all__ = ["app", "main"]
@@ -20,6 +32,8 @@ for command in (
     artifacts.export,
     artifacts.convert,
     artifacts.card,
+    hub.get,
+    hub.push,
     leaderboards.leaderboard,
     leaderboards.results,
     leaderboards.snapshot,
