@@ -224,6 +224,24 @@ def test_a_choice_stays_in_the_address_and_filters_answers_rows_curves_and_pictu
     assert "?" not in page.url
 
 
+@pytest.mark.parametrize("kind", ["answers/mnist-1.html", "boards/cpu.html"])
+def test_columns_can_be_hidden_and_stay_so(open_page: Open, kind: str) -> None:
+    page = open_page(kind)
+    heads, output = page.locator(".main").first.locator("thead th:visible"), page.locator("output")
+    before, rows = heads.all_inner_texts(), output.inner_text()
+    page.locator(".choice summary").click()
+    page.locator(".choice").get_by_label("Seconds", exact=True).uncheck()
+    kept = [name for name in before if name.strip() != "Seconds"]
+    assert heads.all_inner_texts() == kept
+    assert len(kept) == len(before) - 1
+    assert output.inner_text() == rows
+    page.reload()
+    assert heads.all_inner_texts() == kept
+    page.locator(".choice summary").click()
+    page.locator(".choice").get_by_label("Seconds", exact=True).check()
+    assert heads.all_inner_texts() == before
+
+
 def test_two_rows_are_compared_in_pairs_of_seeds(open_page: Open) -> None:
     page = open_page("answers/mnist-1.html")
     rows = page.locator(".main tr[data-seeds*=' 2:']")

@@ -107,6 +107,7 @@ function makeFilter(form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
   form.hidden = false;
+  addColumnChoice(form, () => remember(Object.fromEntries(new FormData(form))));
   apply();
 }
 
@@ -146,10 +147,53 @@ function hideBeside(group) {
 }
 
 function remember(wanted) {
-  const kept = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
+  const kept = new URLSearchParams(Object.entries({ ...wanted, hide: [...hiddenColumns].join(",") }).filter(([, value]) => value));
   try {
     history.replaceState(null, "", `${location.pathname}${kept.size ? `?${kept}` : ""}${location.hash}`);
   } catch {} // refused for files by some browsers
+}
+
+// -- the choice of columns
+
+const hiddenColumns = new Set((new URLSearchParams(location.search).get("hide") ?? "").split(",").filter(Boolean));
+
+function addColumnChoice(form, changed) {
+  const tables = [...document.querySelectorAll(".main")];
+  const names = new Set(tables.flatMap((table) => columnNames(table).slice(1)).filter(Boolean));
+  if (!names.size) return;
+  const choice = make("details", { className: "choice" });
+  choice.append(make("summary", { textContent: "Columns" }));
+  for (const name of names) {
+    const box = make("input", { type: "checkbox", checked: !hiddenColumns.has(name) });
+    box.addEventListener("input", (event) => {
+      event.stopPropagation(); // hides no row
+      if (box.checked) hiddenColumns.delete(name);
+      else hiddenColumns.add(name);
+      tables.forEach(hideColumns);
+      changed();
+    });
+    const label = make("label", {});
+    label.append(box, ` ${name}`);
+    choice.append(label);
+  }
+  form.append(choice);
+  tables.forEach(hideColumns);
+}
+
+function columnNames(table) {
+  return [...table.tHead.rows[0].cells].map((cell) => (cell.matches(".axis") ? "" : cell.textContent.trim()));
+}
+
+function hideColumns(table) {
+  const hidden = columnNames(table).map((name) => hiddenColumns.has(name));
+  for (const row of table.rows) {
+    if (row.matches(".heading")) continue;
+    let column = 0;
+    for (const cell of row.cells) {
+      cell.hidden = hidden.slice(column, column + cell.colSpan).every(Boolean);
+      column += cell.colSpan;
+    }
+  }
 }
 
 // -- comparing two rows, paired by seed
