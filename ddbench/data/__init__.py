@@ -11,6 +11,7 @@ from ddbench.data import builtin as builtin  # registers the data sets, as does 
 from ddbench.data.dataset import Dataset, make_dataset, split_share
 from ddbench.data.derived import derived, is_part
 from ddbench.data.folders import load_folder
+from ddbench.data.hub import PREFIX, folder_of
 from ddbench.data.imagenet import BY_SIDE
 from ddbench.data.npz import load_npz
 from ddbench.data.options import Options, parse_options, without_options
@@ -43,9 +44,10 @@ __all__ = [
 def load_dataset(name_or_path: str) -> Dataset:
     """Load a data set by name or path, on the CPU.
 
-    It is looked for in this order: a registered name, `$DDBENCH_DATA/<name>.npz`, a folder of images, an `.npz` file,
-    a `.csv` file that labels images. A registered one is read from `$DDBENCH_DATA` where that has it, else downloaded
-    on first use. Brackets choose classes or resize: `cifar10[0-4]`, `./photos[size=64]`.
+    It is looked for in this order: a registered name, `$DDBENCH_DATA/<name>.npz`, `hf:OWNER/NAME` on the Hugging Face
+    Hub, a folder of images, an `.npz` file, a `.csv` file that labels images. A registered one is read from
+    `$DDBENCH_DATA` where that has it, else downloaded on first use. Brackets choose classes or resize:
+    `cifar10[0-4]`, `./photos[size=64]`.
 
     >>> load_dataset("digits").shape
     (1, 8, 8)
@@ -60,6 +62,8 @@ def load_dataset(name_or_path: str) -> Dataset:
     file = provided(name)
     if file is not None:
         return _load_file_once(file, _stamp(file))
+    if name.startswith(PREFIX):
+        return _of_hub(*parse_options(name))
     path = user_path(name)
     if name and (os.path.isdir(path) or (path.suffix == ".csv" and os.path.isfile(path))):
         return load_folder(path)
@@ -77,6 +81,11 @@ def load_dataset(name_or_path: str) -> Dataset:
         f"unknown dataset {name!r}; {suggestion(name, dataset_names())} "
         f"(or give the path of an .npz file or of a folder of class folders)"
     )
+
+
+def _of_hub(name: str, options: Options | None) -> Dataset:
+    data = load_folder(folder_of(name), options.size if options else None)
+    return options.apply(data, f"{without_options(data.name)}{options}") if options else data
 
 
 def _with_options(base: str, options: Options) -> Dataset:
