@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,31 @@ def test_what_things_cost_opens_below_a_table_and_sorts(open_page: Open) -> None
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_what_a_reader_asks_is_answered_in_two_actions_by_keyboard(open_page: Open, width: int, scheme: str) -> None:
+    page = open_page("index.html", viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.get_by_role("link", name="mnist, 1 a class", exact=True).press("Enter")
+    page.wait_for_url("**/answers/mnist-1.html")
+    answer = page.locator(".answer:visible").first.inner_text()
+    best, margin = re.search(
+        r"(\w+) \d+\.\d ± \d+\.\d, (\d+\.\d ± \d+\.\d) above \w+ \((?:not )?significant\)", answer
+    ).groups()
+    assert best in {row.split("\n")[0].strip() for row in page.locator(".main tr[data-row] th").all_inner_texts()}
+    assert margin
+    assert re.search(r"best selected real images: .+ (below|above) it", answer)
+    assert "quick-300@1" in answer
+    heads = [text.strip() for text in page.locator(".main thead th").all_inner_texts()]
+    assert {"Published %", "Seconds", "Budget"} <= {re.sub(r"\s+", " ", head) for head in heads}
+    assert page.locator(".pictures img").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator(".main tr[data-row] a[href*='records/']").first.press("Enter")
+    page.wait_for_url("**/records/**")
+    told = page.locator("article:target").inner_text()
+    assert {"Reproduce", "Doubt"} <= set(told.splitlines())
+    assert "ddbench verify leaderboards/records/cpu/" in told
 
 
 def test_a_choice_stays_in_the_address_and_filters_answers_rows_curves_and_pictures(open_page: Open) -> None:

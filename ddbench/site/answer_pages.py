@@ -70,6 +70,11 @@ class Part:
         return self.rows[0].protocol
 
     @property
+    def transfers(self) -> bool:
+        """True if artefacts were scored in further ways, which the board's page compares."""
+        return any(row.cell.also for row in self.rows)
+
+    @property
     def chart(self) -> Chart | None:
         """Curves, where there are several to compare."""
         made = chart(self.table.group)
