@@ -26,6 +26,7 @@ from ddbench.records.files import write_record
 from ddbench.runs.forecast import CellForecast, Forecast
 from ddbench.runs.race_result import Race, Round, Standing
 from ddbench.runs.tune import Tried, Tuned, Tuning
+from ddbench.submissions.hub import Fetched
 from ddbench.submissions.submit import Submission
 from ddbench.submissions.verdict import Comparison
 from ddbench.submissions.verify import Verification
@@ -99,6 +100,8 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
         "study": [make_study_row()],
         "export": 3,
         "card": Path("there/README.md"),
+        "get": Fetched(Path("x.safetensors"), RECORD, 2),
+        "push": "https://example.org/commit",
         "submit": Submission(notes=["new"], written=[Path("a.json")], tables=[Path("b.md")]),
         "verify": verified,
     }.items():
@@ -125,6 +128,10 @@ ARGUMENTS = {
     "convert": "x.pt -d digits --out y.safetensors",
     "card": "x.safetensors --out there",
     "leaderboard": "out",
+    "results": "out --out all.csv",
+    "snapshot": "out",
+    "get": "digits --ipc 1",
+    "push": "x.safetensors",
     "submit": "runs/ours",
     "verify": "record.json",
     "list": "",

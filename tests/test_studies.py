@@ -403,8 +403,8 @@ def test_the_site_has_a_page_of_studies_where_there_are_some(tables: Path) -> No
     page = renderer.render("studies.html", "studies.html", study_values(content)).decode()
     assert "<th scope=row>random_real" in page
     assert "forgetting is the confusion" in page
-    assert "studies.html" in renderer.render("index.html", "index.html", overview_values(content)).decode()
-    without = overview_values(replace(content, studies=()))
+    assert "studies.html" in renderer.render("index.html", "index.html", overview_values(content, [])).decode()
+    without = overview_values(replace(content, studies=()), [])
     assert "studies.html" not in renderer.render("index.html", "index.html", without).decode()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ddbench.leaderboard.published import Published
+from ddbench.leaderboard.snapshot import Snapshot
 from ddbench.leaderboard.studies import StudyTable, study_tables
 from ddbench.records.findings import Findings, Measure, Series
 from ddbench.records.studies import StudyRecord
@@ -105,7 +106,7 @@ def test_a_page_of_all_studies_is_light_and_draws_all_of_them() -> None:
     for number in range(10):
         rows += [continual(f"m{number}", [0.8, 0.4, 0.6, 0.2]), search(f"m{number}", spread, spread)]
         rows.append(row("membership", f"m{number}", "accuracy", {"roc": {"false_positives": rates, "lira": rates}}))
-    content = Content((), Published(sources={}, entries=[]), (), tuple(rows))
+    content = Content((), Published(sources={}, entries=[]), (), Snapshot("2026-01-01", 0, "", ""), tuple(rows))
     page = Renderer().render("studies.html", "studies.html", study_values(content))
     assert page.count(b"<svg") == 2 + 10 + 1  # the last has the shapes of marks
     assert page.count(b"class=dots") == 10
