@@ -39,12 +39,14 @@ def test_committed_tables_are_what_the_records_give(folder: Path, tmp_path: Path
     assert check_tables(folder, origins()) == []
     again = write_tables(folder, tmp_path / "again", origins())
     kept = [path for path in folder.iterdir() if path.is_file() and path.name != "published.yaml"]
-    assert sorted(path.name for path in again) == sorted(path.name for path in kept)
-    for path in again:
+    kept += (folder / "analyses").glob("*.md")
+    made = {path.relative_to(tmp_path / "again"): path for path in again}
+    assert sorted(made) == sorted(path.relative_to(folder) for path in kept)
+    for name, path in made.items():
         if path.suffix == ".png":
-            assert drawn_from(path) == drawn_from(folder / path.name) is not None
+            assert drawn_from(path) == drawn_from(folder / name) is not None
         else:
-            assert path.read_bytes() == (folder / path.name).read_bytes()
+            assert path.read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.slow  # every board three times; `.ci/run` carries it out beside the default run
