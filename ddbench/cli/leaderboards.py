@@ -130,8 +130,8 @@ def snapshot(
     ddbench snapshot
 
     Equal folders give equal archives. It is named by the day of its newest record; its digest is that of its records,
-    findings and published figures, and stands at the foot of the site. Unpacked, `ddbench leaderboard` makes the same
-    tables and pages of it.
+    findings and published figures, and stands on the site's page of how to cite. Unpacked, `ddbench leaderboard` makes
+    the same tables and pages of it.
 
     With --json: an object of `date`, `records`, `digest`, `bibtex` and `wrote`.
     """

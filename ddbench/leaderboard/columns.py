@@ -105,7 +105,7 @@ class Group:
     @cached_property
     def budgets(self) -> list[str]:
         """Budgets of the group's rows, the smallest first."""
-        return list(dict.fromkeys(row.budget for row in sorted(self.rows, key=_size)))
+        return budgets(self.rows)
 
     @cached_property
     def lines(self) -> Lines:
@@ -152,13 +152,18 @@ def varying(made: Sequence[Row]) -> list[str]:
     return [name for name in CONDITIONS if name != "digest" and len(_values(made, name)) > 1]
 
 
+def budgets(made: Iterable[Row]) -> list[str]:
+    """Return the budgets of rows, the smallest first."""
+    return list(dict.fromkeys(row.budget for row in sorted(made, key=_size)))
+
+
 def summary(made: Sequence[Row]) -> str:
     """Say in one sentence what the tables hold."""
     common = [escape(next(iter(_values(made, name)))) for name in CONDITIONS if name not in ("protocol", "digest")
               and len(_values(made, name)) == 1]  # fmt: skip
     protocols = ", ".join(f"`{protocol}`" for protocol in sorted(_values(made, "protocol")))
-    budgets = ", ".join(dict.fromkeys(row.budget for row in sorted(made, key=_size)))
-    limit = "without a budget" if budgets == "unlimited" else f"with a budget of {budgets} a run"
+    several = ", ".join(budgets(made))
+    limit = "without a budget" if several == "unlimited" else f"with a budget of {several} a run"
     return f"Accuracy under {protocols} ({', '.join(common)}) {limit}."
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ddbench.leaderboard.answers import Answer, answers
-from ddbench.leaderboard.columns import CONDITIONS, varying
+from ddbench.leaderboard.columns import CONDITIONS, budgets, varying
 from ddbench.leaderboard.published import Figure
 from ddbench.leaderboard.rows import Row
 from ddbench.records.cell import CEILING
@@ -139,7 +138,7 @@ def answer_values(question: Question, content: Content, shown: Mapping[str, Show
         "families": legend(row.method for row in rows),
         "gallery": list(_gallery(lines, shown)),
         "protocols": sorted({row.protocol for row in rows}),
-        "budgets": _budgets(rows),
+        "budgets": budgets(rows),
         "boards": list(dict.fromkeys(part.board.name for part in question.parts)),
         "quantiles": " ".join(f"{student_quantile(pairs - 1):.3f}" for pairs in range(2, MOST_SEEDS + 1)),
         "sources": content.published.sources,
@@ -190,8 +189,3 @@ def _gallery(
             if row.accuracy and line.entry.place in shown and row.method not in seen | {CEILING}:
                 seen.add(row.method)
                 yield part, line, shown[line.entry.place]
-
-
-def _budgets(rows: Sequence[Row]) -> list[str]:
-    by_length = sorted(rows, key=lambda row: (row.cell.budget.seconds or math.inf, row.budget))
-    return list(dict.fromkeys(row.budget for row in by_length))

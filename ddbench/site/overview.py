@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ddbench.leaderboard.columns import CONDITIONS
+from ddbench.leaderboard.columns import CONDITIONS, budgets
 from ddbench.leaderboard.readme import overview
 from ddbench.leaderboard.rows import Row
 from ddbench.site.answer_pages import Question
@@ -52,8 +52,7 @@ def conditions(rows: Sequence[Row]) -> dict[str, list[str]]:
         for name, text in CONDITIONS.items()
         if name != "digest"
     }
-    by_length = sorted(rows, key=lambda row: (row.cell.budget.seconds or float("inf"), row.budget))
-    return found | {"budget": list(dict.fromkeys(row.budget for row in by_length))}
+    return found | {"budget": budgets(rows)}
 
 
 def _line(board: BoardContent) -> dict[str, Any]:
